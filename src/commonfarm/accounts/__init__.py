@@ -1,0 +1,1 @@
+"""Who a person or a program is: users, roles, tokens, one-time sign-in links."""
