@@ -1,3 +1,3 @@
-"""Commonfarm runs the infrastructure of a free-software project, from lent machines to downloads."""
+"""Commonfarm runs the infrastructure of a free-software project, from machines to downloads."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,118 @@
+"""Users, their roles, API tokens and sign-in links."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models, transaction
+
+from commonfarm.accounts.events import SignInLinkMade, TokenMade, UserAdded
+from commonfarm.journal.interface import record
+from commonfarm.lib.ids import hash_token, new_token
+from commonfarm.lib.secret import Secret
+
+
+class Role(models.TextChoices):
+    """What a person may do; each role may do all that those before it may."""
+
+    READER = "reader"
+    SUBMITTER = "submitter"
+    COORDINATOR = "coordinator"
+    ADMIN = "admin"
+
+    def allows(self, needed: Role) -> bool:
+        """Say whether this role may do what `needed` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+class User(AbstractUser):
+    """A person or a program with an account."""
+
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.READER)
+
+    @property
+    def label(self) -> str:
+        """How the journal names this user."""
+        return f"user:{self.username}"
+
+    def may(self, needed: Role) -> bool:
+        """Say whether the user's role covers `needed`."""
+        return self.is_active and Role(self.role).allows(needed)
+
+    @classmethod
+    def add(cls, username: str, role: Role, *, who: str, **fields: Any) -> User:
+        """Create a user without password (sign in by link, or set one) and record it."""
+        with transaction.atomic():
+            user = cls.objects.create(username=username, role=role, **fields)
+            user.set_unusable_password()
+            user.save(update_fields=["password"])
+            record(UserAdded(f"user:{username}", role=str(role)), who=who)
+        return user
+
+
+class ApiToken(models.Model):
+    """A bearer token of a user, kept as a hash."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.user.username}: {self.name}"
+
+    @classmethod
+    def make(cls, user: User, name: str, *, who: str) -> Secret:
+        """Create a token and return it; only this once can it be read."""
+        token = new_token("cf_api")
+        with transaction.atomic():
+            cls.objects.create(user=user, name=name, digest=hash_token(token))
+            record(TokenMade(user.label, name=name), who=who)
+        return Secret(token)
+
+    @classmethod
+    def bearer(cls, token: str) -> User | None:
+        """Return the active user who bears `token`, or None."""
+        found = (
+            cls.objects.select_related("user")
+            .filter(digest=hash_token(token), revoked_at=None, user__is_active=True)
+            .first()
+        )
+        return found.user if found else None
+
+
+class SignInLink(models.Model):
+    """A link that signs a user in once."""
+
+    LIFETIME = timedelta(minutes=15)
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE)
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"for {self.user.username} until {self.expires_at}"
+
+    @classmethod
+    def make(cls, user: User, now: datetime, *, who: str) -> Secret:
+        """Create a link's token, good once and for LIFETIME, and return it."""
+        token = new_token("cf_link")
+        with transaction.atomic():
+            cls.objects.create(user=user, digest=hash_token(token), expires_at=now + cls.LIFETIME)
+            record(SignInLinkMade(user.label), who=who)
+        return Secret(token)
+
+    @classmethod
+    def redeem(cls, token: str, now: datetime) -> User | None:
+        """Use the link up and return its user, or None when it is unknown, used or too old."""
+        used = cls.objects.filter(
+            digest=hash_token(token), used_at=None, expires_at__gt=now, user__is_active=True
+        ).update(used_at=now)
+        if not used:
+            return None
+        return cls.objects.select_related("user").get(digest=hash_token(token)).user

@@ -1,0 +1,61 @@
+"""The API object that all contexts' routers are mounted on."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI, Router
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from commonfarm import __version__
+from commonfarm.http.permissions import AUTHENTICATION
+from commonfarm.http.problems import answer, problem
+from commonfarm.lib.errors import CommonfarmError, Reason
+
+
+def build_api(routers: dict[str, Router]) -> NinjaAPI:
+    """Return the API with each router under its prefix; errors are problem details."""
+    api = NinjaAPI(
+        title="Commonfarm",
+        version=__version__,
+        urls_namespace="api",
+        auth=AUTHENTICATION,
+        docs_url=None,
+    )
+    for prefix, router in routers.items():
+        api.add_router(prefix, router)
+
+    api.exception_handler(CommonfarmError)(answer)
+
+    @api.exception_handler(AuthenticationError)
+    def _unauthenticated(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+        return problem(
+            HTTPStatus.UNAUTHORIZED,
+            Reason("not-signed-in", "nobody is signed in", "sign in, or send an API token"),
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    @api.exception_handler(ValidationError)
+    def _invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
+        problems = [
+            {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors
+        ]
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            Reason("bad-input", "the request does not fit", "mend what `problems` names"),
+            problems=problems,
+        )
+
+    @api.exception_handler(Http404)
+    def _not_found(_request: HttpRequest, error: Http404) -> HttpResponse:
+        return problem(
+            HTTPStatus.NOT_FOUND, Reason("not-found", str(error) or "there is no such thing")
+        )
+
+    @api.exception_handler(HttpError)
+    def _http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:
+        status = HTTPStatus(error.status_code)
+        return problem(status, Reason(status.phrase.lower().replace(" ", "-"), str(error)))
+
+    return api

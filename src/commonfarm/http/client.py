@@ -1,0 +1,120 @@
+"""The client of the hub's API that every command of the CLI speaks through."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+from commonfarm.lib.errors import (
+    BadInputError,
+    NotFoundError,
+    Problem,
+    Reason,
+    RefusedError,
+    UnreachableError,
+)
+from commonfarm.lib.secret import Secret
+
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HubClient:
+    """Speaks to one hub as one user. Errors come back as the exceptions of `lib.errors`."""
+
+    url: str
+    token: Secret
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return the JSON at `/api/v1` + `path`."""
+        return json.load(self._open("GET", path, query=query))
+
+    def pages(self, path: str, **query: Any) -> Iterator[Any]:
+        """Yield every item of a paginated list."""
+        while True:
+            page = self.get(path, **query)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            query["after"] = page["next"]
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST `body` as JSON under a fresh idempotency key and return the answer."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        with self._open("POST", path, json.dumps(body).encode(), headers) as response:
+            text = response.read()
+        return json.loads(text) if text else None
+
+    def put_bytes(self, path: str, data: bytes, **query: Any) -> Any:
+        """PUT raw bytes and return the answer."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return json.load(self._open("PUT", path, data, headers, query=query))
+
+    def download(self, path: str, to: Path) -> None:
+        """Write what is at `path` to the file `to`."""
+        with self._open("GET", path) as response, to.open("wb") as out:
+            while chunk := response.read(1 << 20):
+                out.write(chunk)
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, Any] | None = None,
+    ) -> HTTPResponse:
+        asked = {key: value for key, value in (query or {}).items() if value is not None}
+        url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+        request = Request(url, data=data, method=method)  # noqa: S310 - the hub's own address
+        request.add_header("Authorization", f"Bearer {self.token.reveal()}")
+        for name, value in (headers or {}).items():
+            request.add_header(name, value)
+        try:
+            return cast("HTTPResponse", urlopen(request, timeout=TIMEOUT_SECONDS))  # noqa: S310
+        except HTTPError as error:
+            raise _as_error(error) from None
+        except (URLError, OSError) as error:
+            raise UnreachableError(
+                Reason(
+                    "hub-unreachable",
+                    f"the hub at {self.url} does not answer: {getattr(error, 'reason', error)}",
+                    "start it with `commonfarm up`, or look at `commonfarm status`",
+                )
+            ) from None
+
+
+def _as_error(error: HTTPError) -> Exception:
+    """Return the exception that the hub's problem details stand for."""
+    try:
+        body = json.load(error)
+    except ValueError:
+        body = {}
+    code = str(body.get("type", "")).rpartition(":")[2] or f"http-{error.code}"
+    reason = Reason(code, body.get("detail") or str(error), body.get("lifted_by", ""))
+    if body.get("problems"):
+        return BadInputError(
+            *(
+                Problem(
+                    one.get("file") or one.get("where", ""),
+                    one.get("line", 0),
+                    one.get("column", 0),
+                    one["what"],
+                    one.get("to_do", ""),
+                )
+                for one in body["problems"]
+            )
+        )
+    if error.code == 404:
+        return NotFoundError(reason)
+    if error.code >= 500:
+        return UnreachableError(reason)
+    return RefusedError(reason)

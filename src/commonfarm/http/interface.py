@@ -1,0 +1,20 @@
+"""The public names of what every context's API shares. Needs Django; the client does not."""
+
+from commonfarm.http.api import build_api
+from commonfarm.http.etag import check_if_match, etag_of
+from commonfarm.http.idempotency import idempotent
+from commonfarm.http.pagination import Page, Paging, newest_first
+from commonfarm.http.permissions import require
+from commonfarm.http.problems import ProblemError
+
+__all__ = [
+    "Page",
+    "Paging",
+    "ProblemError",
+    "build_api",
+    "check_if_match",
+    "etag_of",
+    "idempotent",
+    "newest_first",
+    "require",
+]

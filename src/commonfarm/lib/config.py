@@ -1,0 +1,211 @@
+"""The configuration of one installation: a TOML file, read once by each process.
+
+The file is made by the first `commonfarm up` with every value written out, so that what is in
+force can be read in one place. Durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from commonfarm.lib.errors import BadInputError, Problem
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+PROCESSES = ("hub", "live", "scheduler", "redirector")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where PostgreSQL listens: a socket directory (absolute path) or a host name, and the role."""
+
+    embedded: bool
+    host: str
+    port: int
+    name: str
+    user: str
+    signer_user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """The address and ports on which this machine's processes answer."""
+
+    address: str
+    hub: int
+    live: int
+    scheduler: int
+    redirector: int
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that one installation is told; see `docs/reference/configuration.md`."""
+
+    file: Path
+    name: str
+    state: Path
+    store: Path
+    published: Path
+    runtime: Path
+    database: Database
+    listen: Listen
+
+    def url(self, process: str) -> str:
+        """Return the base address of `process` (one of PROCESSES), without a slash at its end."""
+        return f"http://{self.listen.address}:{getattr(self.listen, process)}"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """The key by which hub and live sign sessions and short-lived tokens; only they read it."""
+        return self.state / "secrets" / "django-key"
+
+    @property
+    def signer_socket(self) -> Path:
+        """Where the signer listens for requests."""
+        return self.runtime / "signer.socket"
+
+    @property
+    def keyring(self) -> Path:
+        """The signer's directory of keys, readable by it alone."""
+        return self.state / "keys"
+
+    @property
+    def public_keys(self) -> Path:
+        """The public halves of the signer's keys, readable by everyone."""
+        return self.state / "public-keys"
+
+    @property
+    def mirror_map(self) -> Path:
+        """The file that the worker writes and the redirector maps into memory."""
+        return self.state / "mirror-map" / "current"
+
+
+def default(name: str, file: Path, state: Path, runtime: Path, ports: Listen) -> Config:
+    """Return the configuration of a new installation with everything below `state`."""
+    return Config(
+        file=file,
+        name=name,
+        state=state,
+        store=state / "store",
+        published=state / "published",
+        runtime=runtime,
+        database=Database(
+            embedded=True,
+            host=str(runtime / "postgres"),
+            port=5432,
+            name="commonfarm",
+            user="commonfarm",
+            signer_user="commonfarm_signer",
+        ),
+        listen=ports,
+    )
+
+
+def load(file: Path) -> Config:
+    """Read `file`; raise BadInputError naming it and what is wrong."""
+
+    def bad(what: str, to_do: str, line: int = 0) -> BadInputError:
+        return BadInputError(Problem(str(file), line, 0, what, to_do))
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise bad(f"cannot be read: {error.strerror}", "name an installation that exists") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        raise bad(
+            f"is not TOML: {error}", "mend that line", int(found[1]) if found else 0
+        ) from None
+
+    def value(table: dict[str, Any], where: str, key: str, kind: type) -> Any:
+        found = table.get(key)
+        if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
+            label = f"{where}.{key}" if where else key
+            raise bad(f"{label} is {found!r}, not a {kind.__name__}", f"set {label}")
+        return found
+
+    def table(key: str) -> dict[str, Any]:
+        return dict(value(data, "", key, dict))
+
+    def path(key: str) -> Path:
+        found = Path(value(paths, "paths", key, str))
+        if not found.is_absolute():
+            raise bad(f"paths.{key} is {str(found)!r}, which is relative", "write an absolute path")
+        return found
+
+    name = value(data, "", "name", str)
+    if _NAME.fullmatch(name) is None:
+        raise bad(f"the name {name!r} is not allowed", "use small letters, digits and hyphens")
+    paths, database, listen = table("paths"), table("database"), table("listen")
+    return Config(
+        file=file,
+        name=name,
+        state=path("state"),
+        store=path("store"),
+        published=path("published"),
+        runtime=path("runtime"),
+        database=Database(
+            embedded=value(database, "database", "embedded", bool),
+            host=value(database, "database", "host", str),
+            port=value(database, "database", "port", int),
+            name=value(database, "database", "name", str),
+            user=value(database, "database", "user", str),
+            signer_user=value(database, "database", "signer_user", str),
+        ),
+        listen=Listen(
+            address=value(listen, "listen", "address", str),
+            **{process: value(listen, "listen", process, int) for process in PROCESSES},
+        ),
+    )
+
+
+def dump(config: Config) -> str:
+    """Return `config` as the TOML that `load` reads."""
+    quoted = {
+        key: '"' + str(getattr(config, key)).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        for key in ("state", "store", "published", "runtime")
+    }
+    database, listen = config.database, config.listen
+    return "\n".join(
+        [
+            "# One installation of Commonfarm. No other may share its paths, database or ports.",
+            f'name = "{config.name}"',
+            "",
+            "[paths]",
+            *(f"{key} = {text}" for key, text in quoted.items()),
+            "",
+            "[database]",
+            "# embedded: run the bundled PostgreSQL; otherwise connect to host and port.",
+            f"embedded = {str(database.embedded).lower()}",
+            f'host = "{database.host}"',
+            f"port = {database.port}",
+            f'name = "{database.name}"',
+            f'user = "{database.user}"',
+            f'signer_user = "{database.signer_user}"',
+            "",
+            "[listen]",
+            f'address = "{listen.address}"',
+            *(f"{process} = {getattr(listen, process)}" for process in PROCESSES),
+            "",
+        ]
+    )
+
+
+def current() -> Config:
+    """Return the configuration this process was started with (`COMMONFARM_CONFIG`).
+
+    Without that variable (lint, makemigrations) it is a configuration that names no real place.
+    """
+    file = os.environ.get("COMMONFARM_CONFIG")
+    if file:
+        return load(Path(file))
+    nowhere = Path("/nonexistent/commonfarm")
+    return default("unconfigured", nowhere, nowhere, nowhere, Listen("127.0.0.1", 0, 0, 0, 0))
