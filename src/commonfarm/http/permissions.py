@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+
 from django.http import HttpRequest
 from ninja.security import HttpBearer, SessionAuth
 
@@ -27,7 +28,7 @@ class CookieAuth(SessionAuth):
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         """Return the signed-in user."""
-        return cast("User", request.user) if request.user.is_authenticated else None
+        return request.user if isinstance(request.user, User) else None
 
 
 AUTHENTICATION = [TokenAuth(), CookieAuth(csrf=True)]

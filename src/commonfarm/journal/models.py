@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 class Xid8Field(models.Field):  # type: ignore[type-arg]  # not generic when running
     """PostgreSQL's 64-bit transaction id."""
 
-    def db_type(self, connection: object) -> str:  # noqa: ARG002 - Django's signature
+    def db_type(self, connection: object) -> str:
         return "xid8"
 
 
