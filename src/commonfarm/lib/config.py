@@ -17,6 +17,8 @@ from commonfarm.lib.errors import BadInputError, Problem
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
+_KINDS = {str: "a text", int: "a number", bool: "true or false", dict: "a table"}
+
 PROCESSES = ("hub", "live", "scheduler", "redirector")
 
 
@@ -129,7 +131,7 @@ def load(file: Path) -> Config:
         found = table.get(key)
         if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
             label = f"{where}.{key}" if where else key
-            raise bad(f"{label} is {found!r}, not a {kind.__name__}", f"set {label}")
+            raise bad(f"{label} is {found!r}, not {_KINDS[kind]}", f"set {label}")
         return found
 
     def table(key: str) -> dict[str, Any]:
