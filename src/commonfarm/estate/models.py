@@ -6,7 +6,12 @@ published under it stays.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from typing import Self
+
 from django.db import models
+
+from commonfarm.lib.errors import NotFoundError, Reason
 
 
 class Load(models.Model):
@@ -33,6 +38,31 @@ class Declared(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Return the one called `name`; raise NotFoundError that says which names there are."""
+        kind = cls._meta.verbose_name
+        found = cls._default_manager.filter(name=name).first()
+        if found is not None and found.retired_at is None:
+            return found
+        if found is not None:
+            when = f"{found.retired_at:%Y-%m-%d}"
+            raise NotFoundError(
+                Reason("retired", f"the {kind} {name} left the estate on {when}", "name another")
+            )
+        names = sorted(
+            cls._default_manager.filter(retired_at=None).values_list("name", flat=True)[:1000]
+        )
+        close = get_close_matches(name[:100], names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names[:20])}"
+        raise NotFoundError(
+            Reason(
+                f"no-such-{kind}".replace(" ", "-"),
+                f"there is no {kind} {name[:100]!r}",
+                hint if names else "load an estate: commonfarm estate load DIR",
+            )
+        )
 
 
 class Pool(Declared):
