@@ -116,3 +116,53 @@ class SignInLink(models.Model):
         if not used:
             return None
         return cls.objects.select_related("user").get(digest=hash_token(token)).user
+
+
+class FailedSignIn(models.Model):
+    """A password that was wrong. Too many of them, and the next attempt has to wait.
+
+    Counted per user name and per address, so that neither one account nor many are guessed at
+    from one place. One-time links are not held up by this.
+    """
+
+    WINDOW = timedelta(minutes=15)
+    MOST_PER_USER = 10
+    MOST_PER_ADDRESS = 30
+
+    username = models.CharField(max_length=150)
+    address = models.CharField(max_length=45)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["username", "at"], name="failed_by_user"),
+            models.Index(fields=["address", "at"], name="failed_by_address"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.username} from {self.address} at {self.at}"
+
+    @classmethod
+    def wait(cls, username: str, address: str, now: datetime) -> int:
+        """Return the seconds until a password may be tried again; 0 if it may be now."""
+        recent = cls.objects.filter(at__gt=now - cls.WINDOW).order_by("-at")
+        ends = [
+            row.at + cls.WINDOW
+            for most, rows in (
+                (cls.MOST_PER_USER, recent.filter(username=username)),
+                (cls.MOST_PER_ADDRESS, recent.filter(address=address)),
+            )
+            if (row := rows[most - 1 : most].first()) is not None
+        ]
+        return max((int((end - now).total_seconds()) + 1 for end in ends), default=0)
+
+    @classmethod
+    def note(cls, username: str, address: str, now: datetime) -> None:
+        """Count a wrong password, and drop what no longer counts."""
+        cls.objects.filter(at__lte=now - cls.WINDOW).delete()
+        cls.objects.create(username=username, address=address, at=now)
+
+    @classmethod
+    def forget(cls, username: str, address: str) -> None:
+        """Start anew after the right password from this address."""
+        cls.objects.filter(username=username, address=address).delete()

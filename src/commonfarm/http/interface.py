@@ -3,9 +3,10 @@
 from commonfarm.http.api import build_api
 from commonfarm.http.etag import check_if_match, etag_of
 from commonfarm.http.idempotency import idempotent
+from commonfarm.http.pages import page, refusal
 from commonfarm.http.pagination import Page, Paging, newest_first
 from commonfarm.http.permissions import require
-from commonfarm.http.problems import ProblemError
+from commonfarm.http.problems import ProblemError, problem
 
 __all__ = [
     "Page",
@@ -16,5 +17,8 @@ __all__ = [
     "etag_of",
     "idempotent",
     "newest_first",
+    "page",
+    "problem",
+    "refusal",
     "require",
 ]

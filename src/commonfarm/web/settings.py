@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 
 from commonfarm.lib.config import current
 
@@ -97,8 +96,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
-STATIC_URL = "/static/"
-STATIC_ROOT = Path(COMMONFARM.state) / "static"
+CSRF_FAILURE_VIEW = "commonfarm.web.views.forbidden"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PROCRASTINATE_ON_APP_READY = "commonfarm.guard.background.on_app_ready"

@@ -1,9 +1,20 @@
-"""Where everything is."""
+"""Where everything is: each room's pages and API, mounted."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from commonfarm.http.interface import build_api
+from commonfarm.web import assets, overview, views
 
 api = build_api({})
 
-urlpatterns: list[URLPattern | URLResolver] = [path("api/v1/", api.urls)]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", overview.overview, name="overview"),
+    path("", include("commonfarm.accounts.urls")),
+    path("static/<slug:digest>/<path:name>", assets.serve, name="asset"),
+    path("api/v1/", api.urls),
+]
+
+handler400 = views.bad_request
+handler403 = views.permission_denied
+handler404 = views.not_found
+handler500 = views.broken
