@@ -76,7 +76,7 @@ class CleanRoot:
         return run(
             *as_root("unshare", "--mount", "--pid", "--fork", "--kill-child"),
             f"--mount-proc={self.path}/proc",
-            *("chroot", self.path, "/usr/bin/env", "-i", *_ENVIRONMENT, *arguments),
+            *("chroot", str(self.path), "/usr/bin/env", "-i", *_ENVIRONMENT, *arguments),
         )
 
     def _make(self) -> None:

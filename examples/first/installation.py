@@ -1,0 +1,113 @@
+"""One installation of Commonfarm, driven by its command line as a person drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from examples.first.command import StoryError, run
+
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+PROGRAM = Path(sys.executable).with_name("commonfarm")
+
+
+class Installation:
+    """The installation `name`; `environment` is added to our own for every command."""
+
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._environment = {**os.environ, **(environment or {})}
+        self._command = [str(PROGRAM), "--installation", name]
+        self._up: subprocess.Popen[str] | None = None
+
+    def run(self, *arguments: str | Path, accept: tuple[int, ...] = (0,)) -> str:
+        """Run `commonfarm ARGUMENTS` and return what it printed."""
+        return run(*self._command, *arguments, environment=self._environment, accept=accept)
+
+    def json(self, *arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Any:
+        """Run `commonfarm ARGUMENTS --json` and return what it said."""
+        return json.loads(self.run(*arguments, "--json", accept=accept))
+
+    def lines(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start `commonfarm ARGUMENTS`, whose lines are read as they come."""
+        return subprocess.Popen(
+            [*self._command, *map(str, arguments)],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what `commonfarm status` says, None while nothing of it runs."""
+        try:
+            said = self.json("status", accept=(0, 1))
+        except (StoryError, ValueError):
+            return None
+        return said if isinstance(said, dict) else None
+
+    def status_or_fail(self) -> dict[str, Any]:
+        """Return what `commonfarm status` says of the running installation."""
+        return dict(self.json("status"))
+
+    def up(self, estate: Path, say: Callable[[str], None]) -> None:
+        """Start all processes in the foreground of a child and return when all of them answer.
+
+        The child is told to stop when we end, even if we are killed.
+        """
+        self._up = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *self._command, "up", "--estate", str(estate)],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        said: list[str] = []
+        threading.Thread(target=_listen, args=(self._up, said, say), daemon=True).start()
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_ready():
+            if self._up.poll() is not None:
+                raise StoryError("`commonfarm up` ended:\n" + "\n".join(said[-15:]))
+            if time.monotonic() > deadline:
+                raise StoryError("`commonfarm up` is not ready:\n" + "\n".join(said[-15:]))
+            time.sleep(0.3)
+
+    def is_ready(self) -> bool:
+        """Say whether every process answers."""
+        status = self.status()
+        return status is not None and bool(status.get("ready"))
+
+    def down(self) -> None:
+        """Stop all processes."""
+        if self._up is not None:
+            self._up.terminate()
+            try:
+                self._up.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise StoryError(f"`up` did not stop in {STOP_SECONDS:.0f} seconds") from None
+            self._up = None
+
+    def wait(self) -> None:
+        """Wait until `up` ends."""
+        if self._up is not None:
+            self._up.wait()
+
+
+def _listen(process: subprocess.Popen[str], said: list[str], say: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line.rstrip())
+        say(said[-1])
