@@ -16,6 +16,7 @@ from examples.first.command import StoryError, run
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
+_NOT_PASSED_ON = ("COMMONFARM_CONFIG", "COMMONFARM_INSTALLATION", "DJANGO_SETTINGS_MODULE")
 PROGRAM = Path(sys.executable).with_name("commonfarm")
 
 
@@ -24,7 +25,9 @@ class Installation:
 
     def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self._environment = {**os.environ, **(environment or {})}
+        # What names another installation to this very process is not meant for that one.
+        ours = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
+        self._environment = {**ours, **(environment or {})}
         self._command = [str(PROGRAM), "--installation", name]
         self._up: subprocess.Popen[str] | None = None
 
@@ -100,10 +103,26 @@ class Installation:
                 raise StoryError(f"`up` did not stop in {STOP_SECONDS:.0f} seconds") from None
             self._up = None
 
-    def wait(self) -> None:
-        """Wait until `up` ends."""
+    def kill(self) -> None:
+        """Kill `up` as a crash of the machine would, with no chance to tidy up."""
         if self._up is not None:
+            self._up.kill()
             self._up.wait()
+            self._up = None
+
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        """Return when every process answers; raise StoryError if that takes longer."""
+        deadline = time.monotonic() + seconds
+        while not self.is_ready():
+            if time.monotonic() > deadline:
+                raise StoryError(f"not ready after {seconds:.0f} seconds: {self.status()}")
+            time.sleep(0.3)
+
+    def pid_of(self, process: str) -> int:
+        """Return the process id of one of the processes that `up` started."""
+        shown = self.status_or_fail()["processes"]
+        (pid,) = [int(one["pid"]) for one in shown if one["name"] == process]
+        return pid
 
 
 def _listen(process: subprocess.Popen[str], said: list[str], say: Callable[[str], None]) -> None:

@@ -145,6 +145,10 @@ class Story:
         """Return a link that signs the first admin in, once."""
         return str(self.installation.json("user", "sign-in-link", "admin")["url"])
 
+    def suite(self) -> str:
+        """Return the suite that was built for."""
+        return str(self._target()["suite"])
+
     def jobs(self) -> list[dict[str, Any]]:
         """Return the jobs of the build, oldest first."""
         shown = self.installation.json("build", "show", str(self.build))
@@ -181,7 +185,7 @@ class Story:
         target = self._target()
         path = f"dists/{target['suite']}/main/binary-{target['architecture']}/Packages"
         try:
-            with urlopen(self.repository_url() + path, timeout=10) as answer:
+            with urlopen(self.repository_url() + path, timeout=10) as answer:  # noqa: S310
                 return str(answer.read().decode())
         except OSError:
             return ""

@@ -1,0 +1,33 @@
+"""One running installation serves all stories of a test run."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from examples.first.command import as_root
+from examples.first.installation import Installation
+from examples.first.story import ESTATE
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """A folder that the processes of every user may pass through."""
+    path = Path(tempfile.mkdtemp(prefix="cf-story-"))
+    path.chmod(0o755)
+    yield path
+    subprocess.run(as_root("rm", "-rf", "--one-file-system", path), check=False)
+
+
+@pytest.fixture(scope="session")
+def installation(home: Path) -> Iterator[Installation]:
+    """All processes of one installation, with the example's estate and a local builder."""
+    running = Installation("story", {"COMMONFARM_HOME": str(home / "farm")})
+    running.up(ESTATE, say=print)
+    yield running
+    running.down()
+    left = subprocess.run(["findmnt", "-rno", "TARGET"], capture_output=True, text=True)
+    assert str(home) not in left.stdout, "mounts were left behind"
