@@ -27,13 +27,13 @@ class Installation:
         self.name = name
         # What names another installation to this very process is not meant for that one.
         ours = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
-        self._environment = {**ours, **(environment or {})}
+        self.environment = {**ours, **(environment or {})}
         self._command = [str(PROGRAM), "--installation", name]
         self._up: subprocess.Popen[str] | None = None
 
     def run(self, *arguments: str | Path, accept: tuple[int, ...] = (0,)) -> str:
         """Run `commonfarm ARGUMENTS` and return what it printed."""
-        return run(*self._command, *arguments, environment=self._environment, accept=accept)
+        return run(*self._command, *arguments, environment=self.environment, accept=accept)
 
     def json(self, *arguments: str | Path, accept: tuple[int, ...] = (0,)) -> Any:
         """Run `commonfarm ARGUMENTS --json` and return what it said."""
@@ -43,7 +43,7 @@ class Installation:
         """Start `commonfarm ARGUMENTS`, whose lines are read as they come."""
         return subprocess.Popen(
             [*self._command, *map(str, arguments)],
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,7 +70,7 @@ class Installation:
         """
         self._up = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *self._command, "up", "--estate", str(estate)],
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
