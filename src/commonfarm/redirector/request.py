@@ -1,0 +1,95 @@
+"""What a client asked for, judged before anything is done about it. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import unquote_to_bytes
+
+import iptocc
+
+from commonfarm.redirector.selection import NOWHERE, Client
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+_INTERNAL = re.compile(r"\.|[^/]*\.r[0-9]+(?:/|$)")
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as it was read; header names are in lower case."""
+
+    method: bytes
+    target: bytes
+    keep_alive: bool
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+def split_target(target: bytes) -> tuple[str, str] | None:
+    """Return path (decoded, without its first slash) and query, or None for a path we refuse.
+
+    Refused are bad escapes, control characters, empty, `.` and `..` parts, decoded or not.
+    """
+    path, _, query = _ABSOLUTE.sub(b"", target, count=1).partition(b"?")
+    if not path.startswith(b"/") or _ESCAPE.search(path):
+        return None
+    decoded = unquote_to_bytes(path[1:])
+    if any(byte < 0x20 or byte == 0x7F for byte in decoded):
+        return None
+    text = os.fsdecode(decoded)
+    parts = text.removesuffix("/").split("/")
+    if text and any(part in ("", ".", "..") for part in parts):
+        return None
+    return text, query.decode("latin-1")
+
+
+def is_internal(path: str) -> bool:
+    """Say whether `path` starts with a hidden name or a tree's revision on its way (`tree.r7`)."""
+    return _INTERNAL.match(path) is not None
+
+
+def normal(address: str) -> Address:
+    """Parse an address; an IPv4 client of an IPv6 socket is an IPv4 client."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found
+
+
+@lru_cache(maxsize=65536)
+def country_of(address: Address) -> str:
+    """Return the country an address is registered in, `ZZ` for one that has none."""
+    return iptocc.country_code(str(address)) or NOWHERE
+
+
+def client_of(
+    peer: Address, headers: Mapping[bytes, bytes], trusted_proxies: Collection[Network]
+) -> Client:
+    """Return who asks.
+
+    `X-Forwarded-For` is read from its right end, and only as far as the addresses are those of
+    trusted proxies: what stands further left anybody may have written.
+    """
+
+    def trusted(address: Address) -> bool:
+        return any(address in network for network in trusted_proxies)
+
+    if not trusted_proxies or not trusted(peer):
+        return Client(peer, country_of(peer))
+    address = peer
+    for text in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
+        if not trusted(address):
+            break
+        try:
+            address = normal(text.strip())
+        except ValueError:
+            break
+    secure = headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
+    return Client(address, country_of(address), "https" if secure else "http")
