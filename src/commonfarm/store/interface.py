@@ -1,0 +1,22 @@
+"""The public names of the store."""
+
+from commonfarm.store.blobs import check, path_of, put_bytes, put_file, read
+from commonfarm.store.errors import BlobDamagedError, GapError, StoreFullError, UploadLiesError
+from commonfarm.store.models import Blob
+from commonfarm.store.uploads import add_chunk, finished_upload, start_upload
+
+__all__ = [
+    "Blob",
+    "BlobDamagedError",
+    "GapError",
+    "StoreFullError",
+    "UploadLiesError",
+    "add_chunk",
+    "check",
+    "finished_upload",
+    "path_of",
+    "put_bytes",
+    "put_file",
+    "read",
+    "start_upload",
+]
