@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from examples.first.command import StoryError
 from examples.first.installation import Installation
+
 from tests.stories.packages import make_source
 
 pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.story]

@@ -37,6 +37,11 @@ def test_from_a_source_package_to_an_installed_one(installation: Installation, h
         assert sent_to in {mirror.url + path for mirror in story.mirrors}
         assert redirect_of(f"{ours}dists/{story.suite()}/InRelease") == ""
 
+        (release,) = (root.path / "var/lib/apt/lists").glob("*_InRelease")
+        lists = release.read_text()
+        assert "\nValid-Until: " in lists
+        assert "\nAcquire-By-Hash: yes\n" in lists
+
         story.submit(print)
         story.wait_for_build(print)
         again = {one["filename"]: one["verdict"] for one in story.jobs()[-1]["results"]}
