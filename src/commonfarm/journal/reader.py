@@ -7,10 +7,14 @@ id alone can pass over a row that becomes visible later. Entries are therefore r
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from commonfarm.journal.models import Entry
 
+_CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 _SETTLED = "transaction < pg_snapshot_xmin(pg_current_snapshot())"
 
 
@@ -27,8 +31,10 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """Read what `str` wrote; raise ValueError for anything else."""
-        transaction, _, number = text.partition("-")
-        return cls(int(transaction), int(number))
+        match = _CURSOR.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text[:50]!r} is no place in the journal")
+        return cls(int(match[1]), int(match[2]))
 
     @classmethod
     def of(cls, entry: Entry) -> Cursor:
@@ -56,3 +62,37 @@ def latest(count: int = 50, subject: str | None = None) -> list[Entry]:
     if subject is not None:
         entries = entries.filter(subject=subject)
     return list(reversed(entries[:count]))
+
+
+def shown(
+    cursor: Cursor,
+    at: datetime,
+    who: str,
+    what: str,
+    subject: str,
+    why: str,
+    details: dict[str, Any],
+) -> dict[str, Any]:
+    """Return an entry as API and live stream give it; `cursor` is where to go on after it."""
+    return {
+        "cursor": str(cursor),
+        "at": at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "who": who,
+        "what": what,
+        "subject": subject,
+        "why": why,
+        "details": details,
+    }
+
+
+def show(entry: Entry) -> dict[str, Any]:
+    """Return `entry` as API and live stream give it."""
+    return shown(
+        Cursor.of(entry),
+        entry.at,
+        entry.who,
+        entry.what,
+        entry.subject,
+        entry.why,
+        entry.details,
+    )
