@@ -9,3 +9,11 @@ class FarmConfig(AppConfig):
     name = "commonfarm.farm"
     label = "farm"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Fill the ports of the rooms below."""
+        from commonfarm.farm import leases
+        from commonfarm.fleet.interface import ports
+
+        ports.generation_ended.fill(leases.end_generation)
+        ports.work_of.fill(leases.work_of)

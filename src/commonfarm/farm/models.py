@@ -1,8 +1,38 @@
-"""Sources, builds, jobs and leases."""
+"""Sources, builds, jobs and leases.
+
+Who locks several rows locks them in this order: builder, job, lease.
+"""
 
 from __future__ import annotations
 
-from django.db import models
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, models, transaction
+
+from commonfarm.farm.events import (
+    CancelAsked,
+    JobEnded,
+    JobFreed,
+    JobRetried,
+    RebuildQueued,
+)
+from commonfarm.journal.interface import record
+from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
+
+QUEUE_CHANNEL = "farm_jobs"
+MOST_ATTEMPTS = 3
+LEASE_TIME = timedelta(seconds=180)
+RENEW_SECONDS = 20.0
+
+
+def tell_scheduler(jobs: Iterable[int]) -> None:
+    """Wake the scheduler, when the transaction commits, to look at these jobs again."""
+    with connection.cursor() as cursor:
+        # A notification holds less than 8000 bytes; an empty one says: look at all.
+        ids = ",".join(map(str, jobs))
+        cursor.execute("SELECT pg_notify(%s, %s)", [QUEUE_CHANNEL, ids if len(ids) < 7000 else ""])
 
 
 class Source(models.Model):
@@ -85,6 +115,134 @@ class Job(models.Model):
     def __str__(self) -> str:
         return f"job {self.pk}"
 
+    @property
+    def label(self) -> str:
+        """How the journal and the archive name this job."""
+        return f"job:{self.pk}"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.ended_at is not None
+
+    @classmethod
+    def numbered(cls, number: int) -> Job:
+        """Return the job with this id; raise NotFoundError when there is none."""
+        found = (
+            cls.objects.select_related("build__source", "build__project", "target")
+            .filter(pk=number)
+            .first()
+        )
+        if found is None:
+            raise NotFoundError(
+                Reason("no-such-job", f"there is no job {number}", "`commonfarm builds` lists them")
+            )
+        return found
+
+    def cancel(self, *, who: str, now: datetime) -> None:
+        """End a waiting job; have a running one ended by its builder.
+
+        Raises RefusedError when it is over.
+        """
+        with transaction.atomic():
+            self._lock()
+            if self.state == JobState.WAITING:
+                self.end(JobState.CANCELLED, f"cancelled by {who}", who=who, now=now)
+                tell_scheduler([self.pk])
+            elif self.state == JobState.LEASED:
+                if self.cancel_asked_at is None:
+                    self.cancel_asked_at = now
+                    self.state_reason = f"{who} asked to cancel it"
+                    self.save(update_fields=["cancel_asked_at", "state_reason"])
+                    record(CancelAsked(self.label), who=who)
+            else:
+                raise self._refused("cancel", "only what waits or runs can be cancelled")
+
+    def retry(self, *, who: str) -> None:
+        """Let a failed or cancelled job wait again; raise RefusedError for any other."""
+        with transaction.atomic():
+            self._lock()
+            if self.state not in (JobState.FAILED, JobState.CANCELLED):
+                raise self._refused("retry", "only what failed or was cancelled can be tried again")
+            self._reset(f"{who} asked to try it again")
+            self.attempts = 0
+            self.save()
+            record(JobRetried(self.label), who=who)
+            tell_scheduler([self.pk])
+
+    def wait_again(self, lease: Lease, *, who: str, now: datetime) -> None:
+        """Free the job of a lease that brought no result; the caller holds the job's lock.
+
+        A job that was to be cancelled ends so, and one that was freed too often fails.
+        """
+        if self.cancel_asked_at is not None:
+            self.end(JobState.CANCELLED, self.state_reason, who=who, now=now)
+            return
+        self.attempts += 1
+        why = f"attempt {self.attempts} of {MOST_ATTEMPTS}: {lease.reason}"
+        if self.attempts >= MOST_ATTEMPTS:
+            self.end(JobState.FAILED, why, who=who, now=now)
+            return
+        self._reset(why)
+        self.save()
+        record(
+            JobFreed(self.label, lease=lease.pk, outcome=lease.outcome, attempts=self.attempts),
+            who=who,
+            why=lease.reason,
+        )
+        tell_scheduler([self.pk])
+
+    def end(
+        self,
+        state: JobState,
+        reason: str,
+        *,
+        who: str,
+        now: datetime,
+        results: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """Let the job be over; the caller holds its lock."""
+        self.state = state
+        self.state_reason = reason
+        self.ended_at = now
+        self.results = results or []
+        self.save()
+        record(JobEnded(self.label, state=str(state)), who=who, why=reason)
+
+    def rebuild(self, reason: str, *, who: str) -> Job:
+        """Make a job that builds the same source under the version with the next `+bN`."""
+        suffix = (self.rebuild_suffix or 0) + 1
+        made = Job.objects.create(
+            build=self.build,
+            target=self.target,
+            priority=self.priority,
+            needs=self.needs,
+            rebuild_suffix=suffix,
+            state_reason=reason,
+        )
+        record(
+            RebuildQueued(made.label, instead_of=self.pk, rebuild_suffix=suffix),
+            who=who,
+            why=reason,
+        )
+        tell_scheduler([made.pk])
+        return made
+
+    def _reset(self, reason: str) -> None:
+        self.state = JobState.WAITING
+        self.state_reason = reason
+        self.cancel_asked_at = None
+        self.ended_at = None
+        self.results = []
+
+    def _lock(self) -> None:
+        self.refresh_from_db(from_queryset=Job.objects.select_for_update(of=("self",)))
+
+    def _refused(self, verb: str, lifted_by: str) -> RefusedError:
+        return RefusedError(
+            Reason(f"cannot-{verb}", f"job {self.pk} is {self.state} already", lifted_by)
+        )
+
 
 class Lease(models.Model):
     """A job in the hands of one generation of a builder, until a deadline that is renewed."""
@@ -112,6 +270,33 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"lease {self.pk} of job {self.job_id}"
+
+    @property
+    def label(self) -> str:
+        """How the store names what this lease brings."""
+        return f"lease:{self.pk}"
+
+    def renew(self, now: datetime) -> None:
+        """Move the deadline on, unless the lease has ended meanwhile (then nothing changes)."""
+        self.deadline_at = now + LEASE_TIME
+        Lease.objects.filter(pk=self.pk, ended_at=None).update(deadline_at=self.deadline_at)
+
+    def end(self, outcome: str, reason: str, now: datetime) -> None:
+        """End the lease and count it off its builder; the caller holds the locks of all three."""
+        self.outcome, self.reason, self.ended_at = outcome, reason, now
+        self.save(update_fields=["outcome", "reason", "ended_at", "facts"])
+        self.builder.job_ended(self.generation)
+
+    def over(self) -> Reason | None:
+        """Say how the lease ended; None while it runs."""
+        if self.ended_at is None:
+            return None
+        return Reason(
+            "lease-over",
+            f"lease {self.pk} is over: {self.outcome}"
+            + (f" ({self.reason})" if self.reason else ""),
+            "drop the job and ask for another",
+        )
 
 
 class LogPiece(models.Model):
