@@ -70,7 +70,7 @@ class Config:
     @property
     def signer_socket(self) -> Path:
         """Where the signer listens for requests."""
-        return self.runtime / "signer.socket"
+        return self.runtime / "signer" / "socket"
 
     @property
     def keyring(self) -> Path:

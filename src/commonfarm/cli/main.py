@@ -1,0 +1,76 @@
+"""The `commonfarm` command.
+
+Each context's `cli.py` brings an `app`, mounted here without a name of its own: its nouns and
+commands stand at the top. None of them imports Django, so `--help` stays quick.
+
+What every command keeps to: errors of `lib.errors` are printed as they stand, on the error output,
+and end with their exit code; reading commands take `--json` and print the API's answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import typer
+
+from commonfarm import __version__
+from commonfarm.cli import processes
+from commonfarm.installation import cli as installation
+from commonfarm.lib.errors import CommonfarmError
+from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE
+
+app = typer.Typer(
+    name="commonfarm",
+    help="Runs the infrastructure of a free-software project.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(installation.app)
+for _room in ("estate", "fleet", "farm", "archive", "mirrors", "journal", "accounts"):
+    if find_spec(f"commonfarm.{_room}.cli"):
+        app.add_typer(import_module(f"commonfarm.{_room}.cli").app)
+app.add_typer(processes.app)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"commonfarm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def choose(
+    installation: str = typer.Option(
+        "",
+        metavar="NAME",
+        envvar=INSTALLATION_VARIABLE,
+        help="Which installation is meant; needed only where more than one is configured.",
+    ),
+    _version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version."
+    ),
+) -> None:
+    """Remember the chosen installation for `lib.places.find`, here and in our children."""
+    if installation:
+        os.environ[INSTALLATION_VARIABLE] = installation
+        os.environ.pop(CONFIG_VARIABLE, None)
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went (`lib.errors.ExitCode`)."""
+    try:
+        app()
+    except CommonfarmError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(int(error.exit_code))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The worker process: does the background work of every room, by Procrastinate.
+
+A worker that was killed leaves its jobs `doing`; whichever worker lives hands them out again, a
+few seconds after the dead one's last heartbeat. Tasks start from the tables, so doing one again is
+harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from datetime import UTC, datetime
+
+from commonfarm.lib.config import Config
+
+CONCURRENCY = 4
+HEARTBEAT_SECONDS = 3.0
+DEAD_SECONDS = 10.0
+SWEEP_SECONDS = 5.0
+STOP_SECONDS = 20.0
+MOST_ATTEMPTS = 20
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Work until SIGTERM; a job under way gets STOP_SECONDS to end. Outlives the database."""
+    os.umask(0o007)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    import django
+
+    django.setup()
+    from procrastinate.contrib.django import app
+    from procrastinate.exceptions import ConnectorException
+    from psycopg import OperationalError
+
+    _log.info("worker of %s starts", config.name)
+    while True:
+        try:
+            with app.replace_connector(app.connector.get_worker_connector()):
+                asyncio.run(_work())
+            return
+        except (ConnectorException, OperationalError, OSError) as error:
+            _log.warning("the database is away, trying again: %s", str(error).strip())
+            time.sleep(1)
+
+
+async def _work() -> None:
+    from procrastinate.contrib.django import app
+
+    async with app.open_async():
+        sweeping = asyncio.create_task(_sweep())
+        try:
+            await app.run_worker_async(
+                concurrency=CONCURRENCY,
+                update_heartbeat_interval=HEARTBEAT_SECONDS,
+                stalled_worker_timeout=DEAD_SECONDS,
+                shutdown_graceful_timeout=STOP_SECONDS,
+                fetch_job_polling_interval=1.0,
+                delete_jobs="successful",
+            )
+        finally:
+            sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeping
+
+
+async def _sweep() -> None:
+    while True:
+        try:
+            await requeue_stalled()
+        except Exception:
+            _log.exception("the sweep for stalled jobs failed; it goes on")
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def requeue_stalled() -> int:
+    """Hand out again the jobs of workers that died; return how many.
+
+    One that another waiting job with the same queueing lock stands for anyway is closed instead,
+    and so is one that took MOST_ATTEMPTS workers with it.
+    """
+    from procrastinate.contrib.django import app
+    from procrastinate.exceptions import UniqueViolation
+    from procrastinate.jobs import Status
+
+    count = 0
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD_SECONDS):
+        assert job.id is not None
+        if job.attempts >= MOST_ATTEMPTS:
+            _log.error("job %s %s is given up: its workers keep dying", job.id, job.task_name)
+            await app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=False)
+            continue
+        try:
+            await app.job_manager.retry_job_by_id_async(job.id, retry_at=datetime.now(UTC))
+        except UniqueViolation:
+            await app.job_manager.finish_job_by_id_async(job.id, Status.ABORTED, delete_job=False)
+        else:
+            count += 1
+            _log.warning("job %s %s of a dead worker is handed out again", job.id, job.task_name)
+    return count

@@ -1,0 +1,101 @@
+"""The commands that start, stop and examine an installation on this machine. They need no hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from commonfarm.lib.errors import ExitCode
+from commonfarm.lib.places import find
+
+app = typer.Typer()
+PANEL = "This machine"
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(rich_help_panel=PANEL)
+def up(
+    estate: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Load this estate once the hub answers.", exists=True),
+    ] = None,
+) -> None:
+    """Start every process of the installation here, until Ctrl-C; the first time, make it."""
+    from commonfarm.installation import up as starting
+
+    raise typer.Exit(starting.run(estate))
+
+
+@app.command(rich_help_panel=PANEL)
+def down() -> None:
+    """Stop what `up` started, and wait until it has ended."""
+    from commonfarm.installation import status as running
+
+    config = find()
+    stopped = running.stop(config)
+    typer.echo(f"{config.name} is stopped" if stopped else f"{config.name} did not run")
+
+
+@app.command(rich_help_panel=PANEL)
+def status(as_json: AsJson = False) -> None:
+    """Show each process: its address, since when, how often restarted, and its last error."""
+    from commonfarm.installation import status as running
+
+    config = find()
+    shown = running.read(config)
+    if as_json:
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        _print_status(shown)
+    raise typer.Exit(ExitCode.DONE if shown["ready"] else ExitCode.NO)
+
+
+def _print_status(shown: dict[str, object]) -> None:
+    console = Console(highlight=False)
+    processes = shown["processes"]
+    assert isinstance(processes, list)
+    if not processes:
+        console.print(f"{shown['installation']} does not run; start it with `commonfarm up`")
+        return
+    table = Table("process", "state", "pid", "user", "since (UTC)", "restarts", "address", box=None)
+    for one in processes:
+        table.add_row(
+            one["name"],
+            one["state"],
+            str(one["pid"] or ""),
+            one["user"],
+            one["since"][:19].replace("T", " "),
+            str(one["restarts"]),
+            one["address"],
+        )
+    console.print(table)
+    for one in processes:
+        if one["last_error"]:
+            console.print(f"{one['name']}: {one['last_error']}", markup=False, soft_wrap=True)
+    word = "every process answers" if shown["ready"] else "not every process answers yet"
+    console.print(f"{shown['installation']}: {word}; pages at {shown['web']}")
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(as_json: AsJson = False) -> None:
+    """Check this host, and print for each failing point the command that mends it."""
+    from commonfarm.installation.doctor import examine
+
+    findings = examine()
+    failed = [one for one in findings if not one.ok]
+    if as_json:
+        typer.echo(json.dumps([one.shown() for one in findings], indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for one in findings:
+            mark = "[green]ok  [/green]" if one.ok else "[red]FAIL[/red]"
+            console.print(mark, end=" ")
+            console.print(f"{one.name}: {one.found}", markup=False)
+            if not one.ok:
+                console.print(f"     mend it: {one.mend}", markup=False)
+    raise typer.Exit(ExitCode.NO if failed else ExitCode.DONE)
