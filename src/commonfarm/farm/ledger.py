@@ -225,7 +225,9 @@ async def commit(
                 builders.remove(grant.to.id)  # one job a builder and batch: it is DIRTY from here
                 given.append(grant)
         leases = await _give(connection, epoch, given, details, now) if given else {}
-    return [leases.get(grant.job.id) or Refused(job_waits=grant.job.id in details) for grant in grants]
+    return [
+        leases.get(grant.job.id) or Refused(job_waits=grant.job.id in details) for grant in grants
+    ]
 
 
 async def _locked(connection: Connection, statement: str, *values: list[int]) -> set[int]:

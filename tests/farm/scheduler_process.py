@@ -1,0 +1,20 @@
+"""Runs the scheduler as a process of its own; quick timing, so that tests need not wait long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import django
+
+from commonfarm.farm.dispatch import run
+from commonfarm.lib.config import current
+
+if __name__ == "__main__":
+    django.setup()
+    from commonfarm.farm.election import Scheduler
+    from commonfarm.farm.term import Timing
+
+    logging.basicConfig(level=logging.INFO)
+    quick = Timing(elect=0.2, listen=0.3, resync=1.0, sweep=0.3, grace=0.0)
+    asyncio.run(run(current(), Scheduler(current(), quick)))
