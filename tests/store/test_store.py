@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from commonfarm.lib.errors import NotFoundError
-from commonfarm.store import disk, uploads
+from commonfarm.store import blobs, disk, uploads
 from commonfarm.store import interface as store
 from commonfarm.store.models import Upload
 
