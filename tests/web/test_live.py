@@ -206,7 +206,7 @@ def test_a_slow_reader_misses_nothing(live: int) -> None:
                 why="x" * 500,
             )
     time.sleep(2)
-    seen = []
+    seen: list[int] = []
     while len(seen) < 3000 and (event := slow.next()):
         seen.append(json.loads(event["data"])["details"]["number"])
     assert seen == list(range(3000))

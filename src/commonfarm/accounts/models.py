@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,18 @@ from django.db import models, transaction
 
 from commonfarm.accounts.events import SignInLinkMade, TokenMade, UserAdded
 from commonfarm.journal.interface import record
+from commonfarm.lib.errors import (
+    BadInputError,
+    ForbiddenError,
+    NotFoundError,
+    Problem,
+    Reason,
+    RefusedError,
+)
 from commonfarm.lib.ids import hash_token, new_token
 from commonfarm.lib.secret import Secret
+
+_NAME = re.compile(r"[a-z][a-z0-9.-]{0,31}")
 
 
 class Role(models.TextChoices):
@@ -42,10 +53,56 @@ class User(AbstractUser):
         """Say whether the user's role covers `needed`."""
         return self.is_active and Role(self.role).allows(needed)
 
+    def require(self, needed: Role) -> None:
+        """Raise ForbiddenError unless the user's role covers `needed`."""
+        if not self.may(needed):
+            raise ForbiddenError(
+                Reason(
+                    "role-too-low",
+                    f"{self.username} is a {self.role}, and this needs a {needed}",
+                    "ask an admin for the role",
+                )
+            )
+
+    @classmethod
+    def named(cls, username: str) -> User:
+        """Return the user of this name; raise NotFoundError when there is none."""
+        found = cls.objects.filter(username=username).first() if "\0" not in username else None
+        if found is None:
+            raise NotFoundError(
+                Reason(
+                    "no-such-user",
+                    f"there is no user {username[:80]!r}",
+                    "`commonfarm user list` names them",
+                )
+            )
+        return found
+
     @classmethod
     def add(cls, username: str, role: Role, *, who: str, **fields: Any) -> User:
-        """Create a user without password (sign in by link, or set one) and record it."""
+        """Create a user without password (sign in by link, or set one) and record it.
+
+        Raises BadInputError for a name that is not allowed, RefusedError for one that is taken.
+        """
+        if _NAME.fullmatch(username) is None:
+            raise BadInputError(
+                Problem(
+                    "username",
+                    0,
+                    0,
+                    f"the name {username[:80]!r} is not allowed",
+                    "use 1 to 32 small letters, digits, dots, hyphens, beginning with a letter",
+                )
+            )
         with transaction.atomic():
+            if cls.objects.filter(username=username).exists():
+                raise RefusedError(
+                    Reason(
+                        "name-taken",
+                        f"there is a user {username} already",
+                        f"`commonfarm user sign-in-link {username}` lets them in",
+                    )
+                )
             user = cls.objects.create(username=username, role=role, **fields)
             user.set_unusable_password()
             user.save(update_fields=["password"])

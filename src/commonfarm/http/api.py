@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI, Router
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
 
 from commonfarm import __version__
+from commonfarm.http.idempotency import once
 from commonfarm.http.permissions import AUTHENTICATION
-from commonfarm.http.problems import answer, problem
+from commonfarm.http.problems import MEDIA_TYPE, PROBLEM, answer, problem
 from commonfarm.lib.errors import CommonfarmError, Reason
+
+
+class Api(NinjaAPI):
+    """The API, whose description names problem details as the answer to every refusal."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        """Return the OpenAPI document."""
+        schema = super().get_openapi_schema(**options)
+        schema["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+        refused = {
+            "description": "Refused: why, and what would lift it (RFC 9457)",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for methods in schema["paths"].values():
+            for operation in methods.values():
+                operation["responses"].update({"4XX": refused, "5XX": refused})
+        return schema
 
 
 def build_api(routers: dict[str, Router]) -> NinjaAPI:
     """Return the API with each router under its prefix; errors are problem details."""
-    api = NinjaAPI(
+    api = Api(
         title="Commonfarm",
         version=__version__,
         urls_namespace="api",
         auth=AUTHENTICATION,
         docs_url=None,
     )
+    api.add_decorator(once, mode="view")
     for prefix, router in routers.items():
         api.add_router(prefix, router)
 

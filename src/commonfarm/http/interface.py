@@ -2,7 +2,6 @@
 
 from commonfarm.http.api import build_api
 from commonfarm.http.etag import check_if_match, etag_of
-from commonfarm.http.idempotency import idempotent
 from commonfarm.http.pages import page, refusal
 from commonfarm.http.pagination import Page, Paging, newest_first
 from commonfarm.http.permissions import require
@@ -15,7 +14,6 @@ __all__ = [
     "build_api",
     "check_if_match",
     "etag_of",
-    "idempotent",
     "newest_first",
     "page",
     "problem",

@@ -10,10 +10,27 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from commonfarm.lib.errors import (
     BadInputError,
     CommonfarmError,
+    ForbiddenError,
     NotFoundError,
     Reason,
     UnreachableError,
 )
+
+MEDIA_TYPE = "application/problem+json"
+
+PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "urn:commonfarm:problem: and the reason's code"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "The binding constraint"},
+        "lifted_by": {"type": "string", "description": "What would lift it"},
+        "problems": {"type": "array", "items": {"type": "object"}},
+    },
+}
 
 
 class ProblemError(CommonfarmError):
@@ -36,9 +53,7 @@ def problem(
     }
     if reason.lifted_by:
         body["lifted_by"] = reason.lifted_by
-    return JsonResponse(
-        body | extra, status=status, content_type="application/problem+json", headers=headers
-    )
+    return JsonResponse(body | extra, status=status, content_type=MEDIA_TYPE, headers=headers)
 
 
 def status_of(error: CommonfarmError) -> HTTPStatus:
@@ -48,6 +63,8 @@ def status_of(error: CommonfarmError) -> HTTPStatus:
             return error.status
         case BadInputError():
             return HTTPStatus.UNPROCESSABLE_ENTITY
+        case ForbiddenError():
+            return HTTPStatus.FORBIDDEN
         case NotFoundError():
             return HTTPStatus.NOT_FOUND
         case UnreachableError():

@@ -54,11 +54,21 @@ def read(after: Cursor, limit: int = 500, subject: str | None = None) -> list[En
     return list(entries[:limit])
 
 
-def latest(count: int = 50, subject: str | None = None) -> list[Entry]:
-    """Return the newest `count` settled entries, oldest first."""
+def latest(
+    count: int = 50, subject: str | None = None, before: Cursor | None = None
+) -> list[Entry]:
+    """Return the newest `count` settled entries (of those older than `before`), oldest first.
+
+    An entry lies before its own cursor's place, so `before` that cursor leaves it out.
+    """
     entries = Entry.objects.extra(  # noqa: S610 - constant text
         where=[_SETTLED], order_by=["-transaction", "-id"]
     )
+    if before is not None:
+        entries = entries.extra(
+            where=["(transaction, id) < (%s::text::xid8, %s)"],
+            params=[str(before.transaction), before.id],
+        )
     if subject is not None:
         entries = entries.filter(subject=subject)
     return list(reversed(entries[:count]))

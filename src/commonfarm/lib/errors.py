@@ -49,6 +49,10 @@ class NotFoundError(RefusedError):
     """What was named does not exist here."""
 
 
+class ForbiddenError(RefusedError):
+    """Who asks may not have this done; someone with another role may."""
+
+
 class UnreachableError(CommonfarmError):
     """Something this needs could not be reached: a service, a host, a mirror."""
 

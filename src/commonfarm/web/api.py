@@ -6,13 +6,19 @@ from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 
 from commonfarm.accounts.interface import Role
 from commonfarm.http.interface import require
 from commonfarm.web import live_token
 
 router = Router(tags=["live"])
+
+
+class Asked(Schema):
+    """Which stream: `journal`, or `log:` and the number of a lease."""
+
+    stream: str = Field(..., pattern=r"^(journal|log:[0-9]{1,18})$")
 
 
 class LiveToken(Schema):
@@ -23,13 +29,11 @@ class LiveToken(Schema):
 
 
 @router.get("/live-token", response={HTTPStatus.OK: LiveToken}, summary="Open a live stream")
-def token(
-    request: HttpRequest, stream: str = Query(..., pattern=r"^(journal|log:[0-9]{1,18})$")
-) -> dict[str, str]:
+def token(request: HttpRequest, asked: Query[Asked]) -> dict[str, str]:
     """Give a token for `journal`, or for `log:LEASE`."""
     user = require(request, Role.READER)
-    path = stream.replace(":", "/")
+    path = asked.stream.replace(":", "/")
     return {
-        "token": live_token.make(stream, user.pk),
+        "token": live_token.make(asked.stream, user.pk),
         "url": f"{settings.COMMONFARM.url('live')}/{path}",
     }
