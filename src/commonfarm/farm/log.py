@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from django.db import connection, transaction
 
 from commonfarm.agent.protocol import LOG_PIECE_BYTES
 from commonfarm.farm.models import Lease, LogPiece
+from commonfarm.http.interface import ProblemError
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.store.interface import GapError, path_of, put_file
 
@@ -22,7 +24,8 @@ def add_piece(lease: Lease, offset: int, data: bytes) -> int:
     """Append what is new of a piece and return how long the log is now.
 
     A piece may be sent twice. Raises GapError when bytes before `offset` are missing,
-    BadInputError when it is too large, RefusedError when the log has grown too long.
+    BadInputError when it is too large, ProblemError (410) when the lease
+    is over, RefusedError when the log has grown too long.
     """
     if not 0 < len(data) <= LOG_PIECE_BYTES:
         raise BadInputError(
@@ -38,7 +41,7 @@ def add_piece(lease: Lease, offset: int, data: bytes) -> int:
         locked = Lease.objects.select_for_update().get(pk=lease.pk)
         over = locked.over()
         if over is not None:
-            raise RefusedError(over)
+            raise ProblemError(HTTPStatus.GONE, over)
         length = _length(locked)
         if offset > length:
             raise GapError(length)
@@ -68,18 +71,27 @@ def read_log(lease: Lease, offset: int, most: int = READ_BYTES) -> LogPart:
     """Return up to about `most` bytes of the log from `offset`."""
     # Whether it has ended is read before the bytes, so that none can follow a `complete`.
     lease.refresh_from_db()
-    if lease.log_id is not None:
-        with path_of(lease.log_id).open("rb") as log:
-            log.seek(offset)
-            data = log.read(most)
-            complete = offset + len(data) >= log.seek(0, 2)
-        return LogPart(offset, data, complete)
+    if lease.log_id is None:
+        part = _from_pieces(lease, offset, most)
+        if not part.complete:
+            return part
+        # The pieces may have become a blob while they were looked for.
+        lease.refresh_from_db()
+        if lease.log_id is None:
+            return part
+    with path_of(lease.log_id).open("rb") as log:
+        log.seek(offset)
+        data = log.read(most)
+        complete = offset + len(data) >= log.seek(0, 2)
+    return LogPart(offset, data, complete)
+
+
+def _from_pieces(lease: Lease, offset: int, most: int) -> LogPart:
     pieces = LogPiece.objects.filter(lease=lease)
     first = pieces.filter(offset__lte=offset).order_by("-offset").first()
     found = bytearray()
     for piece in pieces.filter(offset__gte=first.offset if first else 0).order_by("offset"):
-        bytes_of = bytes(piece.data)
-        found += bytes_of[max(0, offset - piece.offset) :]
+        found += bytes(piece.data)[max(0, offset - piece.offset) :]
         if len(found) >= most:
             return LogPart(offset, bytes(found), complete=False)
     return LogPart(offset, bytes(found), complete=lease.ended_at is not None)
@@ -105,6 +117,18 @@ def join(lease_id: int) -> None:
     with transaction.atomic():
         if Lease.objects.filter(pk=lease_id, log=None).update(log=blob):
             LogPiece.objects.filter(lease=lease).delete()
+
+
+def whole_characters(data: bytes) -> bytes:
+    """Return `data` without a UTF-8 character that is cut off at its end."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:  # the first byte of a longer character
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-back] if length > back else data
+        if byte < 0x80:
+            break
+    return data
 
 
 def _length(lease: Lease) -> int:

@@ -77,6 +77,12 @@ class Build(models.Model):
     def __str__(self) -> str:
         return f"build {self.pk} of {self.source}"
 
+    @property
+    def state(self) -> str:
+        """One word for all its jobs: the state of the one that people would look at first."""
+        states = {job.state for job in self.jobs.all()}
+        return next((str(state) for state in _LOOKED_AT_FIRST if state in states), "")
+
 
 class JobState(models.TextChoices):
     """Where a job stands."""
@@ -86,6 +92,15 @@ class JobState(models.TextChoices):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+_LOOKED_AT_FIRST = (
+    JobState.LEASED,
+    JobState.WAITING,
+    JobState.FAILED,
+    JobState.CANCELLED,
+    JobState.SUCCEEDED,
+)
 
 
 class Job(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from django.db import transaction
@@ -12,6 +13,7 @@ from commonfarm.archive.interface import NewArtifact, Verdict, add_build
 from commonfarm.farm import leases
 from commonfarm.farm.models import JobState, Lease
 from commonfarm.fleet.interface import generation_over
+from commonfarm.http.interface import ProblemError
 from commonfarm.lib.errors import (
     BadInputError,
     NotFoundError,
@@ -30,20 +32,21 @@ STAGES = ("root", "dependencies", "build", "upload")
 def take(lease_id: int, report: protocol.Report, now: datetime) -> None:
     """Carry out a report, in one transaction; the same report again changes nothing.
 
-    Raises RefusedError when the lease is over or of a past generation, BadInputError for a report
-    that cannot be true, such as an artifact that this lease did not upload.
+    Raises ProblemError (410) when the lease is over or of a past generation, BadInputError for a
+    report that cannot be true, such as an artifact that this lease did not upload.
     """
     _check(report)
     with transaction.atomic():
         lease = leases.lock(lease_id)
         builder = lease.builder
         if report.generation != lease.generation or lease.generation != builder.generation:
-            raise RefusedError(generation_over(builder.name, report.generation, builder.generation))
+            reason = generation_over(builder.name, report.generation, builder.generation)
+            raise ProblemError(HTTPStatus.GONE, reason)
         over = lease.over()
         if over is not None:
             if lease.outcome == report.outcome:
                 return
-            raise RefusedError(over)
+            raise ProblemError(HTTPStatus.GONE, over)
         lease.facts = report.facts
         leases.close(lease, report.outcome, report.reason, now)
         _OUTCOMES[report.outcome](lease, report, now)

@@ -157,6 +157,7 @@ class Wait(StrEnum):
     """Every reason for which a job waits."""
 
     NO_SCHEDULER = "no-scheduler"
+    NO_KEYRING = "no-keyring"
     NO_BUILDER = "no-builder"
     FEATURE = "no-feature"
     MEMORY = "too-little-memory"
@@ -237,12 +238,12 @@ def _of_builders(needs: Needs, builders: list[BuilderView], ahead: int) -> Reaso
     if not builders:
         return Reason(
             Wait.BUSY,
-            f"every builder that could is busy ({len(before)}), and {ahead} jobs are ahead in line",
+            f"every builder that could is busy ({len(before)}), and about {ahead} jobs are ahead",
             "it starts when a builder gets free",
         )
     return Reason(
         Wait.NEXT_POLL,
-        f"{builders[0].offer.builder} is free, and {ahead} jobs are ahead in line",
+        f"{builders[0].offer.builder} is free, and about {ahead} jobs are ahead",
         "it starts when its turn comes at a builder's next poll",
     )
 
