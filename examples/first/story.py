@@ -102,7 +102,7 @@ class Story:
         """Fill two mirrors by rsync, start their servers, register them and have them scanned."""
         tree = self._tree()["name"]
         published = Path(self.installation.status_or_fail()["published"]) / tree
-        known = {mirror["name"]: mirror for mirror in self.installation.json("mirror", "list")}
+        known = {one["name"]: one for one in self.installation.json("mirror", "list")}
         for mirror in self.mirrors:
             mirror.fill(published)
             mirror.start()
@@ -113,7 +113,9 @@ class Story:
                 self.installation.run("mirror", "edit", mirror.name, "--url", mirror.url)
             self.installation.run("mirror", "scan", mirror.name)
         for mirror in self.mirrors:
-            self._wait_for_scan(mirror, say)
+            earlier = known.get(mirror.name, {}).get("last_scan")
+            self._wait_for_scan(mirror, earlier, say)
+        self._wait_for_redirect()
         return "commonfarm mirror list"
 
     def install(self, say: Say) -> str:
@@ -190,18 +192,34 @@ class Story:
         except OSError:
             return ""
 
-    def _wait_for_scan(self, mirror: MirrorServer, say: Say) -> None:
-        """Wait until the mirror was seen to be complete and the redirector sends people to it."""
+    def _wait_for_scan(self, mirror: MirrorServer, earlier: Any, say: Say) -> None:
+        """Wait until a scan after `earlier` found the mirror complete."""
         deadline = time.monotonic() + SCAN_SECONDS
         while True:
-            shown = self.installation.json("mirror", "show", mirror.name)
-            scan = shown["last_scan"]
-            if scan and scan["ok"] and scan["files_found"] == scan["files_expected"]:
+            scan = self.installation.json("mirror", "show", mirror.name)["last_scan"]
+            complete = scan and scan["ok"] and scan["files_found"] == scan["files_expected"]
+            if complete and scan != earlier:
                 say(f"{mirror.name} at {mirror.url} has all {scan['files_found']} files")
                 return
             if time.monotonic() > deadline:
                 raise StoryError(f"mirror {mirror.name} is not complete: {scan}")
             time.sleep(0.3)
+
+    def _wait_for_redirect(self) -> None:
+        """Wait until the redirector has read the map that knows the mirrors."""
+        path = next(
+            line.removeprefix("Filename: ")
+            for line in self._packages().splitlines()
+            if line.startswith("Filename: ")
+        )
+        deadline = time.monotonic() + SCAN_SECONDS
+        urls = tuple(mirror.url for mirror in self.mirrors)
+        while not redirect_of(self.repository_url() + path).startswith(urls):
+            if time.monotonic() > deadline:
+                raise StoryError(
+                    f"{path} is not redirected to a mirror; ask `commonfarm mirror explain`"
+                )
+            time.sleep(0.2)
 
 
 def redirect_of(url: str) -> str:
