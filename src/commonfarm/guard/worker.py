@@ -34,12 +34,14 @@ def run(config: Config) -> None:
 
     django.setup()
     from procrastinate.contrib.django import app
+    from procrastinate.contrib.django.django_connector import DjangoConnector
     from procrastinate.exceptions import ConnectorException
     from psycopg import OperationalError
 
     _log.info("worker of %s starts", config.name)
     while True:
         try:
+            assert isinstance(app.connector, DjangoConnector)
             with app.replace_connector(app.connector.get_worker_connector()):
                 asyncio.run(_work())
             return

@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from commonfarm.installation import leftovers
 from commonfarm.lib.errors import Reason, UnreachableError
 
 SUPERUSER = "postgres"
@@ -54,12 +55,15 @@ class EmbeddedPostgres:
         self._make_directory(self.data, 0o700)
         self._make_directory(self.socket_directory, 0o755)
         if not (self.data / "PG_VERSION").exists():
-            for leftover in self.data.iterdir():
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            # Made elsewhere and renamed: one that was killed half-way is not taken for a cluster.
+            fresh = self.data.with_name(self.data.name + ".new")
+            if fresh.exists():
+                shutil.rmtree(fresh)
+            self._make_directory(fresh, 0o700)
             self._run(
                 "initdb",
                 "--pgdata",
-                str(self.data),
+                str(fresh),
                 "--username",
                 SUPERUSER,
                 "--auth",
@@ -69,6 +73,7 @@ class EmbeddedPostgres:
                 "--locale",
                 "C.UTF-8",
             )
+            fresh.rename(self.data)
         self._write("pg_hba.conf", "local all all peer map=commonfarm\n")
         here = pwd.getpwuid(os.getuid()).pw_name
         lines = {(user, SUPERUSER) for user in (here, self.runs_as or here)}
@@ -94,11 +99,30 @@ class EmbeddedPostgres:
             with main.open("a") as out:
                 out.write(include)
 
+    def command(self) -> list[str]:
+        """Return the command that is the server, to be run as `runs_as`."""
+        return [str(self.programs / "postgres"), "-D", str(self.data)]
+
+    def settle(self) -> None:
+        """Stop a server that runs on this cluster, and wait for the sessions of one that died.
+
+        A new server refuses to start while an old session still has the shared memory.
+        """
+        ours = leftovers.works_in(self.data)
+        try:
+            first = (self.data / "postmaster.pid").read_text().split()[0]
+            leftovers.send(int(first), signal.SIGINT, ours)
+        except (OSError, ValueError, IndexError):
+            pass
+        if not leftovers.wait(ours, 20):
+            leftovers.stop(ours, signal.SIGKILL, 10)
+
     def start(self, log: Path) -> subprocess.Popen[bytes]:
         """Start the server, its output appended to `log`, and return once it answers."""
+        self.settle()
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.data],
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -1,0 +1,198 @@
+"""How each process of an installation is started: command, user, environment, how to ask if it
+answers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psycopg
+
+from commonfarm.installation import leftovers, users
+from commonfarm.installation.postgres import EmbeddedPostgres
+from commonfarm.lib.config import Config
+from commonfarm.lib.places import CONFIG_VARIABLE
+
+PROBE_SECONDS = 3.0
+_KEPT = ("LANG", "LC_ALL", "PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What our processes get of the environment of who starts `up`; no secret is among it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process that `up` keeps running.
+
+    `answers` says whether it does its work now. `before` runs ahead of each start. `extra` is
+    added to the environment. `lifeline` starts it through sudo, tied to a pipe.
+    """
+
+    name: str
+    command: list[str]
+    answers: Callable[[], bool]
+    address: str = ""
+    before: Callable[[], None] = lambda: None
+    umask: int = 0o022
+    stop_signal: str = "TERM"
+    lifeline: bool = False
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def argv(self) -> list[str]:
+        """Return the whole command: as its user, and ending when `up` does."""
+        if self.lifeline:
+            helper = str(Path(__file__).with_name("lifeline.py"))
+            return ["sudo", "-n", "/usr/bin/python3", helper, *self.command]
+        words = ["setpriv", f"--pdeathsig={self.stop_signal}"]
+        if self.name != "agent":
+            words.append("--no-new-privs")
+            if users.separate():
+                user = users.user_of(self.name)
+                words += [f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        return [*words, "--", *self.command]
+
+    def environment(self, config: Config) -> dict[str, str]:
+        """Return the environment it is started with."""
+        kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+        if self.name == "agent":
+            kept |= {key: value for key, value in os.environ.items() if "proxy" in key.lower()}
+        return (
+            kept
+            | {
+                leftovers.VARIABLE: leftovers.mark(config.state, self.name),
+                CONFIG_VARIABLE: str(config.file),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HOME": "/root" if self.name == "agent" else "/nonexistent",
+            }
+            | self.extra
+        )
+
+
+def embedded_postgres(config: Config) -> EmbeddedPostgres:
+    """Return the embedded PostgreSQL of `config`."""
+    return EmbeddedPostgres(
+        data=config.state / "postgres",
+        socket_directory=Path(config.database.host),
+        port=config.database.port,
+        runs_as=users.user_of("postgres") if users.separate() else None,
+        peers=users.peers(config),
+    )
+
+
+def postgres(server: EmbeddedPostgres) -> Process:
+    """Return the embedded PostgreSQL as a process."""
+
+    def answers() -> bool:
+        try:
+            with server.connect() as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    return Process(
+        "postgres",
+        server.command(),
+        answers,
+        address=str(server.socket_directory),
+        before=server.settle,
+        umask=0o077,
+        stop_signal="INT",
+    )
+
+
+def services(config: Config) -> list[Process]:
+    """Return the processes that serve, in the order of their start."""
+    program = [sys.executable, "-m", "commonfarm.cli.main"]
+
+    def served(name: str, path: str) -> Process:
+        port = getattr(config.listen, name)
+        return Process(
+            name,
+            [*program, name],
+            lambda: http_answers(config.listen.address, port, path),
+            address=config.url(name),
+            umask=0o007,
+        )
+
+    return [
+        Process(
+            "signer",
+            [*program, "signer"],
+            lambda: socket_answers(config.signer_socket),
+            address=str(config.signer_socket),
+            # Its public keys are read by everyone; its key folder is closed by its own mode.
+            umask=0o022,
+        ),
+        served("hub", "/sign-in/"),
+        served("live", "/"),
+        served("scheduler", "/"),
+        Process("worker", [*program, "worker"], lambda: worker_lives(config), umask=0o002),
+        served("redirector", "/"),
+    ]
+
+
+def agent(config: Config) -> Process:
+    """Return the local builder: the agent that the hub serves, as root."""
+    zipapp, state = agent_files(config)
+    python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    return Process(
+        "agent",
+        [python, str(zipapp), "run", "--state", str(state)],
+        lambda: True,
+        address=config.url("scheduler"),
+        lifeline=not users.separate(),
+    )
+
+
+def agent_files(config: Config) -> tuple[Path, Path]:
+    """Return where the local builder's zipapp and its state are."""
+    return config.state / "agent.pyz", config.state / "agent"
+
+
+def http_answers(address: str, port: int, path: str) -> bool:
+    """Say whether a server gives any answer to GET `path` but one of its own failing (500)."""
+    connection = HTTPConnection(address, port, timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status != 500
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def socket_answers(path: Path) -> bool:
+    """Say whether somebody accepts connections on the unix socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def worker_lives(config: Config) -> bool:
+    """Say whether a worker's heartbeat in the database is fresh."""
+    database = config.database
+    try:
+        with psycopg.connect(
+            host=database.host,
+            port=database.port,
+            dbname=database.name,
+            user=database.user,
+            connect_timeout=int(PROBE_SECONDS),
+        ) as connection:
+            row = connection.execute(
+                "SELECT EXISTS (SELECT FROM procrastinate_workers"
+                " WHERE last_heartbeat > now() - interval '10 seconds')"
+            ).fetchone()
+    except psycopg.Error:
+        return False
+    return bool(row and row[0])

@@ -1,0 +1,127 @@
+"""`commonfarm up`: from a configuration to processes that all answer, and back to none.
+
+Each step observes first, so `up` that was killed between any two goes on where things are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from commonfarm.installation import configure, launch, leftovers, status, unveil, users
+from commonfarm.installation.errands import Errands, Say
+from commonfarm.installation.supervised import Supervised
+from commonfarm.installation.supervisor import Supervisor, stop_on_signals
+from commonfarm.lib.config import Config
+from commonfarm.lib.errors import ExitCode, Reason, RefusedError
+from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE
+
+LEFTOVER_SECONDS = 15
+
+
+def run(estate: Path | None) -> int:
+    """Run the chosen installation in the foreground until Ctrl-C or SIGTERM."""
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[{time.monotonic() - began:6.1f} s] {text}", markup=False)
+
+    estate = estate.resolve() if estate else None
+    os.umask(0o022)
+    config = configure.find_or_make()
+    os.environ[INSTALLATION_VARIABLE] = config.name
+    os.environ[CONFIG_VARIABLE] = str(config.file)
+    say(f"installation {config.name}, configured in {config.file}")
+    config.state.mkdir(parents=True, exist_ok=True)
+    held = status.hold(config)
+    try:
+        return _run(config, estate, console, say)
+    finally:
+        os.close(held)
+
+
+def _run(config: Config, estate: Path | None, console: Console, say: Say) -> int:
+    users.ensure()
+    users.make_folders(config)
+    places = {config.state, config.store, config.published, config.runtime, config.file.parent}
+    if unveil.unveil([*unveil.code(), *places, *([estate] if estate else [])]):
+        say("the code is below a folder closed to others: the processes see it through a mount")
+    ended = leftovers.stop(leftovers.carries(config.state), signal.SIGTERM, LEFTOVER_SECONDS)
+    if ended:
+        say(f"{ended} processes that an earlier `up` left behind were stopped")
+    configure.refuse_taken_ports(config)
+    if not config.secret_key_file.exists():
+        users.write_private(config.secret_key_file, secrets.token_urlsafe(50), users.WEB_GROUP)
+
+    processes = []
+    if config.database.embedded:
+        server = launch.embedded_postgres(config)
+        server.prepare()
+        processes.append(Supervised(launch.postgres(server), config))
+        processes[0].start()
+        assert processes[0].running is not None
+        server.wait_until_ready(processes[0].running)
+        reader = (config.database.signer_user,)
+        server.create(config.database.name, config.database.user, readers=reader)
+        say("PostgreSQL answers")
+    try:
+        sign_in = _prepare(config)
+    except BaseException:
+        Supervisor(config, processes, say).stop()
+        raise
+    say("the database is up to date")
+
+    processes += [Supervised(process, config) for process in launch.services(config)]
+    hub = next(one for one in processes if one.process.name == "hub")
+    agent = Supervised(launch.agent(config), config, wanted=False)
+    supervisor = Supervisor(config, [*processes, agent], say)
+    stop_on_signals(supervisor)
+    errands = Errands(config, hub, agent, estate, say)
+
+    def when_ready() -> None:
+        say("every process answers")
+        _print_addresses(console, config, sign_in)
+
+    supervisor.run(errands, when_ready)
+    say("stopped")
+    return int(ExitCode.DONE)
+
+
+def _prepare(config: Config) -> str:
+    """Bring the database up to date in a process of its own; return the sign-in link's path."""
+    done = subprocess.run(
+        [sys.executable, "-m", "commonfarm.cli.main", "prepare"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no word"]
+        log = config.state / "log" / "prepare.log"
+        log.write_text(done.stderr, encoding="utf-8")
+        raise RefusedError(
+            Reason("not-prepared", said[-1], "" if len(said) == 1 else f"{log} has the whole of it")
+        )
+    return str(json.loads(done.stdout.splitlines()[-1])["sign_in"])
+
+
+def _print_addresses(console: Console, config: Config, sign_in: str) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("pages", config.url("hub"))
+    table.add_row("sign in once, within 15 minutes", config.url("hub") + sign_in)
+    table.add_row("downloads", config.url("redirector"))
+    table.add_row("builders ask at", config.url("scheduler"))
+    table.add_row("logs", str(config.state / "log"))
+    console.print(table)
+    console.print("Ctrl-C stops it.")
