@@ -53,6 +53,16 @@ class HubClient:
             text = response.read()
         return json.loads(text) if text else None
 
+    def patch(self, path: str, body: Any) -> Any:
+        """Change what is at `path`, from the version that is there now, and return the answer."""
+        with self._open("GET", path) as now:
+            headers = {"Content-Type": "application/json", "If-Match": now.headers["ETag"]}
+        return json.load(self._open("PATCH", path, json.dumps(body).encode(), headers))
+
+    def delete(self, path: str) -> None:
+        """Remove what is at `path`."""
+        self._open("DELETE", path).close()
+
     def put_bytes(self, path: str, data: bytes, **query: Any) -> Any:
         """PUT raw bytes and return the answer."""
         headers = {"Content-Type": "application/octet-stream"}
