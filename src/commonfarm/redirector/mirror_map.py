@@ -31,6 +31,8 @@ MAGIC = b"commonfarm-mirror-map 1\n"
 PAYLOAD_TYPE = "application/vnd.commonfarm.mirror-map+json"
 MOST_BYTES = 256 * 2**20
 MOST_MIRRORS = 10_000
+SERVER_NAME = "Commonfarm-redirector"
+"""How a redirector names itself; the scanner knows by it that a redirector is no mirror."""
 
 _URL = re.compile(r"https?://[\x21-\x7e]+/")
 _COUNTRY = re.compile(r"[A-Z]{2}")

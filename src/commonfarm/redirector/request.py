@@ -6,15 +6,11 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import unquote_to_bytes
 
-import iptocc
+from commonfarm.redirector.selection import Address, Client, country_of, normal
 
-from commonfarm.redirector.selection import NOWHERE, Client
-
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -53,20 +49,6 @@ def split_target(target: bytes) -> tuple[str, str] | None:
 def is_internal(path: str) -> bool:
     """Say whether `path` starts with a hidden name or a tree's revision on its way (`tree.r7`)."""
     return _INTERNAL.match(path) is not None
-
-
-def normal(address: str) -> Address:
-    """Parse an address; an IPv4 client of an IPv6 socket is an IPv4 client."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found
-
-
-@lru_cache(maxsize=65536)
-def country_of(address: Address) -> str:
-    """Return the country an address is registered in, `ZZ` for one that has none."""
-    return iptocc.country_code(str(address)) or NOWHERE
 
 
 def client_of(

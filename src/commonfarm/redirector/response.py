@@ -6,12 +6,9 @@ import json
 from http import HTTPStatus
 from urllib.parse import quote
 
-from commonfarm.redirector.mirror_map import Mirror
+from commonfarm.redirector.mirror_map import SERVER_NAME, Mirror
 from commonfarm.redirector.origin import Opened, Part
 from commonfarm.redirector.selection import Choice, Client, changes_in_place
-
-SERVER_NAME = "Commonfarm-redirector"
-"""What the scanner knows us by: a redirector is no mirror."""
 
 RETRY_SECONDS = 5
 

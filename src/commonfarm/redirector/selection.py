@@ -11,11 +11,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import islice
 
+import iptocc
+
 from commonfarm.redirector.mirror_map import Mirror, MirrorMap
+
+Address = IPv4Address | IPv6Address
 
 NOWHERE = "ZZ"
 """The country of an address that has none (private, loopback, unassigned)."""
@@ -58,7 +63,7 @@ class Reason:
 class Client:
     """Who asks: address, country (two capital letters or `ZZ`) and the scheme it spoke to us."""
 
-    address: IPv4Address | IPv6Address
+    address: Address
     country: str = NOWHERE
     scheme: str = "http"
 
@@ -67,6 +72,20 @@ class Client:
         """The /24 or /48 of the address: what stays together, and all that selection looks at."""
         prefix = 24 if self.address.version == 4 else 48
         return str(ip_network(f"{self.address}/{prefix}", strict=False))
+
+
+def normal(address: str) -> Address:
+    """Parse an address; an IPv4 client of an IPv6 socket is an IPv4 client."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        return found.ipv4_mapped
+    return found
+
+
+@lru_cache(maxsize=65536)
+def country_of(address: Address) -> str:
+    """Return the country an address is registered in, `ZZ` for one that has none."""
+    return iptocc.country_code(str(address)) or NOWHERE
 
 
 Excluded = tuple[tuple[Mirror, Reason], ...]
@@ -143,16 +162,16 @@ def _unfit(mirror: Mirror, client: Client) -> Reason | None:
 
 def choose(the_map: MirrorMap, path: str, client: Client, ranking: Ranking | None = None) -> Choice:
     """Choose for `path` (`tree/path/in/it`). `ranking` may be one kept from an equal question."""
+    if changes_in_place(path):
+        return Choice(
+            path, (), Reason(Why.CHANGES_IN_PLACE, "this file changes in place: we serve it")
+        )
     found = the_map.find(path)
     if found is None:
         return Choice(
             path, (), Reason(Why.NOT_IN_MAP, "no scan knows this file yet", "the next mirror map")
         )
     tree, file = found
-    if changes_in_place(path):
-        return Choice(
-            path, (), Reason(Why.CHANGES_IN_PLACE, "this file changes in place: we serve it")
-        )
     if ranking is None:
         ranking = rank(the_map, tree, client)
     having = (number for number in ranking.order if number in file.mirrors)

@@ -28,10 +28,9 @@ from commonfarm.redirector.request import (
     Request,
     client_of,
     is_internal,
-    normal,
     split_target,
 )
-from commonfarm.redirector.selection import Choice, Client, Ranking, choose, explain, rank
+from commonfarm.redirector.selection import Choice, Client, Ranking, choose, explain, normal, rank
 
 MOST_CONNECTIONS = 4096
 MOST_TRANSFERS = 256

@@ -1,0 +1,156 @@
+"""Which addresses a mirror may have. What is registered here makes our worker connect somewhere.
+
+A mirror must be on the public internet; on the loopback interface only where the whole
+installation is, and never at a port of the installation itself. A name is resolved and judged at
+every connection, and the connection goes to the very address that was judged, so a name cannot
+change in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from commonfarm.lib.config import Config
+from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
+
+_TRANSLATED = ip_network("64:ff9b::/96")
+"""IPv6 addresses that stand for any IPv4 address, private ones too (RFC 6052)."""
+
+
+class AddressRefusedError(OSError):
+    """A name stands for addresses that a mirror may not have. An OSError, so aiohttp takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What addresses are allowed: loopback or not, and which ports of it are our own."""
+
+    loopback_allowed: bool
+    own_ports: frozenset[int]
+
+    @classmethod
+    def of(cls, config: Config) -> Policy:
+        """Return the policy of an installation: loopback only where it listens there itself."""
+        listen = config.listen
+        try:
+            loopback = ip_address(listen.address).is_loopback
+        except ValueError:
+            loopback = listen.address == "localhost"
+        ports = {listen.hub, listen.live, listen.scheduler, listen.redirector}
+        return cls(loopback, frozenset(ports))
+
+    def refusal(self, address: str, port: int) -> Reason | None:
+        """Return why a mirror may not be at `address` and `port`, or None."""
+        found = ip_address(address.partition("%")[0])
+        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        if found.is_loopback and self.loopback_allowed:
+            if port not in self.own_ports:
+                return None
+            return Reason(
+                "mirror-is-ourselves", f"port {port} here is this installation's own", "use another"
+            )
+        if _is_public(found):
+            return None
+        return Reason(
+            "address-not-public",
+            f"{found} is not a public address",
+            "give the mirror an address that its users can reach",
+        )
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, IPv6Address):
+        return not (address.sixtofour or address.teredo or address in _TRANSLATED)
+    return True
+
+
+def check_url(url: str, policy: Policy) -> str:
+    """Return the address of a mirror as it is kept, or raise BadInputError or RefusedError.
+
+    It is http or https, names a host and no user, has neither query nor fragment, and gets a slash
+    at its end. An address written out is judged at once, a name at every connection.
+    """
+
+    def bad(what: str, to_do: str) -> BadInputError:
+        return BadInputError(Problem("url", 0, 0, what, to_do))
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise bad(f"{url[:200]!r} is not an address: {error}", "write http://HOST/PATH/") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise bad(f"{url[:200]!r} is not an http or https address", "write http://HOST/PATH/")
+    if any(not "!" <= char <= "~" or char in '"<>\\^`{|}' for char in url):
+        raise bad(f"{url[:200]!r} has characters an address may not have", "escape them with %")
+    if parts.username is not None or "?" in url or "#" in url:
+        raise bad(f"{url[:200]!r} has a user, a query or a fragment", "leave these out")
+    try:
+        ip_address(host)
+    except ValueError:
+        pass
+    else:
+        reason = policy.refusal(host, port or (443 if parts.scheme == "https" else 80))
+        if reason is not None:
+            raise RefusedError(reason)
+    return url if url.endswith("/") else url + "/"
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names for aiohttp to judged addresses only; remembers which it gave out."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.seen: set[str] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of `host`; AddressRefusedError when one of them is not allowed."""
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC
+        )
+        results: list[ResolveResult] = []
+        for kind, _, proto, _, place in found:
+            self.admit(str(place[0]), port)
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(place[0]),
+                    port=port,
+                    family=kind,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        return results
+
+    def admit(self, address: str, port: int) -> None:
+        """Judge one address and remember it."""
+        reason = self.policy.refusal(address, port)
+        if reason is not None:
+            raise AddressRefusedError(str(reason))
+        self.seen.add(address)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def families_of(addresses: Collection[str]) -> frozenset[int]:
+    """Return the IP versions among `addresses`."""
+    return frozenset(ip_address(address.partition("%")[0]).version for address in addresses)
+
+
+def all_loopback(addresses: Collection[str]) -> bool:
+    """Say whether every address is of the loopback interface."""
+    return all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)

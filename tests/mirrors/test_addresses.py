@@ -1,0 +1,132 @@
+"""What is registered makes our worker connect: only where a mirror may be."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from commonfarm.lib.config import Listen, default
+from commonfarm.lib.errors import BadInputError, RefusedError
+from commonfarm.mirrors.addresses import (
+    AddressRefusedError,
+    CheckedResolver,
+    Policy,
+    all_loopback,
+    check_url,
+    families_of,
+)
+
+PUBLIC = Policy(loopback_allowed=False, own_ports=frozenset({8000}))
+LOCAL = Policy(loopback_allowed=True, own_ports=frozenset({8000}))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "0.0.0.0"),
+        *("224.0.0.1", "255.255.255.255", "192.0.2.1", "240.0.0.1"),
+        *("::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1"),
+        *("2002:0a00:0001::1", "64:ff9b::a00:1", "2001:db8::1"),
+    ],
+)
+def test_what_is_not_public_is_refused_everywhere(address: str) -> None:
+    for policy in (PUBLIC, LOCAL):
+        reason = policy.refusal(address, 80)
+        assert reason is not None
+        assert reason.code == "address-not-public"
+        assert reason.lifted_by
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_loopback_is_for_installations_on_loopback_and_not_for_their_own_ports(
+    address: str,
+) -> None:
+    refused, own = PUBLIC.refusal(address, 80), LOCAL.refusal(address, 8000)
+    assert refused is not None and refused.code == "address-not-public"
+    assert own is not None and own.code == "mirror-is-ourselves"
+    assert LOCAL.refusal(address, 80) is None
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
+def test_public_addresses_are_allowed(address: str) -> None:
+    assert PUBLIC.refusal(address, 8000) is None
+
+
+@pytest.mark.parametrize(
+    ("listen", "allowed"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("farm", False)],
+)
+def test_the_policy_follows_where_the_installation_listens(
+    tmp_path: Any, listen: str, allowed: bool
+) -> None:
+    config = default("x", tmp_path / "c", tmp_path, tmp_path, Listen(listen, 1, 2, 3, 4))
+    assert Policy.of(config) == Policy(allowed, frozenset({1, 2, 3, 4}))
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("http://mirror.example.org/debian/", "http://mirror.example.org/debian/"),
+        ("https://mirror.example.org", "https://mirror.example.org/"),
+        ("http://[2001:4860:4860::8888]:81/a", "http://[2001:4860:4860::8888]:81/a/"),
+        ("http://127.0.0.1:9000/", "http://127.0.0.1:9000/"),
+    ],
+)
+def test_an_address_is_kept_with_a_slash_at_its_end(url: str, kept: str) -> None:
+    assert check_url(url, LOCAL) == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "mirror", "ftp://mirror.example.org/", "file:///etc/passwd", "http://", "http:///x"),
+        *("http://user:secret@mirror.example.org/", "http://m.example.org/?x", "http://m/#x"),
+        *("http://m.example.org:99999/", "http://m.example.org/a b", "http://m.example.org/\r\nX:"),
+        *("http://[::1/", "http://mä.example.org/", 'http://m.example.org/"', "http://m/<x>"),
+    ],
+)
+def test_what_is_no_plain_web_address_is_bad_input(url: str) -> None:
+    with pytest.raises(BadInputError):
+        check_url(url, LOCAL)
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1/", "https://[fc00::1]/", "http://127.0.0.1:8000"])
+def test_a_literal_address_is_judged_at_once(url: str) -> None:
+    with pytest.raises(RefusedError):
+        check_url(url, LOCAL)
+
+
+def test_a_name_is_judged_by_all_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: dict[str, list[str]] = {
+        "good.example.org": ["8.8.8.8"],
+        "mixed.example.org": ["8.8.8.8", "10.0.0.1"],
+    }
+
+    async def resolve(name: str) -> list[str]:
+        loop = asyncio.get_running_loop()
+
+        async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+            kind = socket.SOCK_STREAM
+            return [(socket.AF_INET, kind, 6, "", (one, port)) for one in answers[host]]
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo, raising=False)
+        return [result["host"] for result in await CheckedResolver(PUBLIC).resolve(name, 80)]
+
+    assert asyncio.run(resolve("good.example.org")) == ["8.8.8.8"]
+    with pytest.raises(AddressRefusedError, match=r"10\.0\.0\.1 is not a public address"):
+        asyncio.run(resolve("mixed.example.org"))
+
+
+def test_localhost_by_name_is_judged_like_its_address() -> None:
+    with pytest.raises(AddressRefusedError):
+        asyncio.run(CheckedResolver(PUBLIC).resolve("localhost", 80))
+    assert asyncio.run(CheckedResolver(LOCAL).resolve("localhost", 80))
+
+
+def test_what_addresses_tell() -> None:
+    assert families_of(["8.8.8.8", "fe80::1%eth0"]) == {4, 6}
+    assert all_loopback(["127.0.0.1", "::1"])
+    assert not all_loopback(["127.0.0.1", "8.8.8.8"])
