@@ -1,0 +1,231 @@
+"""One lease from its files to its report, over whatever happens to the hub or to us.
+
+The order on disk makes a kill harmless: artifacts and log are complete before `report.json` is
+written, and `report.json` is there until the hub has answered it. A folder without one is a job
+that was lost, which the hub learns from the agent's next request for work.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Callable
+
+from commonfarm.agent.build import Build
+from commonfarm.agent.decode import source_file_from
+from commonfarm.agent.errors import (
+    AgentError,
+    BrokenError,
+    CancelledError,
+    FailedError,
+    HubRefusedError,
+    HubUnreachableError,
+    LeaseOverError,
+    StoppedError,
+)
+from commonfarm.agent.hub import Hub
+from commonfarm.agent.limits import Means
+from commonfarm.agent.log import Log, LogSender, size_and_digest
+from commonfarm.agent.protocol import (
+    BROKEN,
+    CANCELLED,
+    FAILED,
+    SUCCEEDED,
+    Lease,
+    Report,
+)
+from commonfarm.agent.state import State, write_atomically
+
+FETCH_PATIENCE_SECONDS = 600.0
+REPORT_PATIENCE_SECONDS = 24 * 3600.0
+"""How long a finished job waits for its hub. A lease that ends meanwhile ends it by its 410."""
+
+
+def has_report(folder: Path) -> bool:
+    """Say whether that job folder holds a report that the hub has not yet answered."""
+    return (folder / "report.json").is_file()
+
+
+class Renewal(threading.Thread):
+    """Renews a lease and remembers why the job should end, if it should.
+
+    `check` raises that reason; it is called from the job's own thread.
+    """
+
+    def __init__(self, hub: Hub, lease: int, every_seconds: float, stop: threading.Event) -> None:
+        super().__init__(name=f"renew-{lease}", daemon=True)
+        self._hub = hub
+        self._lease = lease
+        self._every = every_seconds
+        self._stop_agent = stop
+        self._ended = threading.Event()
+        self._reason: AgentError | None = None
+
+    def run(self) -> None:
+        """Renew until ended. A hub that is away is asked again; the build goes on meanwhile."""
+        while not self._ended.wait(self._every):
+            try:
+                renewed = self._hub.renew(self._lease)
+                if renewed.cancel:
+                    self._reason = CancelledError(renewed.cancel)
+                    # Not the end: the lease has to live until the report is in.
+            except (LeaseOverError, HubRefusedError) as error:  # noqa: PERF203 - it waits anyway
+                self._reason = LeaseOverError(str(error))
+                return
+            except AgentError:
+                continue
+
+    def check(self) -> None:
+        """Raise what should end the job, if anything."""
+        if self._reason is not None:
+            raise self._reason
+        if self._stop_agent.is_set():
+            raise BrokenError("the agent was stopped; the job can run elsewhere or after its start")
+
+    def is_over(self) -> bool:
+        """Whether the hub has said that the lease is over."""
+        return isinstance(self._reason, LeaseOverError)
+
+    def end(self) -> None:
+        """Renew no more."""
+        self._ended.set()
+
+
+def _fetch(hub: Hub, lease: Lease, source: Path, check: Callable[[], None]) -> None:
+    for file in lease.files:
+        check()
+        try:
+            hub.fetch(lease.id, file, source, FETCH_PATIENCE_SECONDS)
+        except (HubUnreachableError, HubRefusedError) as error:
+            raise BrokenError(f"the source cannot be fetched: {error}") from None
+
+
+def _build(
+    hub: Hub, state: State, lease: Lease, generation: int, means: Means, log: Log, renewal: Renewal
+) -> Report:
+    """Do the job and say how it ended; LeaseOverError passes."""
+    folder = state.jobs / str(lease.id)
+    source, output = folder / "source", folder / "output"
+    build = Build(state, lease, means, log, renewal.check)
+    outcome, reason = SUCCEEDED, ""
+    try:
+        log.heading(f"Job {lease.job}: {lease.source_name} {lease.source_version}")
+        _fetch(hub, lease, source, renewal.check)
+        build.run(source, output)
+    except LeaseOverError:
+        raise
+    except FailedError as error:
+        outcome, reason = FAILED, str(error)
+    except CancelledError as error:
+        outcome, reason = CANCELLED, str(error)
+    except (BrokenError, StoppedError) as error:
+        outcome, reason = BROKEN, str(error)
+    except OSError as error:
+        outcome, reason = BROKEN, f"this builder failed: {error}"
+    except Exception as error:  # whatever it is, the hub must hear of it and the agent go on
+        traceback.print_exc()
+        outcome, reason = BROKEN, f"the agent failed: {type(error).__name__}: {error}"
+    log.heading(f"{outcome.capitalize()} in stage {build.progress.stage}")
+    if reason:
+        log.write(f"{reason}\n".encode())
+    return Report(
+        generation=generation,
+        outcome=outcome,
+        stage=build.progress.stage,
+        reason=reason,
+        artifacts=build.progress.artifacts if outcome == SUCCEEDED else [],
+        facts=build.progress.facts,
+    )
+
+
+def work(
+    hub: Hub, state: State, lease: Lease, generation: int, means: Means, stop: threading.Event
+) -> Report | None:
+    """Do the job of `lease` and bring the hub what came of it; None if the lease ended first."""
+    folder = state.jobs / str(lease.id)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o711)
+    for name in ("source", "output"):
+        (folder / name).mkdir(mode=0o755)
+    path = folder / "log"
+    log = Log(path, lease.limits.log_bytes)
+    renewal = Renewal(hub, lease.id, lease.renew_seconds, stop)
+    sender = LogSender(hub, lease.id, path)
+    renewal.start()
+    sender.start()
+    try:
+        report = _build(hub, state, lease, generation, means, log, renewal)
+        log.close()
+        size, digest = size_and_digest(path)
+        report = replace(report, log_bytes=size, log_sha256=digest)
+        document = {"lease": lease.id, "report": asdict(report)}
+        write_atomically(folder / "report.json", json.dumps(document))
+        return _deliver(hub, folder, lease.id, report, sender, renewal.is_over, stop)
+    except LeaseOverError:
+        shutil.rmtree(folder)
+        return None
+    finally:
+        renewal.end()
+
+
+def _deliver(
+    hub: Hub,
+    folder: Path,
+    lease: int,
+    report: Report,
+    sender: LogSender,
+    is_over: Callable[[], bool],
+    stop: threading.Event,
+) -> Report | None:
+    """Upload, finish the log, report; the folder goes when the hub has answered."""
+
+    def give_up() -> bool:
+        return is_over() or stop.is_set()
+
+    try:
+        try:
+            for file in report.artifacts:
+                if is_over():
+                    raise LeaseOverError("the lease ended during the upload")
+                hub.upload(lease, file, folder / "output" / file.name, REPORT_PATIENCE_SECONDS)
+        except (HubRefusedError, BrokenError) as error:
+            reason = f"the hub did not take an artifact: {error}"
+            report = replace(report, outcome=BROKEN, stage="upload", reason=reason, artifacts=[])
+        sender.finish(REPORT_PATIENCE_SECONDS, give_up)
+        hub.report(lease, report, REPORT_PATIENCE_SECONDS)
+    except (LeaseOverError, HubRefusedError):
+        shutil.rmtree(folder)
+        return None
+    except (StoppedError, HubUnreachableError):
+        return report  # the folder stays: `resume` sends it after the next start
+    shutil.rmtree(folder)
+    return report
+
+
+def resume(hub: Hub, folder: Path, generation: int, stop: threading.Event) -> Report | None:
+    """Bring the hub a report that an earlier life of the agent had finished."""
+    try:
+        document = json.loads((folder / "report.json").read_text("utf-8"))
+        data = document["report"]
+        files = [source_file_from(file) for file in data["artifacts"]]
+        report = Report(**{**data, "artifacts": files})
+        lease = int(document["lease"])
+    except (OSError, ValueError, KeyError, TypeError, AgentError):
+        shutil.rmtree(folder)  # damaged: the hub frees the job when its lease runs out
+        return None
+    if report.generation != generation:
+        shutil.rmtree(folder)
+        return None
+    renewal = Renewal(hub, lease, 15.0, stop)
+    sender = LogSender(hub, lease, folder / "log")
+    renewal.start()
+    sender.start()
+    try:
+        return _deliver(hub, folder, lease, report, sender, renewal.is_over, stop)
+    finally:
+        renewal.end()
