@@ -13,7 +13,11 @@ import tempfile
 from pathlib import Path
 
 from commonfarm.installation.postgres import EmbeddedPostgres
+from commonfarm.installation.unveil import code, unveil
 from commonfarm.lib.config import Listen, default, dump
+
+# As root PostgreSQL and others are users of their own: a checkout below /root must be open to them.
+unveil([*Path(__file__).parents[1].iterdir(), *code()])
 
 _home = Path(tempfile.mkdtemp(prefix="cf-test-"))
 _home.chmod(0o755)
@@ -22,7 +26,12 @@ _config = default(
     "test", _home / "config.toml", _home / "state", _home / "run", Listen("127.0.0.1", 0, 0, 0, 0)
 )
 _config.file.write_text(dump(_config))
-for _directory in (_config.state / "secrets", _config.store, _config.published, _config.runtime):
+for _directory in (
+    _config.state / "secrets",
+    _config.store,
+    _config.published,
+    _config.signer_socket.parent,
+):
     _directory.mkdir(parents=True, exist_ok=True)
 _config.secret_key_file.write_text("only-for-tests")
 os.environ["COMMONFARM_CONFIG"] = str(_config.file)

@@ -116,8 +116,8 @@ def limits() -> Result:
     return (
         f"{found}; a build's {' and '.join(loose)} cannot be limited here",
         (
-            "mount the cgroup controllers: boot with systemd.unified_cgroup_hierarchy=1, or give the"
-            " container its own writable cgroup"
+            "mount the cgroup controllers: boot with systemd.unified_cgroup_hierarchy=1, or give"
+            " the container its own writable cgroup"
         ),
     )
 

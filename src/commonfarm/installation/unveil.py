@@ -59,10 +59,12 @@ def unveil(paths: Iterable[Path]) -> bool:
         raise _refused()
     _mount("none", Path("/"), "", _MS_REC | _MS_PRIVATE)
     for closed, below in needed.items():
-        opened = [(path, os.open(path, os.O_PATH)) for path in below]
+        opened = [(path, path.is_dir(), os.open(path, os.O_PATH)) for path in below]
         _mount("commonfarm", closed, "tmpfs", 0, "mode=0755,size=16m")
-        for path, descriptor in opened:
-            path.mkdir(parents=True, mode=0o755)
+        for path, is_folder, descriptor in opened:
+            (path if is_folder else path.parent).mkdir(parents=True, mode=0o755, exist_ok=True)
+            if not is_folder:
+                path.touch()
             _mount(f"/proc/self/fd/{descriptor}", path, "", _MS_BIND | _MS_REC)
             os.close(descriptor)
     # What we stand in may be covered now; its path may be there again.

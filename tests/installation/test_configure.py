@@ -1,0 +1,94 @@
+"""Two installations never share anything."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from commonfarm.installation import configure
+from commonfarm.lib import places
+from commonfarm.lib.config import PROCESSES, Config, dump, load
+from commonfarm.lib.errors import NotFoundError, RefusedError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COMMONFARM_HOME", str(tmp_path))
+    monkeypatch.delenv("COMMONFARM_CONFIG")
+    monkeypatch.delenv("COMMONFARM_INSTALLATION", raising=False)
+    return tmp_path
+
+
+def test_the_first_up_writes_everything_down_and_the_next_reads_it(home: Path) -> None:
+    made = configure.find_or_make()
+    assert made.name == "production"
+    assert load(made.file) == made
+    assert configure.find_or_make() == made
+    assert len({getattr(made.listen, process) for process in PROCESSES}) == len(PROCESSES)
+    assert made.state.is_relative_to(home)
+
+
+def test_each_installation_gets_ports_of_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = configure.make("production")
+    second = configure.make("testing")
+    configure.refuse_sharing(second, first)
+    ports = [getattr(one.listen, process) for one in (first, second) for process in PROCESSES]
+    assert len(set(ports)) == 2 * len(PROCESSES)
+    with pytest.raises(NotFoundError, match="production, testing"):
+        places.find()
+    monkeypatch.setenv("COMMONFARM_INSTALLATION", "testing")
+    assert places.find() == second
+
+
+def _share(config: Config, other: Config, what: str) -> Config:
+    if what in ("state", "store", "published", "runtime"):
+        return replace(config, **{what: getattr(other, what)})
+    if what == "below":
+        return replace(config, store=other.state / "deep" / "below")
+    if what == "above":
+        return replace(config, state=other.state.parent)
+    if what == "database":
+        return replace(config, database=other.database)
+    return replace(config, listen=replace(config.listen, hub=other.listen.live))
+
+
+@pytest.mark.parametrize(
+    "what", ["state", "store", "published", "runtime", "below", "above", "database", "port"]
+)
+def test_sharing_is_refused_by_name(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    other, config = configure.make("production"), configure.make("testing")
+    config.file.write_text(dump(_share(config, other, what)))
+    monkeypatch.setenv("COMMONFARM_INSTALLATION", "testing")
+    with pytest.raises(RefusedError) as caught:
+        configure.find_or_make()
+    assert caught.value.reason.code == "shared-with-another"
+    assert "testing and production share" in caught.value.reason.text
+    assert str(config.file) in caught.value.reason.lifted_by
+
+
+def test_a_port_of_a_stranger_is_named(home: Path) -> None:
+    config = configure.find_or_make()
+    with socket.create_server((config.listen.address, config.listen.scheduler)):
+        with pytest.raises(RefusedError, match=f"port {config.listen.scheduler} of scheduler"):
+            configure.refuse_taken_ports(config)
+    configure.refuse_taken_ports(config)
+
+
+def test_a_deep_home_has_its_sockets_in_a_short_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMONFARM_HOME", str(tmp_path / ("deep" * 25)))
+    folder = places.runtime_folder("production")
+    try:
+        assert len(str(folder)) < 60
+        assert folder.parent.stat().st_mode & 0o022 == 0
+        folder.parent.chmod(0o777)
+        with pytest.raises(RefusedError, match="others may write"):
+            places.runtime_folder("production")
+    finally:
+        folder.parent.rmdir()
