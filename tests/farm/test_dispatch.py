@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -19,6 +20,7 @@ from tests.farm.world import (
     GIB,
     Agent,
     SchedulerProcess,
+    facts,
     make_job,
     make_project,
     make_target,
@@ -209,14 +211,19 @@ def test_odd_requests_are_refused(running: SchedulerProcess, body: bytes, status
     "change",
     [{"generation": 2**70}, {"generation": -1}, {"holding": [2**80]}, {"wait_seconds": "x"}],
 )
-def test_odd_values_are_refused(running: SchedulerProcess, change: dict[str, object]) -> None:
+def test_odd_values_are_refused(running: SchedulerProcess, change: dict[str, Any]) -> None:
     assert Agent.enrol().poll(running.port, **change)[0] == 422
 
 
 def test_facts_that_cannot_be_are_refused(running: SchedulerProcess) -> None:
     agent = Agent.enrol()
-    for change in ({"memory_bytes": 2**80}, {"features": ["a\0b"]}, {"protocol": 99}):
-        agent.facts = agent.facts.__class__(**{**agent.facts.__dict__, **change})  # type: ignore[arg-type]
+    changes: list[dict[str, Any]] = [
+        {"memory_bytes": 2**80},
+        {"features": ["a\0b"]},
+        {"protocol": 99},
+    ]
+    for change in changes:
+        agent.facts = facts(**change)
         assert agent.poll(running.port)[0] == 422
 
 
@@ -299,7 +306,7 @@ def test_killed_in_the_middle_of_many_polls_it_loses_and_doubles_nothing(
     jobs = [make_job(project) for _ in range(60)]
 
     def work(agent: Agent) -> list[int]:
-        done = []
+        done: list[int] = []
         while True:
             try:
                 status, lease = agent.poll(running.port, wait=2)

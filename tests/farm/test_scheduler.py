@@ -181,7 +181,7 @@ BIG = Offer("big", "amd64", frozenset({"kvm"}), 4 * GIB, 100 * GIB)
         (Needs("amd64", disk_bytes=900 * GIB), BuilderView(BIG), Wait.DISK, "100.0 GiB"),
         (Needs("amd64"), BuilderView(BIG, "disk fails"), Wait.CORDONED, "big (disk fails)"),
         (Needs("amd64"), BuilderView(BIG, silent_seconds=120), Wait.SILENT, "2 min 00 s ago"),
-        (Needs("amd64"), BuilderView(BIG, free=False), Wait.BUSY, "3 jobs are ahead"),
+        (Needs("amd64"), BuilderView(BIG, free=False), Wait.BUSY, "about 3 jobs are ahead"),
         (Needs("amd64"), BuilderView(BIG), Wait.NEXT_POLL, "big is free"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Path, Query, Router
+from ninja import Path, Query, Router, Status
 
 from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import Project
@@ -51,7 +51,7 @@ def upload(request: HttpRequest, sha256: Sha256, offset: Offset) -> HttpResponse
 
 
 @router.post("/builds", response={201: BuildOut})
-def submit_build(request: HttpRequest, body: BuildIn) -> tuple[int, Build]:
+def submit_build(request: HttpRequest, body: BuildIn) -> Status[Build]:
     """Check a source package whose files were uploaded, and have it built."""
     who = require(request, Role.SUBMITTER).label
     project = Project.named(body.project)
@@ -66,7 +66,7 @@ def submit_build(request: HttpRequest, body: BuildIn) -> tuple[int, Build]:
     )
     source = take_in(brought, targets)
     build = submit(source, project, targets, who=who, needs=body.needs.dict(exclude_defaults=True))
-    return HTTPStatus.CREATED, _builds().get(pk=build.pk)
+    return Status(HTTPStatus.CREATED, _builds().get(pk=build.pk))
 
 
 @router.get("/builds", response=Page[BuildOut])

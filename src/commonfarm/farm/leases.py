@@ -12,6 +12,7 @@ from datetime import datetime
 from django.db import transaction
 from django.urls import reverse
 
+from commonfarm.farm.log import tell_readers
 from commonfarm.farm.models import Job, Lease
 from commonfarm.farm.tasks import join_log
 from commonfarm.fleet.interface import Builder
@@ -40,6 +41,7 @@ def lock(lease_id: int) -> Lease:
 def close(lease: Lease, outcome: str, reason: str, now: datetime) -> None:
     """End a locked lease and see to it that its log becomes one blob."""
     lease.end(outcome, reason, now)
+    tell_readers(lease.pk)
     defer_once(join_log, f"farm.join_log:{lease.pk}", lease=lease.pk)
 
 

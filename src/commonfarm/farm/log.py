@@ -53,9 +53,14 @@ def add_piece(lease: Lease, offset: int, data: bytes) -> int:
                 Reason("log-too-long", f"a log has at most {MOST_BYTES} bytes", "print less")
             )
         LogPiece.objects.create(lease=locked, offset=length, data=new)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(lease.pk)])
+        tell_readers(lease.pk)
     return length + len(new)
+
+
+def tell_readers(lease_id: int) -> None:
+    """Wake who follows the log, when the transaction commits: it grew, or its lease ended."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, str(lease_id)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,11 @@ def _from_pieces(lease: Lease, offset: int, most: int) -> LogPart:
         if len(found) >= most:
             return LogPart(offset, bytes(found), complete=False)
     return LogPart(offset, bytes(found), complete=lease.ended_at is not None)
+
+
+def size_of(lease: Lease) -> int:
+    """Return how many bytes the log of a lease has now."""
+    return lease.log.size if lease.log is not None else _length(lease)
 
 
 def join(lease_id: int) -> None:
