@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from django.db import models
+from datetime import datetime
+
+from django.db import models, transaction
+
+from commonfarm.journal.interface import Event, record
 
 
 class Artifact(models.Model):
@@ -35,21 +39,25 @@ class Artifact(models.Model):
 
 
 class Entry(models.Model):
-    """A package in a distribution of a repository. Its path is never given to other bytes."""
+    """A package in a distribution of a repository. Its path is never given to other bytes.
+
+    `path` is below the repository, and `publication` the first revision of the tree that has it.
+    """
 
     repository = models.ForeignKey("estate.Repository", on_delete=models.PROTECT)
     distribution = models.CharField(max_length=100)
     component = models.CharField(max_length=100, default="main")
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT)
     path = models.CharField(max_length=500)
+    publication = models.ForeignKey(
+        "archive.Publication", on_delete=models.PROTECT, related_name="entries"
+    )
     added_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name_plural = "entries"
         constraints = [
-            models.UniqueConstraint(
-                fields=["repository", "distribution", "path"], name="one_entry_per_path"
-            )
+            models.UniqueConstraint(fields=["repository", "path"], name="one_entry_per_path")
         ]
 
     def __str__(self) -> str:
@@ -67,7 +75,10 @@ class PublicationState(models.TextChoices):
 
 
 class Publication(models.Model):
-    """One revision of a release tree, from the wish to publish to the switch."""
+    """One revision of a release tree, from the wish to publish to the switch.
+
+    `assembled_at` is the date its indexes bear. `problem` is why it failed or waits.
+    """
 
     tree = models.ForeignKey(
         "estate.ReleaseTree", on_delete=models.PROTECT, related_name="publications"
@@ -79,6 +90,7 @@ class Publication(models.Model):
     why = models.TextField(blank=True)
     problem = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    assembled_at = models.DateTimeField(null=True, blank=True)
     published_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -90,6 +102,32 @@ class Publication(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tree} revision {self.revision}"
+
+    @property
+    def label(self) -> str:
+        """How the journal names it."""
+        return f"tree:{self.tree.name}@{self.revision}"
+
+    def reached(self, state: PublicationState, event: Event, *, who: str, now: datetime) -> None:
+        """Record that a step is done, in the transaction that did it."""
+        self.state, self.problem = state, ""
+        if state is PublicationState.ASSEMBLED:
+            self.assembled_at = now
+        if state is PublicationState.PUBLISHED:
+            self.published_at = now
+        self.save(update_fields=["state", "problem", "assembled_at", "published_at"])
+        record(event, who=who)
+
+    def waits(self, problem: str) -> None:
+        """Note what keeps it from going on; it is tried again."""
+        Publication.objects.filter(pk=self.pk).exclude(problem=problem).update(problem=problem)
+
+    def fail(self, problem: str, event: Event, *, who: str) -> None:
+        """Give it up for good; what was published before stays as it is."""
+        with transaction.atomic():
+            self.state, self.problem = PublicationState.FAILED, problem
+            self.save(update_fields=["state", "problem"])
+            record(event, who=who, why=problem)
 
 
 class TreeFile(models.Model):

@@ -1,6 +1,7 @@
 """The public names of the store."""
 
 from commonfarm.store.blobs import check, path_of, put_bytes, put_file, read
+from commonfarm.store.disk import blob_path, full_disk_is_said, sync_folder
 from commonfarm.store.errors import BlobDamagedError, GapError, StoreFullError, UploadLiesError
 from commonfarm.store.models import Blob
 from commonfarm.store.uploads import add_chunk, finished_upload, start_upload
@@ -12,11 +13,14 @@ __all__ = [
     "StoreFullError",
     "UploadLiesError",
     "add_chunk",
+    "blob_path",
     "check",
     "finished_upload",
+    "full_disk_is_said",
     "path_of",
     "put_bytes",
     "put_file",
     "read",
     "start_upload",
+    "sync_folder",
 ]

@@ -1,0 +1,223 @@
+"""Adding what a build has made: all of it or nothing, and never other bytes at a published path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from debian.debian_support import Version
+from django.db import transaction
+from django.db.models import Max
+
+from commonfarm.archive import deb, index
+from commonfarm.archive.distributions import COMPONENT
+from commonfarm.archive.events import PackagesAdded, PublicationAsked
+from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState
+from commonfarm.archive.tasks import publish_soon
+from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
+from commonfarm.journal.interface import record
+from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
+from commonfarm.lib.paths import is_file_name
+from commonfarm.store.interface import path_of
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtifact:
+    """A file that a producer has brought, and the SHA-256 it is stored under."""
+
+    filename: str
+    blob_sha256: str
+
+
+class Outcome(StrEnum):
+    """What became of a file."""
+
+    ADDED = "added"
+    IDENTICAL = "identical"
+    DIFFERS = "differs"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one file; `path` is where it lies in the repository, empty if nowhere."""
+
+    filename: str
+    verdict: Outcome
+    path: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    new: NewArtifact
+    control: deb.Control | None
+    path: str
+
+
+def add_build(
+    producer: str,
+    project: Project,
+    target: Target,
+    files: Sequence[NewArtifact],
+    statement_facts: dict[str, Any],
+    *,
+    who: str,
+) -> list[Verdict]:
+    """Add the binary packages among `files` to the project's repository, and have it published.
+
+    Returns one verdict per file: `added`; `identical` to what was published before, so dropped;
+    `differs`, published before with other bytes, so that nothing of this build is added; or `kept`
+    as an artifact only. A producer that was added before gets the same answer and changes nothing.
+    Raises BadInputError for a package that is not what it says, RefusedError for a version lower
+    than the published one.
+    """
+    candidates = [_examine(new, target) for new in files]
+    with transaction.atomic():
+        repository = project.repository
+        if repository is not None:
+            # One producer at a time: what is published must not change between look and entry.
+            ReleaseTree.objects.select_for_update().get(pk=repository.tree_id)
+        artifacts = {
+            one.new.filename: _artifact(producer, one, statement_facts) for one in candidates
+        }
+        if repository is None:
+            return [Verdict(one.new.filename, Outcome.KEPT) for one in candidates]
+        verdicts = [_judge(one, repository, producer) for one in candidates]
+        if any(one.verdict is Outcome.DIFFERS for one in verdicts):
+            return [
+                Verdict(one.filename, Outcome.KEPT, version=one.version)
+                if one.verdict is Outcome.ADDED
+                else one
+                for one in verdicts
+            ]
+        known = set(
+            Entry.objects.filter(artifact__producer=producer).values_list("path", flat=True)
+        )
+        added = [one for one in verdicts if one.verdict is Outcome.ADDED and one.path not in known]
+        if added:
+            _refuse_steps_back([artifacts[one.filename] for one in added], repository, target.suite)
+            publication = _next_publication(repository.tree, f"{producer} adds packages")
+            for one in added:
+                Entry.objects.create(
+                    repository=repository,
+                    distribution=target.suite,
+                    component=COMPONENT,
+                    artifact=artifacts[one.filename],
+                    path=one.path,
+                    publication=publication,
+                )
+            _record_added(publication, producer, added, who)
+        return verdicts
+
+
+def ask_publication(tree: ReleaseTree, why: str, *, who: str) -> Publication:
+    """Have a new revision made of what there is: a fresh date, fresh signatures."""
+    with transaction.atomic():
+        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        publication = _next_publication(tree, why)
+
+        record(PublicationAsked(publication.label), who=who, why=why)
+    return publication
+
+
+def publication_of(producer: str) -> Publication | None:
+    """Return the revision that made this producer's packages visible, or None."""
+    return Publication.objects.filter(entries__artifact__producer=producer).order_by("pk").first()
+
+
+def _examine(new: NewArtifact, target: Target) -> _Candidate:
+    if not is_file_name(new.filename):
+        raise BadInputError(
+            Problem(new.filename[:80], 0, 0, "it has an odd name", "use a plain file name")
+        )
+    file = path_of(new.blob_sha256)
+    if not new.filename.endswith(".deb"):
+        return _Candidate(new, None, "")
+    control = deb.read_control(file, new.filename, target.architecture)
+    path = index.pool_path(target.suite, COMPONENT, control.source, new.filename)
+    return _Candidate(new, control, path)
+
+
+def _artifact(producer: str, one: _Candidate, facts: dict[str, Any]) -> Artifact:
+    """Return the artifact's row; a producer cannot change what it brought before."""
+    fields: dict[str, Any] = {"blob_id": one.new.blob_sha256, "statement": facts}
+    if one.control is not None:
+        fields |= {
+            "package": one.control.package,
+            "version": one.control.version,
+            "architecture": one.control.architecture,
+            "control": one.control.fields,
+        }
+    artifact, _ = Artifact.objects.get_or_create(
+        producer=producer, filename=one.new.filename, defaults=fields
+    )
+    if artifact.blob_id != one.new.blob_sha256:
+        raise RefusedError(
+            Reason(
+                "artifact-changed",
+                f"{producer} brought {one.new.filename} before with other bytes",
+                "build again as a new job",
+            )
+        )
+    return artifact
+
+
+def _judge(one: _Candidate, repository: Repository, producer: str) -> Verdict:
+    name = one.new.filename
+    if one.control is None:
+        return Verdict(name, Outcome.KEPT)
+    entry = (
+        Entry.objects.filter(repository=repository, path=one.path)
+        .select_related("artifact")
+        .first()
+    )
+    if entry is None or entry.artifact.producer == producer:
+        outcome = Outcome.ADDED
+    elif entry.artifact.blob_id == one.new.blob_sha256:
+        outcome = Outcome.IDENTICAL
+    else:
+        outcome = Outcome.DIFFERS
+    return Verdict(name, outcome, one.path, one.control.version)
+
+
+def _refuse_steps_back(
+    artifacts: Iterable[Artifact], repository: Repository, distribution: str
+) -> None:
+    for new in artifacts:
+        published = Entry.objects.filter(
+            repository=repository,
+            distribution=distribution,
+            artifact__package=new.package,
+            artifact__architecture=new.architecture,
+        ).values_list("artifact__version", flat=True)
+        highest = max(published, key=Version, default=None)
+        if highest is not None and Version(new.version) < Version(highest):
+            raise RefusedError(
+                Reason(
+                    "version-goes-back",
+                    f"{new.package} {new.version} is lower than {highest}, which is published",
+                    f"build a version above {highest}",
+                )
+            )
+
+
+def _next_publication(tree: ReleaseTree, why: str) -> Publication:
+    """Return the revision that will have what is added now; the tree's row is locked."""
+    waiting = Publication.objects.filter(tree=tree, state=PublicationState.PENDING)
+    publication = waiting.order_by("-revision").select_for_update().first()
+    if publication is None:
+        last = Publication.objects.filter(tree=tree).aggregate(Max("revision"))["revision__max"]
+        publication = Publication.objects.create(tree=tree, revision=(last or 0) + 1, why=why)
+    publish_soon(tree)
+    return publication
+
+
+def _record_added(
+    publication: Publication, producer: str, added: Sequence[Verdict], who: str
+) -> None:
+
+    paths = [one.path for one in added]
+    record(PackagesAdded(publication.label, producer, paths, publication.revision), who=who)

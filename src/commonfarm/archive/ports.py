@@ -1,0 +1,41 @@
+"""What the archive needs of the rooms above it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.lib.errors import Reason
+from commonfarm.lib.ports import Port
+
+
+class TreePublished(Protocol):
+    """Told of a revision that users see from now on, in the transaction that records it."""
+
+    def __call__(self, tree: ReleaseTree, revision: int) -> None:
+        """Take note."""
+
+
+class Vouch(Protocol):
+    """Says which artifacts were not built as claimed. Read-only: the signer's process calls it.
+
+    `claims` are (producer, SHA-256) pairs. A producer vouches for an artifact when its job ended in
+    success, by a lease that ended in success and uploaded these very bytes. Returned are the claims
+    that are refused, with the Reason.
+    """
+
+    def __call__(self, claims: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Reason]:
+        """Return what is refused."""
+
+
+class MirrorMapBlob(Protocol):
+    """Returns the SHA-256 of the payload of mirror map `generation`; NotFoundError if none."""
+
+    def __call__(self, generation: int) -> str:
+        """Return it. Read-only: the signer's process calls it."""
+
+
+tree_published: Port[TreePublished] = Port("archive.tree_published")
+vouch: Port[Vouch] = Port("archive.vouch")
+mirror_map_blob: Port[MirrorMapBlob] = Port("archive.mirror_map_blob")

@@ -1,0 +1,152 @@
+"""From the wish to publish to the switch: the steps of a publication.
+
+    PENDING    --assemble-->  ASSEMBLED   the indexes are in the store, and listed
+    ASSEMBLED  --sign------>  SIGNED      so are signatures and provenance
+    SIGNED     --switch---->  PUBLISHED   users see it
+
+Each step locks the publication's row, and is recorded in the transaction that does it. Killed
+anywhere, the next worker does the same step again; what it leaves outside of the database (blobs,
+a half-made folder) is the same when made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from django.db import transaction
+from django.utils import timezone
+
+from commonfarm.archive import distributions, folders, index, ports, signing
+from commonfarm.archive.events import Assembled, PublicationFailed, Published, Signed
+from commonfarm.archive.models import Publication, PublicationState, TreeFile
+from commonfarm.archive.tasks import UNFINISHED
+from commonfarm.archive.trees import put_files
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.lib.errors import RefusedError, UnreachableError
+from commonfarm.store.interface import Blob, StoreFullError, put_bytes, read
+
+WHO = "process:worker"
+WHOLE_EVERY = 64
+"""So often an index is compressed as a whole, or its gzip members would grow without end."""
+
+
+def publish(tree: ReleaseTree) -> None:
+    """Take every unfinished publication of `tree` to its end, oldest first.
+
+    What cannot go on now (no signer, no space) keeps its state and says why; it is tried again.
+    """
+    while publication := _oldest(tree):
+        try:
+            advance(publication)
+        except (UnreachableError, StoreFullError) as error:
+            publication.waits(str(error))
+            return
+        except RefusedError as error:
+            publication.fail(str(error), PublicationFailed(publication.label), who=WHO)
+
+
+def advance(publication: Publication) -> None:
+    """Do the next step of a publication, unless another worker just did it."""
+    expected = PublicationState(publication.state)
+    step = STEPS[expected]
+    with transaction.atomic():
+        # The same order of locks as in `adding`: the tree first, then its publication.
+        if expected is PublicationState.PENDING:
+            ReleaseTree.objects.select_for_update().get(pk=publication.tree_id)
+        locked = (
+            Publication.objects.select_for_update(of=("self",))
+            .select_related("tree")
+            .get(pk=publication.pk)
+        )
+        if locked.state == expected:
+            step(locked)
+            publication.state = locked.state
+
+
+def _oldest(tree: ReleaseTree) -> Publication | None:
+    return (
+        Publication.objects.filter(tree=tree, state__in=UNFINISHED)
+        .select_related("tree")
+        .order_by("revision")
+        .first()
+    )
+
+
+def _assemble(publication: Publication) -> None:
+    now = timezone.now().replace(microsecond=0)
+    publication.assembled_at = now
+    wanted: dict[str, Blob] = {}
+    for distribution in distributions.of(publication):
+        listed: list[index.File] = []
+        for architecture in distribution.architectures:
+            path = distribution.packages_path(architecture)
+            for name, blob in _indexes(publication, distribution, architecture).items():
+                listed.append(index.File(name, blob.size, blob.sha256))
+                wanted[f"{distribution.folder}/{name}"] = blob
+                hashed = index.by_hash(path, blob.sha256)
+                wanted[f"{distribution.folder}/{hashed}"] = blob
+        wanted[f"{distribution.folder}/Release"] = put_bytes(
+            distribution.release(publication, listed)
+        )
+        for entry in distribution.entries:
+            wanted[f"{distribution.repository.path}/{entry.path}"] = entry.artifact.blob
+    put_files(publication, wanted, complete=True)
+    publication.reached(
+        PublicationState.ASSEMBLED, Assembled(publication.label, len(wanted)), who=WHO, now=now
+    )
+
+
+def _indexes(
+    publication: Publication, distribution: distributions.Distribution, architecture: str
+) -> dict[str, Blob]:
+    path = distribution.packages_path(architecture)
+    text = distribution.packages(architecture)
+    old_text, old_gzip = b"", b""
+    if publication.revision % WHOLE_EVERY:
+        old = {
+            name: TreeFile.objects.filter(
+                tree=publication.tree, path=f"{distribution.folder}/{name}", until_revision=None
+            ).first()
+            for name in (path, f"{path}.gz")
+        }
+        plain, packed = old[path], old[f"{path}.gz"]
+        if plain is not None and packed is not None:
+            old_text, old_gzip = read(plain.blob_id), read(packed.blob_id)
+    return {
+        path: put_bytes(text),
+        f"{path}.gz": put_bytes(index.extend_gzip(old_text, old_gzip, text)),
+    }
+
+
+def _sign(publication: Publication) -> None:
+    made = signing.sign_new_statements(publication)
+    wanted: dict[str, Blob] = {}
+    for one in signing.sign_publication(publication.pk):
+        wanted[f"{one.folder}/InRelease"] = put_bytes(one.in_release)
+        wanted[f"{one.folder}/Release.gpg"] = put_bytes(one.release_gpg)
+    for distribution in distributions.of(publication):
+        for entry in distribution.entries:
+            if entry.artifact.provenance is not None:
+                path = f"{distribution.repository.path}/{entry.path}.intoto.jsonl"
+                wanted[path] = entry.artifact.provenance
+    put_files(publication, wanted, complete=False)
+    publication.reached(
+        PublicationState.SIGNED, Signed(publication.label, made), who=WHO, now=timezone.now()
+    )
+
+
+def _switch(publication: Publication) -> None:
+    count = folders.switch(publication)
+    now = timezone.now()
+    publication.reached(
+        PublicationState.PUBLISHED, Published(publication.label, count), who=WHO, now=now
+    )
+    ports.tree_published.get()(publication.tree, publication.revision)
+    transaction.on_commit(lambda: folders.prune(publication.tree, now))
+
+
+STEPS: Mapping[PublicationState, Callable[[Publication], None]] = {
+    PublicationState.PENDING: _assemble,
+    PublicationState.ASSEMBLED: _sign,
+    PublicationState.SIGNED: _switch,
+}

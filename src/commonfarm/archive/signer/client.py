@@ -1,0 +1,49 @@
+"""Asks the signer over its socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from commonfarm.archive.signer.protocol import MOST_ANSWER_BYTES
+from commonfarm.lib.errors import Reason, RefusedError, UnreachableError
+
+TIMEOUT_SECONDS = 120.0
+
+
+def ask(path: Path, kind: str, number: int) -> dict[str, Any]:
+    """Ask for one thing and return the answer.
+
+    Raises RefusedError with the signer's reason, UnreachableError when it cannot be asked now.
+    """
+    request = json.dumps({"sign": kind, "id": number}).encode() + b"\n"
+    received = b""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(str(path))
+            connection.sendall(request)
+            with connection.makefile("rb") as answers:
+                received = answers.readline(MOST_ANSWER_BYTES)
+    except OSError as error:
+        raise _away(str(error)) from None
+    if not received.endswith(b"\n"):
+        raise _away("it hung up in the middle of its answer")
+    answer: dict[str, Any] = json.loads(received)
+    if "done" in answer:
+        return dict(answer["done"])
+    told = answer.get("refused") or answer["failed"]
+    reason = Reason(told["code"], told["text"], told["lifted_by"])
+    raise RefusedError(reason) if "refused" in answer else UnreachableError(reason)
+
+
+def _away(why: str) -> UnreachableError:
+    return UnreachableError(
+        Reason(
+            "signer-unreachable",
+            f"the signer does not answer: {why}",
+            "see `commonfarm status`; it is asked again by itself",
+        )
+    )

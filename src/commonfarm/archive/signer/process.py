@@ -1,0 +1,155 @@
+"""The signer's process: one request after the other from its socket.
+
+It holds no session and no state: killed at any point, the same request is answered again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socketserver
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from commonfarm.archive.signer.protocol import KINDS, MOST_REQUEST_BYTES, SignedRelease
+from commonfarm.lib.config import Config
+from commonfarm.lib.errors import CommonfarmError, Reason, RefusedError
+
+READ_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Make the keys if there are none, then answer until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    os.umask(0o077)
+    _start_django(config)
+    from commonfarm.archive.signer.keys import Keys
+
+    keys = Keys(config)
+    keys.prepare()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    path = config.signer_socket
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with Server(path, keys) as server:
+        _log.info("signer of %s listens, key %s", config.name, keys.fingerprint())
+        server.serve_forever(poll_interval=1.0)
+
+
+def _start_django(config: Config) -> None:
+    """Start Django with the role that may only read."""
+    import django
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    database["USER"] = config.database.signer_user
+    database["OPTIONS"] = {"options": "-c default_transaction_read_only=on"}
+    django.setup()
+
+
+class Server(socketserver.UnixStreamServer):
+    """Listens on the socket; who may connect is decided by its group."""
+
+    def __init__(self, path: Path, keys: Any) -> None:
+        self.keys = keys
+        super().__init__(str(path), Handler)
+        group = path.parent.stat().st_gid
+        os.chown(path, -1, group)
+        path.chmod(0o660)
+
+
+class Handler(socketserver.StreamRequestHandler):
+    """Answers one request."""
+
+    timeout = READ_SECONDS
+
+    def handle(self) -> None:
+        """Read one line, answer one line."""
+        try:
+            line = self.rfile.readline(MOST_REQUEST_BYTES + 1)
+        except OSError:
+            return
+        server = cast("Server", self.server)
+        answer = json.dumps(answer_to(line, server.keys)).encode() + b"\n"
+        try:
+            self.connection.settimeout(60)
+            self.wfile.write(answer)
+        except OSError:
+            _log.warning("whoever asked has gone")
+
+
+def answer_to(line: bytes, keys: Any) -> dict[str, Any]:
+    """Return the answer to one request, whatever it is."""
+    from django.db import DatabaseError, close_old_connections
+
+    close_old_connections()
+    kind, number = "?", -1
+    try:
+        kind, number = _parse(line)
+        done = _sign(kind, number, keys)
+    except RefusedError as error:
+        _log.warning("refused %s %s: %s", kind, number, error)
+        return {"refused": _told(error.reason)}
+    except CommonfarmError as error:
+        _log.warning("failed %s %s: %s", kind, number, error)
+        return {"failed": _told(error.reason)}
+    except (DatabaseError, OSError) as error:
+        _log.warning("failed %s %s: %s", kind, number, error)
+        reason = Reason("signer-cannot-read", f"the signer cannot read: {error}", "see its log")
+        return {"failed": _told(reason)}
+    except Exception:
+        # A bug must not end the process: the next request is another one.
+        _log.exception("failed %s %s", kind, number)
+        return {"failed": _told(Reason("signer-failed", "the signer failed", "see its log"))}
+    finally:
+        close_old_connections()
+    _log.info("signed %s %s", kind, number)
+    return {"done": done}
+
+
+def _parse(line: bytes) -> tuple[str, int]:
+    try:
+        request = json.loads(line)
+        kind, number = request["sign"], request["id"]
+    except (ValueError, TypeError, KeyError):
+        raise _odd("a request is one line of JSON with `sign` and `id`") from None
+    if kind not in KINDS:
+        raise _odd(f"there is no {str(kind)[:40]!r} to sign")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
+        raise _odd("an id is a number")
+    return kind, number
+
+
+def _sign(kind: str, number: int, keys: Any) -> dict[str, Any]:
+    from commonfarm.archive import provenance
+    from commonfarm.archive.signer import approve
+    from commonfarm.redirector import mirror_map
+
+    match kind:
+        case "publication":
+            return {
+                "releases": [
+                    SignedRelease(folder, keys.clear_sign(text), keys.detached(text)).to_json()
+                    for folder, text in approve.releases(number)
+                ]
+            }
+        case "statement":
+            sealed = provenance.seal(approve.statement(number), keys.statements)
+            return {"envelope": sealed.decode()}
+        case "mirror-map":
+            payload = approve.map_payload(number)
+            return {"signature": keys.statements.sign(mirror_map.to_be_signed(payload)).hex()}
+        case _:
+            return {"fingerprint": keys.fingerprint()}
+
+
+def _odd(text: str) -> RefusedError:
+    return RefusedError(Reason("odd-request", text, "ask as `signer.protocol` says"))
+
+
+def _told(reason: Reason) -> dict[str, str]:
+    return {"code": reason.code, "text": reason.text, "lifted_by": reason.lifted_by}

@@ -1,0 +1,83 @@
+"""The files of a release tree, revision by revision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db.models import Max, Q, QuerySet
+
+from commonfarm.archive.models import Publication, PublicationState, TreeFile
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.store.interface import Blob
+
+KEEP_REVISIONS = 10
+"""For so many revisions an index stays under its hash after a newer one took its name: users whose
+Release file is a little old (a mirror behind, an update under way) still find what it lists."""
+
+
+def current_revision(tree: ReleaseTree) -> int:
+    """Return the revision that users see; 0 before the first."""
+    found = Publication.objects.filter(tree=tree, state=PublicationState.PUBLISHED).aggregate(
+        Max("revision")
+    )["revision__max"]
+    return int(found or 0)
+
+
+def files_of(tree: ReleaseTree, revision: int) -> QuerySet[TreeFile]:
+    """Return the files of a revision, by path."""
+    return (
+        TreeFile.objects.filter(tree=tree, since_revision__lte=revision)
+        .filter(Q(until_revision=None) | Q(until_revision__gt=revision))
+        .select_related("blob")
+        .order_by("path")
+    )
+
+
+def current_files(tree: ReleaseTree) -> QuerySet[TreeFile]:
+    """Return the files that users see now, by path."""
+    return files_of(tree, current_revision(tree))
+
+
+def put_files(publication: Publication, wanted: Mapping[str, Blob], *, complete: bool) -> None:
+    """Make `wanted` part of a revision; what it replaces ends with the one before.
+
+    With `complete`, what is not wanted ends as well, but for indexes by hash, which stay a while,
+    and signatures and provenance, which a later step replaces.
+    """
+    tree, revision = publication.tree, publication.revision
+    current = {
+        file.path: file
+        for file in TreeFile.objects.filter(tree=tree).filter(
+            Q(until_revision=None) | Q(until_revision__gt=revision)
+        )
+    }
+    ended: list[int] = []
+    kept_a_while: list[int] = []
+    revived: list[int] = []
+    new: list[TreeFile] = []
+    for path, blob in wanted.items():
+        old = current.get(path)
+        if old is not None and old.blob_id == blob.sha256:
+            if old.until_revision is not None:
+                revived.append(old.pk)
+            continue
+        if old is not None and old.since_revision == revision:
+            TreeFile.objects.filter(pk=old.pk).update(blob=blob)
+            continue
+        if old is not None:
+            ended.append(old.pk)
+        new.append(TreeFile(tree=tree, path=path, blob=blob, since_revision=revision))
+    if complete:
+        for path, old in current.items():
+            if path in wanted or old.until_revision is not None or _is_later(path):
+                continue
+            (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
+    rows = TreeFile.objects.filter
+    rows(pk__in=ended).update(until_revision=revision)
+    rows(pk__in=kept_a_while).update(until_revision=revision + KEEP_REVISIONS)
+    rows(pk__in=revived).update(until_revision=None)
+    TreeFile.objects.bulk_create(new, batch_size=2000)
+
+
+def _is_later(path: str) -> bool:
+    return path.endswith(("/InRelease", "/Release.gpg", ".intoto.jsonl"))
