@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 from pydantic import AfterValidator
 
 from commonfarm.accounts.interface import Role
@@ -124,7 +124,7 @@ def list_mirrors(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
 
 
 @router.post("", response={201: ShownMirror})
-def add_mirror(request: HttpRequest, new: NewMirror) -> tuple[int, dict[str, Any]]:
+def add_mirror(request: HttpRequest, new: NewMirror) -> Status[dict[str, Any]]:
     """Register a mirror; it is scanned soon after."""
     user = require(request, Role.COORDINATOR)
     url = check_url(new.url, _policy())
@@ -139,7 +139,7 @@ def add_mirror(request: HttpRequest, new: NewMirror) -> tuple[int, dict[str, Any
         )
         tasks.want_scan(mirror)
         tasks.want_map()
-    return HTTPStatus.CREATED, show(mirror)
+    return Status(HTTPStatus.CREATED, show(mirror))
 
 
 @router.get("/{name}", response=ShownMirror)
@@ -178,20 +178,20 @@ def edit_mirror(
 
 
 @router.delete("/{name}", response={204: None})
-def remove_mirror(request: HttpRequest, name: str) -> tuple[int, None]:
+def remove_mirror(request: HttpRequest, name: str) -> Status[None]:
     """Take a mirror from the registry; its history stays."""
     user = require(request, Role.COORDINATOR)
     with transaction.atomic():
         Mirror.named(name).remove(timezone.now(), who=user.label)
         tasks.want_map()
-    return HTTPStatus.NO_CONTENT, None
+    return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.post("/{name}/scan", response={202: ShownMirror})
-def scan_mirror(request: HttpRequest, name: str) -> tuple[int, dict[str, Any]]:
+def scan_mirror(request: HttpRequest, name: str) -> Status[dict[str, Any]]:
     """Have a mirror scanned now; its `last_scan` changes when that is done."""
     require(request, Role.COORDINATOR)
     mirror = Mirror.named(name)
     with transaction.atomic():
         tasks.want_scan(mirror)
-    return HTTPStatus.ACCEPTED, show(mirror)
+    return Status(HTTPStatus.ACCEPTED, show(mirror))

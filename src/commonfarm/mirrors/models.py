@@ -227,3 +227,13 @@ class MapWritten(models.Model):
 
     def __str__(self) -> str:
         return f"mirror map {self.generation}"
+
+    @classmethod
+    def payload_of(cls, generation: int) -> str:
+        """Return the SHA-256 of a map's payload; raise NotFoundError when there is no such map."""
+        found = cls.objects.filter(generation=generation).first()
+        if found is None:
+            raise NotFoundError(
+                Reason("no-such-mirror-map", f"mirror map {generation} was never made")
+            )
+        return found.blob_id

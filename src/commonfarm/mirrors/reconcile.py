@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
+from commonfarm.archive.interface import current_files, current_revision, sign_mirror_map
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.journal.interface import record
 from commonfarm.lib.config import Config
@@ -25,26 +26,6 @@ from commonfarm.mirrors.models import MapWritten, Mirror, Scan
 from commonfarm.redirector import mirror_map
 from commonfarm.redirector.selection import changes_in_place
 from commonfarm.store.interface import put_bytes, read
-
-
-# TEMPORARY until archive.interface lands
-def current_files(tree):
-    from commonfarm.archive.interface import current_files
-
-    return current_files(tree)
-
-
-def current_revision(tree):
-    from commonfarm.archive.interface import current_revision
-
-    return current_revision(tree)
-
-
-def sign_mirror_map(generation):
-    from commonfarm.archive.interface import sign_mirror_map
-
-    return sign_mirror_map(generation)
-
 
 SCAN_EVERY = timedelta(minutes=15)
 RETRY_EVERY = timedelta(minutes=1)
