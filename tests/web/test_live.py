@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from base64 import b64decode
@@ -14,18 +11,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import connection, transaction
 
 from commonfarm.farm.models import Lease, LogPiece
 from commonfarm.journal.interface import Cursor, Event, read, record
-from commonfarm.lib.config import dump
+from commonfarm.store.interface import put_bytes
 from commonfarm.web import live_token
+from tests.web.served import end_sessions, served
 from tests.web.world import running_lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,56 +40,11 @@ def happen(number: int, subject: str = "test:1") -> None:
         record(Happened(subject, number), who="user:anna")
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
-def live(tmp_path: object, transactional_db: None) -> Iterator[int]:
-    """Serve the live process on a free port against the test's own database."""
-    from dataclasses import replace
-    from pathlib import Path
-
-    config, port = settings.COMMONFARM, free_port()
-    config = replace(
-        config, database=replace(config.database, name=connection.settings_dict["NAME"])
-    )
-    file = Path(str(tmp_path)) / "config.toml"
-    file.write_text(dump(config))
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws"),
-            *("--host", "127.0.0.1", "--port", str(port), "commonfarm.web.asgi:application"),
-        ],
-        env={**os.environ, "COMMONFARM_CONFIG": str(file)},
-        cwd="/",
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        with psycopg.connect(
-            host=connection.settings_dict["HOST"], dbname="postgres", user="postgres"
-        ) as admin:
-            admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'commonfarm-live'"
-            )
+def live(tmp_path: Path, transactional_db: None) -> Iterator[int]:
+    """Serve the live process against the test's own database; gives its port."""
+    with served(tmp_path, "live") as what:
+        yield what.config.listen.live
 
 
 class Reader:
@@ -217,13 +170,7 @@ def test_readers_go_on_when_the_database_ends_their_connections(live: int) -> No
     reader = Reader(live, "journal", **{"from": "0-0"})
     happen(1)
     assert reader.next()
-    with psycopg.connect(
-        host=connection.settings_dict["HOST"], dbname="postgres", user="postgres"
-    ) as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'commonfarm-live'"
-        )
+    end_sessions("application_name = 'commonfarm-live'")
     happen(2)
     event = reader.next()
     assert event is not None and json.loads(event["data"])["details"] == {"number": 2}
@@ -256,8 +203,6 @@ def test_a_log_resumes_in_the_middle_of_a_piece(live: int) -> None:
 
 
 def test_a_finished_log_comes_from_its_blob(live: int) -> None:
-    from commonfarm.store.interface import put_bytes
-
     lease = running_lease()
     text = os.urandom(700_000)
     Lease.objects.filter(pk=lease.pk).update(

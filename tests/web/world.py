@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
+from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.estate.models import Pool, Project, Target
+from commonfarm.archive.models import Publication, PublicationState
+from commonfarm.estate.models import Pool, Project, ReleaseTree, Repository, Target
 from commonfarm.farm.models import Build, Job, JobState, Lease, Source
 from commonfarm.fleet.models import Builder
+from commonfarm.journal.interface import Event, record
+from commonfarm.mirrors.models import Mirror, Scan
 from commonfarm.store.models import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class Happened(Event):
+    """An event that means nothing."""
+
+    what: ClassVar[str] = "tested"
 
 
 def builder(name: str = "local", seen: timedelta = timedelta(seconds=5)) -> Builder:
@@ -58,12 +71,78 @@ def job(state: JobState = JobState.WAITING, name: str = "hello", version: str = 
 
 def running_lease(name: str = "hello") -> Lease:
     """Return the lease of a job that runs now."""
-    now = timezone.now()
+    return _lease(job(JobState.LEASED, name), builder(), timezone.now())
+
+
+def _lease(held: Job, by: Builder, now: datetime) -> Lease:
     return Lease.objects.create(
-        job=job(JobState.LEASED, name),
-        builder=builder(),
+        job=held,
+        builder=by,
         generation=1,
         epoch=1,
         given_at=now,
         deadline_at=now + timedelta(seconds=60),
     )
+
+
+def fill(rows: int) -> None:
+    """Make a world with about so many of everything; none with 0."""
+    if not rows:
+        return
+    now = timezone.now()
+    states = list(JobState)
+    names = ("hello", "bc", "zlib", "sugar-toolkit-gtk3-long-name-of-a-source", "mer-core")
+    for number in range(rows):
+        state = states[number % len(states)] if number else JobState.LEASED
+        made = job(state, names[number % len(names)], f"{number}.10+dfsg~rc{number}-3")
+        if state == JobState.LEASED and Lease.objects.filter(ended_at=None).count() < 20:
+            _lease(made, builder(f"b{number}"), now)
+        builder(f"b{number}", timedelta(seconds=5 if number % 3 else 5000))
+    _trees(rows)
+    with transaction.atomic():
+        for number in range(rows):
+            record(Happened(f"test:{number}"), who="user:anna", why="to see" if number % 2 else "")
+
+
+def addresses() -> tuple[str, ...]:
+    """Return the addresses of one page of each kind, of what there is."""
+    found: list[tuple[Any, str]] = [
+        (Build, "/builds/{0.pk}"),
+        (Job, "/jobs/{0.pk}"),
+        (Builder, "/builders/{0.name}"),
+        (Repository, "/repositories/{0.name}"),
+        (Mirror, "/mirrors/{0.name}"),
+    ]
+    firsts = [(model.objects.order_by("pk").first(), address) for model, address in found]
+    return tuple(address.format(first) for first, address in firsts if first is not None)
+
+
+def _trees(rows: int) -> None:
+    now = timezone.now()
+    tree = ReleaseTree.objects.create(name="first")
+    for number in range(min(rows, 40)):
+        Repository.objects.create(
+            name=f"repo{number}" if number else "demo",
+            tree=tree,
+            path=f"repo{number}" if number else "demo",
+            valid_seconds=7 * 86400,
+        )
+    Publication.objects.create(
+        tree=tree, revision=1, state=PublicationState.PUBLISHED, published_at=now
+    )
+    for number in range(rows):
+        url = f"http://mirror{number}.example.org/pub/first/"
+        mirror = Mirror.objects.create(
+            name=f"mirror{number}", tree=tree, url=url, country="DE", added_by="user:anna"
+        )
+        Scan.objects.create(
+            mirror=mirror,
+            url=url,
+            revision=1,
+            started_at=now,
+            finished_at=now,
+            ok=number % 4 != 0,
+            problem="" if number % 4 else "connection refused",
+            files_expected=10,
+            files_found=10 if number % 4 else 0,
+        )

@@ -2,13 +2,157 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
 
+from commonfarm.archive.interface import Publication, PublicationState
+from commonfarm.estate.interface import Repository
+from commonfarm.farm.interface import Build, Job, JobState, Lease
+from commonfarm.fleet.interface import SILENT_AFTER, Builder
 from commonfarm.http.interface import page
+from commonfarm.mirrors.interface import Mirror
+
+RECENT = timedelta(days=7)
+NEEDS_OF_A_KIND = 3
+MOST_RUNNING = 12
+LAST_BUILDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing a person should look at: what, why, since when, and where to go."""
+
+    what: str
+    url: str
+    why: str
+    since: datetime | None = None
+    tone: str = "bad"
 
 
 @page()
 def overview(request: HttpRequest) -> HttpResponse:
     """Show the installation at a glance."""
-    return render(request, "web/overview.html")
+    now = timezone.now()
+    builds = Build.objects.select_related("source", "project").prefetch_related("jobs__target")
+    waiting = Job.objects.filter(state=JobState.WAITING).count()
+    running = Job.objects.filter(state=JobState.LEASED).count()
+    builders = Builder.objects.all()
+    shown = {
+        "needs": list(needs(now)),
+        "running": Lease.objects.filter(ended_at=None)
+        .select_related("job__build__source", "job__target", "builder")
+        .order_by("given_at")[:MOST_RUNNING],
+        "builds": builds.order_by("-pk")[:LAST_BUILDS],
+        "waiting_count": waiting,
+        "running_count": running,
+        "builders_ready": builders.filter(
+            cordoned_at=None, last_seen_at__gt=now - SILENT_AFTER
+        ).count(),
+        "builders_all": builders.count(),
+        "repositories": Repository.objects.filter(retired_at=None)
+        .select_related("tree")
+        .order_by("name")[:MOST_RUNNING],
+        "redirector": settings.COMMONFARM.url("redirector"),
+        "hub": settings.COMMONFARM.url("hub"),
+    }
+    return render(request, "web/overview.html", shown)
+
+
+def needs(now: datetime) -> Iterator[Need]:
+    """Give what needs a person today, the most pressing kind first, a few of each kind."""
+    kinds = (
+        ("jobs that wait", "builds", idle_queue(now)),
+        ("release trees", "repositories", failed_publications()),
+        ("builders", "builders", silent_builders(now)),
+        ("failed jobs", "builds", failed_jobs(now)),
+        ("mirrors", "mirrors", lost_mirrors()),
+    )
+    for kind, page_name, found in kinds:
+        yield from islice(found, NEEDS_OF_A_KIND)
+        rest = sum(1 for _ in found)
+        if rest:
+            yield Need(f"and {rest} more {kind}", reverse(page_name), "", tone="more")
+
+
+def idle_queue(now: datetime) -> Iterator[Need]:
+    """Jobs wait, and no builder is there to take any."""
+    waiting = Job.objects.filter(state=JobState.WAITING).order_by("created_at")
+    ready = Builder.objects.filter(cordoned_at=None, last_seen_at__gt=now - SILENT_AFTER)
+    first = waiting.first()
+    if first is not None and not ready.exists():
+        count = waiting.count()
+        yield Need(
+            f"{count} {'job waits' if count == 1 else 'jobs wait'}, and no builder is there",
+            reverse("builders"),
+            "Every builder is cordoned or silent, or none is enrolled.",
+            first.created_at,
+        )
+
+
+def failed_publications() -> Iterator[Need]:
+    """Release trees whose newest publication failed."""
+    newest = Publication.objects.order_by("tree_id", "-revision").distinct("tree_id")
+    for one in newest.select_related("tree"):
+        if one.state == PublicationState.FAILED:
+            yield Need(
+                f"Revision {one.revision} of {one.tree} was not published",
+                reverse("repositories"),
+                one.problem,
+                one.created_at,
+            )
+
+
+def silent_builders(now: datetime) -> Iterator[Need]:
+    """Builders that should be there and were not heard of."""
+    silent = Builder.objects.filter(cordoned_at=None).filter(
+        Q(last_seen_at=None) | Q(last_seen_at__lte=now - SILENT_AFTER)
+    )
+    for one in silent.order_by("name"):
+        yield Need(
+            f"Builder {one.name} is silent",
+            reverse("builder", args=[one.name]),
+            "Its agent does not ask for work. Start it, or cordon the builder.",
+            one.last_seen_at,
+        )
+
+
+def lost_mirrors() -> Iterator[Need]:
+    """Mirrors whose last scan failed; nobody is sent there."""
+    for one in Mirror.objects.filter(removed_at=None, enabled=True).order_by("name"):
+        last = one.last_scan()
+        if last is not None and not last.ok:
+            yield Need(
+                f"Mirror {one.name} is down",
+                reverse("mirror", args=[one.name]),
+                last.problem,
+                last.finished_at,
+                "wait",
+            )
+
+
+def failed_jobs(now: datetime) -> Iterator[Need]:
+    """Jobs that failed lately, unless the same source was built for the target since."""
+    failed = Job.objects.filter(state=JobState.FAILED, ended_at__gt=now - RECENT)
+    for one in failed.select_related("build__source", "target").order_by("-ended_at"):
+        better = Job.objects.filter(
+            pk__gt=one.pk,
+            target=one.target,
+            build__source__name=one.build.source.name,
+            state=JobState.SUCCEEDED,
+        )
+        if not better.exists():
+            yield Need(
+                f"{one.build.source} failed on {one.target}",
+                reverse("job", args=[one.pk]),
+                one.state_reason,
+                one.ended_at,
+            )

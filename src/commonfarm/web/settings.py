@@ -100,4 +100,16 @@ USE_I18N = False
 CSRF_FAILURE_VIEW = "commonfarm.web.views.forbidden"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # Django's own handlers are for DEBUG and mail; what fails here goes to the process's log.
+    "loggers": {
+        "django": {"handlers": [], "level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}
 PROCRASTINATE_ON_APP_READY = "commonfarm.guard.background.on_app_ready"

@@ -1,19 +1,34 @@
 """Where everything is: each room's pages and API, mounted."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
 from django.urls import URLPattern, URLResolver, include, path
 
-from commonfarm.accounts.api import router as accounts
 from commonfarm.http.interface import build_api
-from commonfarm.journal.api import router as journal
 from commonfarm.web import assets, overview, views
 from commonfarm.web.api import router as live
 
-api = build_api({"": live, "accounts": accounts, "journal": journal})
+ROOMS = ("accounts", "journal", "estate", "fleet", "archive", "farm", "mirrors")
+api = build_api(
+    {"": live}
+    | {
+        room: import_module(f"commonfarm.{room}.api").router
+        for room in ROOMS
+        if find_spec(f"commonfarm.{room}.api")
+    }
+)
+
+if find_spec("commonfarm.farm.api"):
+    api.add_router("agent", import_module("commonfarm.farm.api").agent_router)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
-    path("", include("commonfarm.accounts.urls")),
-    path("", include("commonfarm.journal.urls")),
+    *(
+        path("", include(f"commonfarm.{room}.urls"))
+        for room in ROOMS
+        if find_spec(f"commonfarm.{room}.urls")
+    ),
     path("static/<slug:digest>/<path:name>", assets.serve, name="asset"),
     path("api/v1/", api.urls),
 ]
