@@ -6,8 +6,11 @@ bounded, then every field is checked before it may stand in an index.
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from debian.deb822 import Deb822
 from commonfarm.lib.errors import BadInputError, Problem
 
 MOST_CONTROL_BYTES = 256 * 1024
+MOST_ARCHIVE_BYTES = 32 * 2**20
+MOST_MEMBERS = 1000
 MOST_FIELDS = 100
 READ_SECONDS = 60
 # dpkg-deb decompresses xz with several threads, each with a stack and a dictionary.
@@ -118,7 +123,7 @@ def _dpkg_deb(file: Path, name: str) -> str:
         "--core=0",
         "--",
         "dpkg-deb",
-        "--field",
+        "--ctrl-tarfile",
         str(file),
     ]
     process = subprocess.Popen(
@@ -131,9 +136,9 @@ def _dpkg_deb(file: Path, name: str) -> str:
     )
     assert process.stdout is not None and process.stderr is not None
     try:
-        printed = process.stdout.read(MOST_CONTROL_BYTES + 1)
-        if len(printed) > MOST_CONTROL_BYTES:
-            raise _bad(name, f"its control file has more than {MOST_CONTROL_BYTES} bytes")
+        printed = process.stdout.read(MOST_ARCHIVE_BYTES + 1)
+        if len(printed) > MOST_ARCHIVE_BYTES:
+            raise _bad(name, f"its control archive has more than {MOST_ARCHIVE_BYTES} bytes")
         complaint = process.stderr.read(2000).decode(errors="replace").strip()
         if process.wait(READ_SECONDS) != 0:
             raise _bad(name, f"it is no Debian package: {complaint or 'dpkg-deb was stopped'}")
@@ -142,10 +147,26 @@ def _dpkg_deb(file: Path, name: str) -> str:
         process.wait()
         process.stdout.close()
         process.stderr.close()
+    return _control_of(printed, name)
+
+
+def _control_of(archive: bytes, name: str) -> str:
+    """Return the text of the file `control` in a control archive; nothing is unpacked to disk."""
     try:
-        return printed.decode()
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+            for member in itertools.islice(opened, MOST_MEMBERS):
+                if member.name.removeprefix("./") != "control" or not member.isreg():
+                    continue
+                if member.size > MOST_CONTROL_BYTES:
+                    raise _bad(name, f"its control file has more than {MOST_CONTROL_BYTES} bytes")
+                found = opened.extractfile(member)
+                assert found is not None
+                return found.read().decode()
     except UnicodeDecodeError:
         raise _bad(name, "its control file is not UTF-8") from None
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        raise _bad(name, f"its control archive cannot be read: {error}") from None
+    raise _bad(name, "it has no control file")
 
 
 def _bad(name: str, *faults: str) -> BadInputError:

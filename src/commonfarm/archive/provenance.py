@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -43,11 +44,11 @@ def statement(filename: str, sha256: str, facts: Mapping[str, Any]) -> dict[str,
         {"name": one["name"], "digest": {"sha256": one["sha256"]}}
         for one in source.get("files", [])
     ]
-    base = agent.get("base_root_digest")
+    base = (agent.get("base_root") or {}).get("digest")
     if base:
         dependencies.append({"name": "base root", "digest": {"sha256": str(base)}})
-    installed = agent.get("installed_packages") or []
-    dependencies += [{"uri": _package_url(one)} for one in _pairs(installed)]
+    installed = agent.get("packages") or []
+    dependencies += [{"uri": _package_url(str(one))} for one in installed]
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": filename, "digest": {"sha256": sha256}}],
@@ -68,7 +69,7 @@ def statement(filename: str, sha256: str, facts: Mapping[str, Any]) -> dict[str,
                     "builder_says": {
                         key: value
                         for key, value in sorted(agent.items())
-                        if key != "installed_packages"
+                        if key not in ("packages", "base_root")
                     },
                 },
                 "resolvedDependencies": dependencies,
@@ -85,22 +86,10 @@ def statement(filename: str, sha256: str, facts: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _pairs(installed: Any) -> list[tuple[str, str]]:
-    """Return names and versions, from a mapping or a list of pairs or of `name=version`."""
-    if isinstance(installed, dict):
-        return sorted((str(key), str(value)) for key, value in installed.items())
-    found = []
-    for one in installed if isinstance(installed, list) else []:
-        if isinstance(one, list | tuple) and len(one) >= 2:
-            found.append((str(one[0]), str(one[1])))
-        else:
-            name, _, version = str(one).partition("=")
-            found.append((name, version))
-    return found
-
-
-def _package_url(pair: tuple[str, str]) -> str:
-    return f"pkg:deb/debian/{pair[0]}@{pair[1]}"
+def _package_url(line: str) -> str:
+    """Return the package URL of `name version architecture`, as the builder reports it."""
+    name, version, architecture = [*line.split(" "), "", "", ""][:3]
+    return f"pkg:deb/debian/{quote(name)}@{quote(version)}?arch={quote(architecture)}"
 
 
 def seal(the_statement: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:

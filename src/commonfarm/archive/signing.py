@@ -34,7 +34,7 @@ def sign_mirror_map(generation: int) -> bytes:
 def sign_new_statements(publication: Publication) -> int:
     """Sign and store the provenance that artifacts of a publication still lack; return how many.
 
-    Each is recorded by itself, so a kill loses at most one.
+    Signing one again makes the same bytes (ed25519 has no randomness), so a kill costs only time.
     """
     producers = publication.entries.values_list("artifact__producer", flat=True)
     made = 0

@@ -1,0 +1,107 @@
+"""An installation of its own for each of the archive's tests: folders, keys, a signer process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from commonfarm.archive import interface as archive
+from commonfarm.lib.config import Config, dump
+from commonfarm.lib.errors import Reason
+from tests.archive.world import World
+
+
+class Claims:
+    """Stands where the farm stands: which claims no job vouches for."""
+
+    def __init__(self) -> None:
+        self.refused: dict[tuple[str, str], Reason] = {}
+
+    def __call__(self, claims: object) -> dict[tuple[str, str], Reason]:
+        return self.refused
+
+
+@pytest.fixture
+def installation(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Config]:
+    """Folders of its own, with a short name: gpg's agent listens on a socket in one of them."""
+    home = tmp_path_factory.mktemp("a")
+    test_database = connection.settings_dict["NAME"]
+    config = replace(
+        settings.COMMONFARM,
+        file=home / "config.toml",
+        state=home,
+        store=home / "store",
+        published=home / "published",
+        runtime=home / "run",
+        database=replace(settings.COMMONFARM.database, name=test_database),
+    )
+    for folder in (config.store, config.published, config.signer_socket.parent):
+        folder.mkdir(parents=True)
+    config.file.write_text(dump(config))
+    settings.COMMONFARM = config
+    yield config
+
+
+@pytest.fixture
+def world(transactional_db: None, installation: Config) -> World:
+    return World()
+
+
+@pytest.fixture
+def published_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What the port `tree_published` was told."""
+    calls: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        archive.ports.tree_published,
+        "_filled_by",
+        lambda tree, revision: calls.append((tree.name, revision)),
+    )
+    return calls
+
+
+@pytest.fixture
+def signer(world: World, installation: Config) -> Iterator[Config]:
+    """A real signer process on the test's database, as the role that may only read."""
+    with connection.cursor() as cursor:
+        cursor.execute("GRANT USAGE ON SCHEMA public TO commonfarm_signer")
+        cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO commonfarm_signer")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.archive.signer_process"],
+        env=os.environ | {"COMMONFARM_CONFIG": str(installation.file)},
+        stdout=(log := (installation.state / "signer.log").open("wb")),
+        stderr=log,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not installation.signer_socket.exists():
+            assert process.poll() is None, (installation.state / "signer.log").read_text()
+            assert time.monotonic() < deadline, "the signer did not start"
+            time.sleep(0.05)
+        yield installation
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+        left = [
+            line
+            for line in subprocess.run(
+                ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+            ).stdout.splitlines()
+            if "gpg-agent" in line and str(installation.keyring) in line
+        ]
+        assert left == []
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """A folder to make packages in."""
+    return tmp_path
