@@ -29,12 +29,16 @@ def run(*arguments: str, answer: str = "") -> str:
 
 
 @pytest.fixture
-def hub(live_server: Any, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> None:
+def hub(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Django's test server serves static files by itself, and stumbles where a project has none.
+    settings.STATIC_URL = "/unused/"
+    live_server = request.getfixturevalue("live_server")
     user = User.add("anna", Role.COORDINATOR, who="test")
     monkeypatch.setenv("COMMONFARM_HUB", live_server.url)
     monkeypatch.setenv("COMMONFARM_TOKEN", ApiToken.make(user, "test", who="test").reveal())
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_life_of_a_mirror(hub: None, tree: Tree) -> None:
     where = ["--url", "http://127.0.0.1:9/x", "--tree", "demo", "--country", "de"]
     run("add", "north", *where)
