@@ -21,16 +21,18 @@ from commonfarm.agent.state import State
 
 from .fake_hub import FakeHub
 
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-def _host() -> tuple[str, list[PackageSource], str]:
-    """The host's own Debian: architecture, the first source of packages, keyring."""
+
+def _host() -> tuple[str, list[PackageSource]]:
+    """The host's own Debian: architecture and the first source of packages."""
     architecture = limits.architecture()
     done = subprocess.run(
         [
             "apt-get",
             "indextargets",
             "--format",
-            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)",
+            "$(REPO_URI)|$(RELEASE)|$(COMPONENT)",
             "Created-By: Packages",
             "Component: main",
         ],
@@ -39,19 +41,18 @@ def _host() -> tuple[str, list[PackageSource], str]:
         check=True,
     )
     for line in done.stdout.splitlines():
-        uri, suite, component, keyring = line.split("|")
+        uri, suite, component = line.split("|")
         if "-" not in suite:
             source = PackageSource(uri.rstrip("/"), suite, [component])
-            return architecture, [source], keyring
+            return architecture, [source]
     pytest.skip("this host's apt names no Debian suite")
 
 
 @pytest.fixture(scope="session")
 def buildroot() -> Buildroot:
     """A buildroot of the host's own release."""
-    architecture, sources, keyring = _host()
-    path = Path(keyring or "/usr/share/keyrings/debian-archive-keyring.gpg")
-    key = base64.b64encode(path.read_bytes()).decode()
+    architecture, sources = _host()
+    key = base64.b64encode(KEYRING.read_bytes()).decode()
     return Buildroot(f"{sources[0].suite}-{architecture}", architecture, sources, key)
 
 

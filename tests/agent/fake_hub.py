@@ -146,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
             if given.over:
                 return self._problem(410, "the lease is over", lifted_by="ask for another")
             offset = int(parse_qs(parts.query).get("offset", ["0"])[0])
-            return getattr(self, f"_{found[2]}")(given, found[3], offset, body)
+            getattr(self, f"_{found[2]}")(given, found[3], offset, body)
+            return None
 
     def _enrol(self, request: dict[str, Any]) -> None:
         hub = self.server_hub

@@ -135,8 +135,7 @@ def test_a_rebuild_suffix_makes_another_version(work: Work, make_source: Source)
             "longer than the limit of 4 s",
         ),
         (
-            'perl -e \'for (1..80) { $$p = fork; die "no fork: $$!" unless defined $$p;'
-            " if (!$$p) { sleep 20; exit } }'",
+            "perl -e 'for (1..80) { $$p = fork // die qq(no fork: $$!); sleep 20, exit if !$$p }'",
             {"limits": replace(LIMITS, processes=40)},
             "dpkg-buildpackage failed",
         ),
@@ -234,7 +233,10 @@ def test_a_build_conflict_is_removed(work: Work, make_source: Source) -> None:
 
 
 def test_what_a_build_lists_must_be_plain_files(work: Work, make_source: Source) -> None:
-    lie = "\tln -sf /etc/shadow ../probe_2.0_all.deb\n\techo probe_2.0_all.deb misc optional >> debian/files\n"
+    lie = (
+        "\tln -sf /etc/shadow ../probe_2.0_all.deb\n"
+        "\techo probe_2.0_all.deb misc optional >> debian/files\n"
+    )
     given = work(make_source(more=lie))
     assert given.report is not None
     assert given.report["outcome"] == "failed", given.log.decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from commonfarm.agent.oci import Enforced
 from commonfarm.agent.protocol import Limits
 
 _MIB = 2**20
+_OPEN_FILES = 65536
 _EAT_MEMORY = (
     "import sys; open(sys.argv[1], 'w').write('0'); x = bytearray(96 << 20)\n"
     "for i in range(0, len(x), 4096): x[i] = 1"
@@ -79,6 +81,8 @@ class Means:
             rlimit_memory_bytes=limits.memory_bytes if self.memory == "rlimit" else None,
             rlimit_processes=limits.processes if self.processes == "rlimit" else None,
             shared_memory_bytes=max(limits.memory_bytes // 2, _MIB),
+            # Not more than our own: root may lack CAP_SYS_RESOURCE, as in a container.
+            open_files=min(_OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         )
 
 

@@ -86,6 +86,7 @@ class Enforced:
     rlimit_memory_bytes: int | None = None
     rlimit_processes: int | None = None
     shared_memory_bytes: int = 64 * 2**20
+    open_files: int = 1024
 
 
 def seccomp(machine: str) -> dict[str, Any]:
@@ -126,7 +127,10 @@ def configuration(
     capabilities = _INSTALL_CAPABILITIES if step.as_root else []
     user = 0 if step.as_root else BUILDER_ID
     ids = [{"containerID": 0, "hostID": FIRST_ID, "size": IDS}]
-    rlimits = [("RLIMIT_CORE", 0, 0), ("RLIMIT_NOFILE", 1024, 65536)]
+    rlimits = [
+        ("RLIMIT_CORE", 0, 0),
+        ("RLIMIT_NOFILE", min(1024, enforced.open_files), enforced.open_files),
+    ]
     if enforced.rlimit_memory_bytes is not None:
         rlimits.append(("RLIMIT_AS", enforced.rlimit_memory_bytes, enforced.rlimit_memory_bytes))
     if enforced.rlimit_processes is not None:

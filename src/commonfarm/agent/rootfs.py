@@ -240,6 +240,8 @@ def _shift(tree: Path) -> None:
 
 def _shift_one(path: str) -> None:
     found = os.lstat(path)
+    if found.st_uid >= FIRST_ID:
+        return  # a file with two names, met a second time
     os.chown(path, found.st_uid + FIRST_ID, found.st_gid + FIRST_ID, follow_symlinks=False)
     if found.st_mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISLNK(found.st_mode):
         os.chmod(path, stat.S_IMODE(found.st_mode))  # noqa: PTH101 - strings: 13,000 of them
