@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.places import find
@@ -62,18 +61,14 @@ def _print_status(shown: dict[str, object]) -> None:
     if not processes:
         console.print(f"{shown['installation']} does not run; start it with `commonfarm up`")
         return
-    table = Table("process", "state", "pid", "user", "since (UTC)", "restarts", "address", box=None)
     for one in processes:
-        table.add_row(
-            one["name"],
-            one["state"],
-            str(one["pid"] or ""),
-            one["user"],
-            one["since"][:19].replace("T", " "),
-            str(one["restarts"]),
-            one["address"],
+        since = one["since"][:19].replace("T", " ")
+        console.print(
+            f"{one['name']:<11} {one['state']:<9} {one['pid'] or '-':>8}  {one['user']:<22}"
+            f" since {since}  restarts {one['restarts']:<3} {one['address']}",
+            markup=False,
+            soft_wrap=True,
         )
-    console.print(table)
     for one in processes:
         if one["last_error"]:
             console.print(f"{one['name']}: {one['last_error']}", markup=False, soft_wrap=True)

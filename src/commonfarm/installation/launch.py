@@ -124,7 +124,7 @@ def services(config: Config) -> list[Process]:
         Process(
             "signer",
             [*program, "signer"],
-            lambda: socket_answers(config.signer_socket),
+            lambda: signer_answers(config.signer_socket),
             address=str(config.signer_socket),
             # Its public keys are read by everyone; its key folder is closed by its own mode.
             umask=0o022,
@@ -167,15 +167,16 @@ def http_answers(address: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def socket_answers(path: Path) -> bool:
-    """Say whether somebody accepts connections on the unix socket at `path`."""
+def signer_answers(path: Path) -> bool:
+    """Say whether the signer shows its public keys on the unix socket at `path`."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(PROBE_SECONDS)
         try:
             probe.connect(str(path))
+            probe.sendall(b'{"sign": "public-keys", "id": 0}\n')
+            return probe.recv(64).startswith(b'{"done"')
         except OSError:
             return False
-    return True
 
 
 def worker_lives(config: Config) -> bool:

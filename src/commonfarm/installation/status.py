@@ -69,7 +69,11 @@ def hold(config: Config) -> int:
 
 def write(config: Config, ready: bool, processes: Iterable[Supervised]) -> None:
     """Say how things are, for `read`."""
-    shown = _about(config) | {"ready": ready, "processes": [one.shown() for one in processes]}
+    shown = _about(config) | {
+        "pid": os.getpid(),
+        "ready": ready,
+        "processes": [one.shown() for one in processes],
+    }
     partial = _status_file(config).with_suffix(".partial")
     partial.write_text(json.dumps(shown), encoding="utf-8")
     partial.chmod(0o644)
@@ -78,13 +82,14 @@ def write(config: Config, ready: bool, processes: Iterable[Supervised]) -> None:
 
 def read(config: Config) -> dict[str, Any]:
     """Return how things are: `ready`, and each process."""
-    nothing = _about(config) | {"ready": False, "processes": []}
-    if holder(config) is None:
-        return nothing
+    pid = holder(config)
+    nothing = _about(config) | {"pid": pid, "ready": False, "processes": []}
     try:
-        return dict(json.loads(_status_file(config).read_text(encoding="utf-8")))
+        said = dict(json.loads(_status_file(config).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
         return nothing
+    # What an earlier `up` said, before it was killed, is true no more.
+    return said if said["pid"] == pid else nothing
 
 
 def stop(config: Config) -> bool:

@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from commonfarm.installation import configure, launch, leftovers, status, unveil, users
 from commonfarm.installation.errands import Errands, Say
@@ -117,11 +116,13 @@ def _prepare(config: Config) -> str:
 
 
 def _print_addresses(console: Console, config: Config, sign_in: str) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_row("pages", config.url("hub"))
-    table.add_row("sign in once, within 15 minutes", config.url("hub") + sign_in)
-    table.add_row("downloads", config.url("redirector"))
-    table.add_row("builders ask at", config.url("scheduler"))
-    table.add_row("logs", str(config.state / "log"))
-    console.print(table)
+    for what, where in (
+        ("pages", config.url("hub")),
+        ("sign in once", config.url("hub") + sign_in),
+        ("downloads", config.url("redirector")),
+        ("builders ask at", config.url("scheduler")),
+        ("logs", str(config.state / "log")),
+    ):
+        # Never folded into a table: links are copied from here.
+        console.print(f"  {what:<16} {where}", markup=False)
     console.print("Ctrl-C stops it.")

@@ -15,7 +15,9 @@ from commonfarm.lib.config import Config
 
 HUB_WORKERS = 2
 HUB_THREADS = 8
-BACKLOG = 512
+BACKLOG = 1024
+READERS = 4096
+"""Open streams; `live` itself refuses a little below, with a reason."""
 STOP_SECONDS = 10
 
 
@@ -44,7 +46,8 @@ def live(config: Config) -> None:
         port=config.listen.live,
         interface=Interfaces.ASGI,
         workers=1,
-        backlog=BACKLOG,
+        backlog=READERS,
+        backpressure=READERS,
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP_SECONDS,

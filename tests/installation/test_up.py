@@ -1,0 +1,209 @@
+"""`commonfarm up` with its real processes: started, watched, killed, started again, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from commonfarm.installation import leftovers
+
+SECONDS = 60.0
+
+
+class Machine:
+    """An installation below a folder of its own, driven by the command line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        kept = {key: text for key, text in os.environ.items() if not key.startswith("COMMONFARM_")}
+        kept.pop("DJANGO_SETTINGS_MODULE", None)
+        self.environment = kept | {"COMMONFARM_HOME": str(home)}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "commonfarm.cli.main", *arguments]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def up(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            self.command(*arguments, "up"),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def status(self) -> dict[str, Any]:
+        said = self.run("status", "--json").stdout
+        return dict(json.loads(said or '{"ready": false}'))
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        return {one["name"]: one for one in self.status()["processes"]}
+
+    def wait(self, until: str = "ready") -> dict[str, Any]:
+        """Return the status once all answer."""
+        deadline = time.monotonic() + SECONDS
+        while not (found := self.status())["ready"]:
+            assert time.monotonic() < deadline, (found, self.logs())
+            assert self.started[-1].poll() is None, self.started[-1].communicate()[0]
+            time.sleep(0.2)
+        return found
+
+    def logs(self) -> str:
+        files = sorted(self.home.glob("state/*/log/*.log"))
+        return "\n".join(f"== {file.name}\n{file.read_text()[-2000:]}" for file in files)
+
+    def me(self) -> tuple[int, str]:
+        """Ask the hub who the command line is; return the status and the name."""
+        token = (self.home / "state/production/cli-token").read_text().strip()
+        request = Request(self.status()["web"] + "/api/v1/accounts/me")
+        request.add_header("Authorization", f"Bearer {token}")
+        with urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)["username"]
+
+    def ours(self) -> leftovers.Belongs:
+        return leftovers.carries(self.home / "state/production")
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    # Not pytest's own folder, which is closed to the users our processes run as.
+    with tempfile.TemporaryDirectory(prefix="cf-up-") as text:
+        home = Path(text).resolve()
+        home.chmod(0o755)
+        one = Machine(home)
+        yield one
+        for process in one.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        leftovers.stop(one.ours(), signal.SIGKILL, 10)
+        leftovers.stop(leftovers.works_in(home / "state/production/postgres"), signal.SIGKILL, 10)
+
+
+def test_an_installation_lives_through_kills_and_ends_without_a_trace(machine: Machine) -> None:
+    first = machine.up()
+    machine.wait()
+    assert machine.me() == (200, "admin")
+
+    # A second one is refused, and says who runs.
+    second = machine.run("up")
+    assert second.returncode == 1
+    assert f"as process {first.pid}" in second.stderr
+
+    # Each process that is killed comes back, PostgreSQL with all that stand on it.
+    before = machine.processes()
+    for name in ("hub", "worker", "postgres"):
+        os.kill(before[name]["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + SECONDS
+    while not (
+        machine.status()["ready"]
+        and all(machine.processes()[name]["restarts"] for name in ("hub", "worker", "postgres"))
+    ):
+        assert time.monotonic() < deadline, (machine.status(), machine.logs())
+        time.sleep(0.2)
+    assert machine.me() == (200, "admin")
+    assert "killed by signal 9" in machine.processes()["hub"]["last_error"]
+
+    # `up` itself is killed: the next one finds what is left, and nothing is lost.
+    first.kill()
+    first.wait()
+    third = machine.up()
+    machine.wait()
+    assert machine.me() == (200, "admin")
+    running = {one["pid"] for one in machine.processes().values() if one["pid"]}
+    of_ours = leftovers.pids(machine.ours())
+    assert all(
+        pid in of_ours
+        for name, one in machine.processes().items()
+        if (pid := one["pid"]) and name != "postgres"
+    )
+    assert third.pid not in running
+
+    assert machine.run("down").stdout == "production is stopped\n"
+    assert third.wait(10) == 0
+    assert leftovers.pids(machine.ours()) == []
+    assert leftovers.pids(leftovers.works_in(machine.home / "state/production/postgres")) == []
+    assert machine.status() | {"ready": False, "processes": []} == machine.status()
+    assert machine.run("down").stdout == "production did not run\n"
+
+
+@pytest.mark.root
+def test_each_process_has_a_user_of_its_own_and_secrets_stay_closed(machine: Machine) -> None:
+    if os.getuid():
+        pytest.skip("needs root: users of their own")
+    machine.up()
+    processes = {one["name"]: one for one in machine.wait()["processes"]}
+    import pwd
+
+    for name, one in processes.items():
+        if one["pid"]:
+            owner = Path(f"/proc/{one['pid']}").stat().st_uid
+            assert pwd.getpwuid(owner).pw_name == one["user"] == f"commonfarm-{name}"
+    state = machine.home / "state/production"
+
+    def may_read(user: str, file: Path) -> bool:
+        command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "cat", file]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    keys = next(file for file in (state / "keys").iterdir() if file.is_file())
+    readers = {
+        state / "secrets/django-key": {"hub", "live"},
+        keys: {"signer"},
+        state / "cli-token": set(),
+        state / "postgres/PG_VERSION": {"postgres"},
+    }
+    for file, allowed in readers.items():
+        for name in ("hub", "live", "scheduler", "worker", "signer", "redirector", "postgres"):
+            assert may_read(f"commonfarm-{name}", file) == (name in allowed), (name, file)
+
+
+def test_the_database_and_store_of_another_are_refused(machine: Machine) -> None:
+    first = machine.up()
+    machine.wait()
+    machine.run("down")
+    first.wait(10)
+    production = machine.home / "etc/production.toml"
+    text = production.read_text()
+
+    # Another's store: its database is new, the store's marker is not.
+    marker = machine.home / "state/production/store/installation"
+    kept = marker.read_text()
+    marker.write_text("00000000-0000-0000-0000-000000000000 testing\n")
+    refused = machine.up()
+    said = refused.communicate(timeout=SECONDS)[0]
+    assert refused.returncode == 1
+    assert "belongs to the installation testing" in said
+    marker.write_text(kept)
+
+    # Another's database: the same files under a new name.
+    production.unlink()
+    (machine.home / "etc/testing.toml").write_text(text.replace('"production"', '"testing"'))
+    refused = machine.up()
+    said = refused.communicate(timeout=SECONDS)[0]
+    assert refused.returncode == 1
+    assert "belongs to the installation production" in said.replace("\n", " ")
+    assert leftovers.pids(leftovers.works_in(machine.home / "state/production/postgres")) == []
