@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+import commonfarm
 from commonfarm.installation import leftovers
 
 SECONDS = 60.0
@@ -24,15 +26,16 @@ SECONDS = 60.0
 class Machine:
     """An installation below a folder of its own, driven by the command line."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, python: str = sys.executable) -> None:
         self.home = home
+        self.python = python
         kept = {key: text for key, text in os.environ.items() if not key.startswith("COMMONFARM_")}
         kept.pop("DJANGO_SETTINGS_MODULE", None)
         self.environment = kept | {"COMMONFARM_HOME": str(home)}
         self.started: list[subprocess.Popen[str]] = []
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "commonfarm.cli.main", *arguments]
+        return [self.python, "-m", "commonfarm.cli.main", *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -84,6 +87,16 @@ class Machine:
         with urlopen(request, timeout=10) as answer:
             return answer.status, json.load(answer)["username"]
 
+    def clean_up(self) -> None:
+        """Leave no process, whatever went wrong."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        leftovers.stop(self.ours(), signal.SIGKILL, 10)
+        data = self.home / "state/production/postgres"
+        leftovers.stop(leftovers.works_in(data), signal.SIGKILL, 10)
+
     def ours(self) -> leftovers.Belongs:
         return leftovers.carries(self.home / "state/production")
 
@@ -96,12 +109,7 @@ def machine() -> Iterator[Machine]:
         home.chmod(0o755)
         one = Machine(home)
         yield one
-        for process in one.started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-        leftovers.stop(one.ours(), signal.SIGKILL, 10)
-        leftovers.stop(leftovers.works_in(home / "state/production/postgres"), signal.SIGKILL, 10)
+        one.clean_up()
 
 
 def test_an_installation_lives_through_kills_and_ends_without_a_trace(machine: Machine) -> None:
@@ -166,7 +174,8 @@ def test_each_process_has_a_user_of_its_own_and_secrets_stay_closed(machine: Mac
     state = machine.home / "state/production"
 
     def may_read(user: str, file: Path) -> bool:
-        command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "cat", file]
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        command = [*become, "cat", str(file)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     keys = next(file for file in (state / "keys").iterdir() if file.is_file())
@@ -207,3 +216,34 @@ def test_the_database_and_store_of_another_are_refused(machine: Machine) -> None
     assert refused.returncode == 1
     assert "belongs to the installation production" in said.replace("\n", " ")
     assert leftovers.pids(leftovers.works_in(machine.home / "state/production/postgres")) == []
+
+
+@pytest.mark.root
+def test_checkout_and_venv_may_lie_below_a_closed_folder() -> None:
+    if os.getuid():
+        pytest.skip("needs root: users of their own")
+    with tempfile.TemporaryDirectory(prefix="cf-closed-") as folder:
+        _run_below(Path(folder).resolve())
+
+
+def _run_below(closed: Path) -> None:
+    """Run an installation whose sources, venv and state are all below a folder open to us alone."""
+    assert closed.stat().st_mode & 0o777 == 0o700
+    shutil.copytree(Path(commonfarm.__file__).parent, closed / "checkout/src/commonfarm")
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", closed / "venv"], check=True)
+    (packages,) = (closed / "venv/lib").glob("python3*/site-packages")
+    paths = [closed / "checkout/src", *filter(None, sys.path)]
+    (packages / "ours.pth").write_text("".join(f"{path}\n" for path in paths))
+    mounts = Path("/proc/self/mounts").read_text()
+    machine = Machine(closed / "home", str(closed / "venv/bin/python"))
+    try:
+        machine.up()
+        machine.wait()
+        assert machine.me() == (200, "admin")
+        hub = machine.processes()["hub"]
+        assert Path(f"/proc/{hub['pid']}").stat().st_uid != 0
+        assert machine.run("down").returncode == 0
+    finally:
+        machine.clean_up()
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert Path("/proc/self/mounts").read_text() == mounts
