@@ -14,6 +14,8 @@ from commonfarm.redirector.selection import Address, Client, country_of, normal
 Network = IPv4Network | IPv6Network
 
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_NOT_PLAIN = re.compile(rb"^/|//|(?:^|/)\.\.?(?:/|$)")
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _INTERNAL = re.compile(r"\.|[^/]*\.r[0-9]+(?:/|$)")
 
@@ -37,13 +39,9 @@ def split_target(target: bytes) -> tuple[str, str] | None:
     if not path.startswith(b"/") or _ESCAPE.search(path):
         return None
     decoded = unquote_to_bytes(path[1:])
-    if any(byte < 0x20 or byte == 0x7F for byte in decoded):
+    if _CONTROL.search(decoded) or _NOT_PLAIN.search(decoded):
         return None
-    text = os.fsdecode(decoded)
-    parts = text.removesuffix("/").split("/")
-    if text and any(part in ("", ".", "..") for part in parts):
-        return None
-    return text, query.decode("latin-1")
+    return os.fsdecode(decoded), query.decode("latin-1")
 
 
 def is_internal(path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -18,10 +19,11 @@ _DAY = b"Cache-Control: public, max-age=86400\r\n"
 _ASK_AGAIN = b"Cache-Control: no-cache\r\n"
 
 
-def location(mirror: Mirror, path: str) -> bytes:
-    """Return the address of `path` (`tree/path/in/it`) on `mirror`."""
+def locations(mirrors: Iterable[Mirror], path: str) -> list[bytes]:
+    """Return the address of `path` (`tree/path/in/it`) on each of `mirrors`."""
     inside = path.partition("/")[2].encode("utf-8", "surrogateescape")
-    return (mirror.url + quote(inside, safe="/~+:=@,!$&'()*")).encode()
+    escaped = quote(inside, safe="/~+:=@,!$&'()*")
+    return [(mirror.url + escaped).encode() for mirror in mirrors]
 
 
 def redirect(choice: Choice) -> bytes:
@@ -30,7 +32,7 @@ def redirect(choice: Choice) -> bytes:
     One `Link` line each, since aria2 reads no list; the first equals `Location`, since wget2
     takes the lowest `pri` for its target.
     """
-    places = [location(mirror, choice.path) for mirror in choice.mirrors]
+    places = locations(choice.mirrors, choice.path)
     links = b"".join(
         b"Link: <%s>; rel=duplicate; pri=%d; geo=%s\r\n"
         % (place, number, mirror.country.lower().encode())
@@ -81,9 +83,11 @@ def mirror_list(choice: Choice, client: Client, as_json: bool) -> tuple[bytes, b
         {
             "mirror": mirror.name,
             "country": mirror.country,
-            "url": location(mirror, choice.path).decode(),
+            "url": place.decode(),
         }
-        for mirror in choice.mirrors
+        for mirror, place in zip(
+            choice.mirrors, locations(choice.mirrors, choice.path), strict=True
+        )
     ]
     left_out = [
         {

@@ -70,8 +70,13 @@ class Client:
     @property
     def network(self) -> str:
         """The /24 or /48 of the address: what stays together, and all that selection looks at."""
-        prefix = 24 if self.address.version == 4 else 48
-        return str(ip_network(f"{self.address}/{prefix}", strict=False))
+        return _network_of(self.address)
+
+
+@lru_cache(maxsize=65536)
+def _network_of(address: Address) -> str:
+    prefix = 24 if address.version == 4 else 48
+    return str(ip_network(f"{address}/{prefix}", strict=False))
 
 
 def normal(address: str) -> Address:
