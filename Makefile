@@ -27,7 +27,7 @@ packages:
 		echo "Debian packages to install: $$missing"; \
 		$(SUDO) apt-get update --quiet=2 && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
-			apt-get install --quiet=2 --yes --no-install-recommends $$missing || exit 1; \
+			apt-get install --quiet=2 -o Dpkg::Use-Pty=0 --yes --no-install-recommends $$missing || exit 1; \
 		case " $$missing " in *" nginx-light "*) scripts/quiet-nginx $(SUDO);; esac; \
 	fi
 

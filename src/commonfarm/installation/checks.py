@@ -4,6 +4,7 @@ mends it, empty when nothing needs mending.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -12,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from commonfarm.agent import limits as agent_limits
 from commonfarm.installation import configure, status, users
 from commonfarm.installation.packages import missing, needed
 from commonfarm.lib.config import Config
@@ -23,6 +23,17 @@ from commonfarm.lib.units import format_bytes
 ENOUGH_DISK = 5 * 2**30
 SUPPORTED = {"12", "13"}
 NOT_ROOT = "not examined: that needs root; run `sudo .venv/bin/commonfarm doctor`"
+
+_PROBE = """
+import json, pathlib, sys
+from commonfarm.agent import lifetime, limits
+
+def probe():
+    print(json.dumps(limits.probe(pathlib.Path(sys.argv[1])).names()))
+    return 0
+
+sys.exit(lifetime.contained(probe))
+"""
 
 Result = tuple[str, str]
 
@@ -108,7 +119,14 @@ def limits() -> Result:
     if os.getuid():
         return NOT_ROOT, ""
     with tempfile.TemporaryDirectory(dir=_existing(state_folder("doctor"))) as folder:
-        names = agent_limits.probe(Path(folder)).names()
+        # As the agent does it: in namespaces of its own, where cgroups may be writable.
+        done = _run(sys.executable, "-c", _PROBE, folder)
+    if done.returncode:
+        return (
+            f"cannot be found out: {done.stderr.strip()}",
+            "run this host as a virtual machine, or its container with `--capability=all`",
+        )
+    names: dict[str, str] = json.loads(done.stdout)
     found = ", ".join(f"{what} by {by}" for what, by in sorted(names.items()))
     loose = [what for what, by in names.items() if by == "none"]
     if not loose:

@@ -1,0 +1,90 @@
+"""Jobs of a worker that died are handed out again; those that another one stands for are not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+
+from commonfarm.guard.interface import defer_once
+from commonfarm.guard.worker import DEAD_SECONDS, MOST_ATTEMPTS, requeue_stalled
+
+
+@app.task(name="tests.guard.noted")
+def noted(number: int) -> None:
+    """A task that is never run here: only its jobs matter."""
+
+
+@pytest.fixture(autouse=True)
+def _no_jobs(transactional_db: None) -> Iterator[None]:
+    """Leave no jobs: these tables are not Django's to empty."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers CASCADE")
+
+
+def _worker(seconds_since_heartbeat: float) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO procrastinate_workers (last_heartbeat)"
+            " VALUES (now() - make_interval(secs => %s)) RETURNING id",
+            [seconds_since_heartbeat],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _taken(number: int, worker: int | None, key: str, attempts: int = 0) -> int:
+    """Return a job that `worker` has begun."""
+    assert defer_once(noted, key, number=number)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s, attempts = %s"
+            " WHERE queueing_lock = %s AND status = 'todo' RETURNING id",
+            [worker, attempts, key],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _states() -> dict[int, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id, status FROM procrastinate_jobs")
+        return dict(cursor.fetchall())
+
+
+def _sweep() -> int:
+    async def once() -> int:
+        async with app.open_async():
+            return await requeue_stalled()
+
+    assert isinstance(app.connector, DjangoConnector)
+    with app.replace_connector(app.connector.get_worker_connector()):
+        return asyncio.run(once())
+
+
+def test_only_what_a_dead_worker_held_is_handed_out_again() -> None:
+    dead, alive = _worker(DEAD_SECONDS + 5), _worker(1)
+    lost = _taken(1, dead, "lost")
+    forgotten = _taken(2, None, "forgotten")
+    under_way = _taken(3, alive, "under way")
+    assert _sweep() == 2
+    assert _states() == {lost: "todo", forgotten: "todo", under_way: "doing"}
+    assert _sweep() == 0
+
+
+def test_a_job_that_another_stands_for_is_closed() -> None:
+    lost = _taken(1, _worker(DEAD_SECONDS + 5), "same")
+    assert defer_once(noted, "same", number=1)
+    assert not defer_once(noted, "same", number=1)
+    (waiting,) = (job for job, state in _states().items() if state == "todo")
+    assert _sweep() == 0
+    assert _states() == {lost: "aborted", waiting: "todo"}
+
+
+def test_a_job_that_kills_its_workers_is_given_up() -> None:
+    lost = _taken(1, _worker(DEAD_SECONDS + 5), "deadly", attempts=MOST_ATTEMPTS)
+    assert _sweep() == 0
+    assert _states() == {lost: "failed"}
