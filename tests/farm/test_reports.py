@@ -10,6 +10,7 @@ import pytest
 from commonfarm.archive.interface import Artifact, publication_of
 from commonfarm.estate.interface import Project
 from commonfarm.farm.models import Job, JobState
+from commonfarm.farm.vouching import vouch
 from commonfarm.journal.models import Entry
 from tests.farm.test_agent_api import AtWork
 from tests.farm.world import make_project, make_target
@@ -55,6 +56,14 @@ def test_packages_are_added_once_and_never_replaced(project: Project, tmp_path: 
         "greeting_1.0_amd64.buildinfo": "kept",
     }
     assert publication_of(job.label) is not None
+    true = [(job.label, file.sha256) for file in files]
+    false = [(job.label, "0" * 64), ("job:999", files[0].sha256), ("user:anna", files[0].sha256)]
+    refused = vouch([*true, *false])
+    assert {claim: reason.code for claim, reason in refused.items()} == {
+        false[0]: "not-built-by-it",
+        false[1]: "no-such-success",
+        false[2]: "no-such-success",
+    }
     facts = Artifact.objects.get(producer=job.label, filename=NAME).statement
     assert facts["builder"] == "builder:b1@1"
     assert facts["source"]["name"] == "greeting"

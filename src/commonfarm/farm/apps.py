@@ -12,8 +12,10 @@ class FarmConfig(AppConfig):
 
     def ready(self) -> None:
         """Fill the ports of the rooms below."""
-        from commonfarm.farm import leases
-        from commonfarm.fleet.interface import ports
+        from commonfarm.archive.interface import ports as archive
+        from commonfarm.farm import leases, vouching
+        from commonfarm.fleet.interface import ports as fleet
 
-        ports.generation_ended.fill(leases.end_generation)
-        ports.work_of.fill(leases.work_of)
+        fleet.generation_ended.fill(leases.end_generation)
+        fleet.work_of.fill(leases.work_of)
+        archive.vouch.fill(vouching.vouch)

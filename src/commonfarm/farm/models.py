@@ -108,7 +108,7 @@ class Job(models.Model):
 
     `rebuild_suffix` N builds the version with `+bN` behind it; null builds it as it is. `needs` is
     {"features": [...], "memory_bytes": int, "disk_bytes": int}. `results` lists what the archive
-    did with each artifact: [{"filename", "verdict", "path"}].
+    did with each artifact: [{"filename", "sha256", "verdict", "path"}].
     """
 
     build = models.ForeignKey(Build, on_delete=models.CASCADE, related_name="jobs")

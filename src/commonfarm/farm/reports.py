@@ -91,8 +91,14 @@ def _succeeded(lease: Lease, report: protocol.Report, now: datetime) -> None:
         # Built again it would be refused again, so this is the job's end and not the lease's.
         job.end(JobState.FAILED, f"the archive refused it: {error}", who=who, now=now)
         return
+    sha256 = {one.filename: one.blob_sha256 for one in files}
     results = [
-        {"filename": one.filename, "verdict": str(one.verdict), "path": one.path}
+        {
+            "filename": one.filename,
+            "sha256": sha256[one.filename],
+            "verdict": str(one.verdict),
+            "path": one.path,
+        }
         for one in verdicts
     ]
     differing = [one for one in verdicts if one.verdict == DIFFERS]
