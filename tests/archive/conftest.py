@@ -96,7 +96,7 @@ def signer(world: World, installation: Config) -> Iterator[Config]:
             for line in subprocess.run(
                 ["ps", "-eo", "args"], capture_output=True, text=True, check=True
             ).stdout.splitlines()
-            if "gpg-agent" in line and str(installation.keyring) in line
+            if "gpg-agent" in line and str(installation.state) in line
         ]
         assert left == []
 

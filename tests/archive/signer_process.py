@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from commonfarm.archive.signer import process
-from commonfarm.lib.config import current
+from commonfarm.lib.config import Config, current
 from commonfarm.lib.errors import Reason
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     config = current()
     start = process._start_django
 
-    def start_with_ports(the_config: object) -> None:
+    def start_with_ports(config: Config) -> None:
         start(config)
         from commonfarm.archive import ports
 

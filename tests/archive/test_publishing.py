@@ -51,7 +51,7 @@ def test_a_package_is_published(
     assert (publication.state, publication.problem) == ("published", "")
     assert published_calls == [("main", 1)]
     tree = signer.published / "main"
-    assert os.readlink(tree) == "main.r1"
+    assert tree.readlink() == Path("main.r1")
     path = "demo/pool/bookworm/main/h/hello/hello_1_amd64.deb"
     assert (tree / path).read_bytes() == deb.read_bytes()
     assert (tree / path).stat().st_nlink > 1
@@ -109,7 +109,7 @@ from commonfarm.archive import folders, ports, publishing, signing
 from commonfarm.archive.models import Publication
 from commonfarm.estate.interface import ReleaseTree
 ports.tree_published.fill(lambda tree, revision: None)
-def die(*_):
+def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 where = sys.argv[1]
 if where.startswith("after-"):
@@ -126,8 +126,11 @@ elif where == "before-reached":
 elif where == "statement":
     signing.put_bytes = die
 elif where == "signature":
-    publishing.put_files = lambda p, w, complete: die() if not complete else real_put(p, w, complete=True)
-    from commonfarm.archive.trees import put_files as real_put
+    real_put = publishing.put_files
+    def put_files(publication, wanted, *, complete):
+        real_put(publication, wanted, complete=complete)
+        complete or die()
+    publishing.put_files = put_files
 elif where == "half-folder":
     folders.sync_folder = die
 elif where == "before-link":

@@ -39,16 +39,21 @@ class Keys:
 
     def __init__(self, config: Config) -> None:
         self._name = config.name
-        self._home = config.keyring / "gnupg"
+        self._folder = config.keyring / "gnupg"
+        # gpg's agent makes sockets below its home, whose paths must be short: the folder of our own
+        # socket is, wherever the state lies.
+        self._home = config.signer_socket.parent / "gnupg"
         self._statements = config.keyring / "statements.key"
         self._public = config.public_keys
         self._private: Ed25519PrivateKey | None = None
 
     def prepare(self) -> None:
         """Make what is missing, write the public halves, and leave no gpg-agent behind."""
-        for folder in (self._home.parent, self._home):
+        for folder in (self._folder.parent, self._folder):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
+        self._home.unlink(missing_ok=True)
+        self._home.symlink_to(self._folder, target_is_directory=True)
         if not self.fingerprint():
             self._gpg("--generate-key", "-", data=_PARAMETERS.format(name=self._name).encode())
         if not self._statements.exists():
@@ -66,7 +71,7 @@ class Keys:
 
     def fingerprint(self) -> str:
         """Return the OpenPGP key's fingerprint, empty when there is none yet."""
-        listed = self._gpg("--with-colons", "--list-secret-keys").decode()
+        listed = self._gpg("--with-colons", "--list-keys").decode()
         found = [line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")]
         return found[0] if found else ""
 

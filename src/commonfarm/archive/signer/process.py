@@ -29,11 +29,11 @@ def run(config: Config) -> None:
     _start_django(config)
     from commonfarm.archive.signer.keys import Keys
 
+    path = config.signer_socket
+    path.parent.mkdir(parents=True, exist_ok=True)
     keys = Keys(config)
     keys.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    path = config.signer_socket
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with Server(path, keys) as server:
         _log.info("signer of %s listens, key %s", config.name, keys.fingerprint())
@@ -73,6 +73,8 @@ class Handler(socketserver.StreamRequestHandler):
             line = self.rfile.readline(MOST_REQUEST_BYTES + 1)
         except OSError:
             return
+        if not line:
+            return  # a look whether somebody listens
         server = cast("Server", self.server)
         answer = json.dumps(answer_to(line, server.keys)).encode() + b"\n"
         try:
