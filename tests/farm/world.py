@@ -26,7 +26,7 @@ from commonfarm.estate.interface import Pool, Project, ReleaseTree, Repository, 
 from commonfarm.farm.models import Build, Job, Source, SourceFile
 from commonfarm.farm.submission import submit
 from commonfarm.fleet.interface import Builder, enrol, make_enrolment_token
-from commonfarm.lib.config import dump
+from commonfarm.lib.config import Config, dump
 from commonfarm.store.interface import put_bytes
 
 GIB = 2**30
@@ -140,12 +140,15 @@ class SchedulerProcess:
     port: int
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> SchedulerProcess:
-        config = settings.COMMONFARM
+    def start(self, config: Config | None = None) -> SchedulerProcess:
+        """Start it, by default on the database of the tests."""
+        if config is None:
+            config = settings.COMMONFARM
+            database = replace(config.database, name=connection.settings_dict["NAME"])
+            listen = replace(config.listen, scheduler=self.port)
+            config = replace(config, database=database, listen=listen)
         file = self.folder / f"scheduler-{self.port}.toml"
-        database = replace(config.database, name=connection.settings_dict["NAME"])
-        listen = replace(config.listen, scheduler=self.port)
-        file.write_text(dump(replace(config, database=database, listen=listen)))
+        file.write_text(dump(config))
         with (self.folder / f"scheduler-{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.farm.scheduler_process"],
