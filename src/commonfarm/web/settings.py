@@ -97,6 +97,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+STATIC_URL = "/static/"  # served by `web.assets`; Django itself only looks at the prefix
 CSRF_FAILURE_VIEW = "commonfarm.web.views.forbidden"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -105,9 +106,11 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
     # Django's own handlers are for DEBUG and mail; what fails here goes to the process's log.
     "loggers": {
+        "commonfarm": {"level": "INFO"},
+        "procrastinate.worker": {"level": "INFO"},
         "django": {"handlers": [], "level": "WARNING"},
         "django.request": {"level": "ERROR"},
     },

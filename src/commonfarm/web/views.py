@@ -10,15 +10,15 @@ from django.template.loader import render_to_string
 from commonfarm.http.interface import problem, refusal
 from commonfarm.lib.errors import Reason
 
-NOT_FOUND = Reason("not-found", "There is nothing at this address.", "look at the address again")
+NOT_FOUND = Reason("not-found", "there is nothing at this address", "look at the address again")
 FORBIDDEN = Reason(
     "forbidden",
-    "The form was sent without the secret that this page puts into it.",
+    "the form was sent without the secret that this page puts into it",
     "let the browser accept cookies, load the page again and send the form again",
 )
 BROKEN = Reason(
     "internal-error",
-    "Something broke here, and it is not your doing.",
+    "something broke here, and it is not your doing",
     "try again; if it stays, the hub's log says more",
 )
 
@@ -40,7 +40,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def bad_request(_request: HttpRequest, **_why: object) -> HttpResponse:
     """Answer 400: the request itself is malformed, a host name that is not ours included."""
-    reason = Reason("bad-request", "The request is malformed.", "send it again as HTTP has it")
+    reason = Reason("bad-request", "the request is malformed", "send it again as HTTP has it")
     return problem(HTTPStatus.BAD_REQUEST, reason)
 
 
@@ -51,7 +51,7 @@ def forbidden(request: HttpRequest, **_why: object) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, **_why: object) -> HttpResponse:
     """Answer 403."""
-    reason = Reason("forbidden", "This is not for you to see.", "ask an admin for the role")
+    reason = Reason("forbidden", "this is not for you to see", "ask an admin for the role")
     return _answer(request, HTTPStatus.FORBIDDEN, reason)
 
 

@@ -151,4 +151,17 @@ function begin(root) {
   refreshTimes();
 }
 begin(document);
+
+// Parts that refresh themselves: not behind the reader's back, and not while they hold the focus or
+// a selection there. When the session has ended the page as a whole asks to sign in.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.detail.target, selection = window.getSelection();
+  const held = part.contains(document.activeElement) || (!selection.isCollapsed && part.contains(selection.anchorNode));
+  if (event.detail.requestConfig.verb === "get" && (document.hidden || held)) event.preventDefault();
+});
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (!new URL(event.detail.xhr.responseURL).pathname.startsWith("/sign-in/")) return;
+  event.detail.shouldSwap = false;
+  window.location.reload();
+});
 document.addEventListener("htmx:afterSettle", refreshTimes);
