@@ -11,6 +11,7 @@ a half-made folder) is the same when made again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from django.db import transaction
@@ -36,6 +37,7 @@ def publish(tree: ReleaseTree) -> None:
     What cannot go on now (no signer, no space) keeps its state and says why; it is tried again.
     """
     while publication := _oldest(tree):
+        _wait_for_another_second(publication)
         try:
             advance(publication)
         except (UnreachableError, StoreFullError) as error:
@@ -61,6 +63,23 @@ def advance(publication: Publication) -> None:
         if locked.state == expected:
             step(locked)
             publication.state = locked.state
+
+
+def _wait_for_another_second(publication: Publication) -> None:
+    """Have a revision's InRelease be of a later second than the one that users saw before.
+
+    HTTP dates have no fractions: apt would be told that the newer of two within one second is not
+    modified, and would stay with the older.
+    """
+    last = (
+        Publication.objects.filter(tree=publication.tree, state=PublicationState.PUBLISHED)
+        .order_by("-revision")
+        .first()
+    )
+    if publication.state == PublicationState.PENDING and last and last.published_at:
+        since = (timezone.now() - last.published_at.replace(microsecond=0)).total_seconds()
+        if 0 <= since < 1:
+            time.sleep(1 - since)
 
 
 def _oldest(tree: ReleaseTree) -> Publication | None:
