@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import django
+import uvloop
 
 from commonfarm.farm.dispatch import run
 from commonfarm.lib.config import current
@@ -17,4 +18,5 @@ if __name__ == "__main__":
 
     logging.basicConfig(level=logging.INFO)
     quick = Timing(elect=0.2, listen=0.3, resync=1.0, sweep=0.3, grace=0.0)
-    asyncio.run(run(current(), Scheduler(current(), quick)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(current(), Scheduler(current(), quick)))

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 def serve(config: Config) -> None:
     """Run the scheduler in the foreground until SIGTERM or SIGINT."""
     import django
+    import uvloop
 
     django.setup()
     # Only now: a term needs the tables' models, and the command line imports this module without.
     from commonfarm.farm.election import Scheduler
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    asyncio.run(run(config, Scheduler(config)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(config, Scheduler(config)))
 
 
 async def run(config: Config, scheduler: Scheduler) -> None:
