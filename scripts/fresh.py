@@ -33,6 +33,7 @@ PACKAGES = (
 BOOT = ("--register=no", "--keep-unit", "--capability=all", "--resolv-conf=copy-host")
 STATE = Path("/var/tmp/commonfarm-fresh")  # noqa: S108 - made by root with mode 0700, checked
 PASSED_ON = re.compile(r"(PIP_\w+|\w*_(CERT|CERTS|CA_BUNDLE)\w*|SSL_CERT_\w+|\w+_proxy)", re.I)
+INSIDE = "COMMONFARM_FRESH_INSIDE"
 STEPS = ("make demo EXIT=1", "make test")
 
 UNIT = """\
@@ -122,7 +123,17 @@ def make_guest(root: Path, release: str) -> None:
     """Make the root of a guest that has only what the README asks for."""
     options = [f"--aptopt={line.rstrip(';')}" for line in proxies()]
     include = f"--include={','.join(PACKAGES)}"
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", include, *options, release, str(root)]
+    words = [
+        "setpriv",
+        "--pdeathsig=TERM",
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        include,
+        *options,
+        release,
+        str(root),
+    ]
     run(*words, *package_lines(release))
     if proxies():
         (root / "etc/apt/apt.conf.d/80proxy").write_text("\n".join(proxies()) + "\n")
@@ -190,7 +201,7 @@ def boot(root: Path, log: Path) -> None:
         said.open("rb") as new,
     ):
         machine = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", "--", *guest],
+            guest,
             stdin=subprocess.DEVNULL,
             stdout=booting,
             stderr=subprocess.STDOUT,
@@ -253,6 +264,11 @@ def main() -> int:
         if shutil.which(program) is None:
             package = "systemd-container" if program == "systemd-nspawn" else program
             sys.exit(f"{program} is missing: apt-get install {package}")
+    if INSIDE not in os.environ:
+        # All it starts and mounts is in namespaces of its own, and ends with it even by a kill.
+        os.environ[INSIDE] = "yes"
+        own = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        os.execvp("unshare", [*own, sys.executable, *sys.argv])  # noqa: S606 - not a shell
     state: Path = options.state
     (state / "log").mkdir(parents=True, exist_ok=True)
     state.chmod(0o700)
@@ -269,7 +285,7 @@ def main() -> int:
     print(f"\nlogs: {state / 'log'}")
     for release, step, seconds, code in results:
         verdict = "passed" if code == "0" else f"FAILED ({code})"
-        print(f"{release:<10} {step:<20} {int(seconds):>5} s  {verdict}")
+        print(f"{release:<10} {step:<28} {int(seconds):>5} s  {verdict}")
     return 0 if all(code == "0" for *_, code in results) else 1
 
 

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 def run(config: Config) -> None:
     """Work until SIGTERM; a job under way gets STOP_SECONDS to end. Outlives the database."""
-    os.umask(0o007)
+    os.umask(0o002)  # Published trees are read by everyone; the store is closed by its folder.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     import django
 
