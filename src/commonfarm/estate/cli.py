@@ -1,0 +1,73 @@
+"""`commonfarm estate`: check, load and show what the estate's YAML says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+app = typer.Typer()
+estate = typer.Typer(help="What is wanted: targets, pools, projects, trees.", no_args_is_help=True)
+app.add_typer(estate, name="estate")
+
+SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
+AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
+DIRECTORY = typer.Argument(metavar="DIR", help="The folder of the YAML files.")
+
+
+@estate.command()
+def check(directory: Path = DIRECTORY) -> None:
+    """Read an estate and say all that is wrong with it. Needs no hub."""
+    from commonfarm.estate.files import read_files
+    from commonfarm.estate.reader import read
+
+    found = read(read_files(directory))
+    counts = {section: len(getattr(found, section)) for section in SECTIONS}
+    typer.echo(", ".join(f"{count} {section}" for section, count in counts.items()))
+
+
+@estate.command()
+def load(directory: Path = DIRECTORY, as_json: bool = AS_JSON) -> None:
+    """Have the hub of this machine load an estate; what left it is retired."""
+    made = _hub().post("/estate/load", {"directory": str(directory.resolve())})
+    if as_json:
+        typer.echo(json.dumps(made, indent=2))
+        return
+    for change in made["changes"]:
+        typer.echo(change)
+    typer.echo(f"{made['origin']} is in force since {made['at'][:19].replace('T', ' ')} UTC")
+
+
+@estate.command()
+def show(as_json: bool = AS_JSON) -> None:
+    """Show the estate in force; `host` as what it was resolved to."""
+    client = _hub()
+    found: dict[str, list[dict[str, Any]]] = {
+        section: client.get(f"/estate/{section}") for section in SECTIONS
+    }
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for section, rows in found.items():
+        typer.echo(f"{section}:" if rows else f"{section}: none")
+        for row in rows:
+            typer.echo(f"  {row['name']}")
+            for key, value in row.items():
+                if key != "name":
+                    typer.echo(f"    {key}: {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(one) for one in value)
+    if isinstance(value, dict):
+        return " ".join(_text(one) for one in value.values())
+    return "-" if value is None else str(value)
+
+
+def _hub() -> Any:
+    from commonfarm.http.session import hub
+
+    return hub()

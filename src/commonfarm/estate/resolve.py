@@ -1,0 +1,80 @@
+"""What `host` means: this host's own suite, architecture and Debian mirror, found out at load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from commonfarm.estate import host_apt
+from commonfarm.estate.reader import Declared
+from commonfarm.estate.schema import HOST, Target
+from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedTarget:
+    """A target with nothing left to find out; the fields are those of the model."""
+
+    declared_suite: str
+    suite: str
+    components: list[str]
+    architecture: str
+    package_sources: list[dict[str, Any]]
+    keyring: str
+    signed_sources_only: bool
+
+
+def architecture(written: str) -> str:
+    """Return the architecture, this host's own where `host` is written."""
+    return host_apt.host_architecture() if written == HOST else written
+
+
+def targets(declared: Sequence[Declared[Target]], keyrings: Path) -> dict[str, ResolvedTarget]:
+    """Return the targets by name, resolved; raise BadInputError for each that cannot be.
+
+    `keyrings` is where a keyring is kept that had to be put together from several.
+    """
+    problems: list[Problem] = []
+    found = {}
+    for one in declared:
+        try:
+            found[one.thing.name] = _target(one.thing, keyrings)
+        except CommonfarmError as error:
+            problems.append(one.problem(error.reason.text, error.reason.lifted_by, "suite"))
+    if problems:
+        raise BadInputError(*problems)
+    return found
+
+
+def _target(target: Target, keyrings: Path) -> ResolvedTarget:
+    suite = host_apt.host_suite() if target.suite == HOST else target.suite
+    if isinstance(target.packages, str):
+        sources = [
+            host_apt.PackageSource(
+                one.uri,
+                one.suite.replace(host_apt.host_suite(), suite, 1),
+                tuple(target.components),
+                one.signed_by,
+            )
+            for one in host_apt.host_package_sources()
+        ]
+    else:
+        sources = [
+            host_apt.PackageSource(one.uri, one.suite, tuple(one.components), target.keyring or "")
+            for one in target.packages
+        ]
+    keyring = target.keyring or str(host_apt.keyring_of(sources, keyrings))
+    return ResolvedTarget(
+        declared_suite=target.suite,
+        suite=suite,
+        components=list(target.components),
+        architecture=architecture(target.architecture),
+        package_sources=[
+            {"uri": one.uri, "suite": one.suite, "components": list(one.components)}
+            for one in sources
+        ],
+        keyring=keyring,
+        signed_sources_only=target.signed_sources_only,
+    )

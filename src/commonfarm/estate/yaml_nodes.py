@@ -1,0 +1,207 @@
+"""YAML as plain values that know their line and column.
+
+A file is composed to nodes (ruamel.yaml), which neither runs constructors nor expands aliases; the
+nodes are then turned into plain values within bounds, so that a bomb of aliases ends as a problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from commonfarm.lib.errors import Problem
+
+MOST_BYTES = 512 * 1024
+MOST_VALUES = 100_000
+MOST_DEPTH = 30
+_TAG = "tag:yaml.org,2002:"
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Document:
+    """One file: its value, where each part of it stands, and what is wrong with it."""
+
+    file: str
+    value: Any = None
+    places: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def at(self, place: Place, what: str, to_do: str, *, key: bool = False) -> Problem:
+        """Return a problem at `place`, or at the nearest part around it that is there."""
+        line, column = (0, 0)
+        if key and place in self.keys:
+            line, column = self.keys[place]
+        else:
+            for length in range(len(place), -1, -1):
+                if place[:length] in self.places:
+                    line, column = self.places[place[:length]]
+                    break
+        return Problem(self.file, line, column, what, to_do)
+
+    def where(self, place: Place) -> str:
+        """Return `file:line:column` of a part."""
+        line, column = self.places.get(place, (0, 0))
+        return f"{self.file}:{line}:{column}"
+
+
+def parse(file: str, data: bytes) -> Document:
+    """Read one YAML document from `data`; every fault is in the answer's `problems`."""
+    document = Document(file)
+    text = _text(document, data)
+    if text is None:
+        return document
+    try:
+        root = YAML(typ="rt", pure=True).compose(text)
+        if root is None:
+            document.problems.append(
+                Problem(file, 1, 1, "the file is empty", "declare something in it, or remove it")
+            )
+        else:
+            document.value = _Plain(document).value(root, ())
+    except RecursionError:
+        document.problems.append(Problem(file, 0, 0, "the file is nested too deeply", "flatten it"))
+    except MarkedYAMLError as error:
+        document.problems.append(_syntax(file, error))
+    except YAMLError as error:
+        document.problems.append(Problem(file, 0, 0, _one_line(str(error)), "mend the YAML"))
+    return document
+
+
+def _text(document: Document, data: bytes) -> str | None:
+    """Decode `data`, or note why it is no text."""
+    if len(data) > MOST_BYTES:
+        document.problems.append(
+            Problem(document.file, 0, 0, f"the file has {len(data)} bytes", "split it into several")
+        )
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        document.problems.append(
+            Problem(
+                document.file,
+                before.count(b"\n") + 1,
+                error.start - (before.rfind(b"\n") + 1) + 1,
+                f"byte 0x{data[error.start]:02x} is not UTF-8",
+                "save the file as UTF-8",
+            )
+        )
+        return None
+    for number, line in enumerate(text.split("\n"), 1):
+        for column, character in enumerate(line, 1):
+            if not character.isprintable() and character not in "\t\r":
+                document.problems.append(
+                    Problem(
+                        document.file,
+                        number,
+                        column,
+                        f"the character {character!a} has no place in a text",
+                        "remove it",
+                    )
+                )
+                return None
+    return text
+
+
+def _syntax(file: str, error: MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    what = _one_line(error.problem or error.context or "this is not YAML")
+    if "'\\t'" in what or "'\t'" in what or "tab" in what.lower():
+        return Problem(file, line, column, "a tab stands where YAML wants spaces", "use spaces")
+    if "document" in what or "document" in (error.context or ""):
+        return Problem(file, line, column, "a second document begins", "keep one to a file")
+    return Problem(file, line, column, what, "mend the YAML there")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+class _Plain:
+    """Turns the nodes of one document into plain values, noting where each stands."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.count = 0
+        self.open: set[int] = set()
+
+    def value(self, node: Node, place: Place) -> Any:
+        """Return the value of `node`, None where something is wrong with it."""
+        self.document.places[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.count += 1
+        if self.count > MOST_VALUES or len(place) > MOST_DEPTH or id(node) in self.open:
+            if self.count < 2 * MOST_VALUES:
+                self.count = 2 * MOST_VALUES
+                self.wrong(place, "the aliases here expand without end", "write the values out")
+            return None
+        if isinstance(node, ScalarNode):
+            return self.scalar(node, place)
+        self.open.add(id(node))
+        try:
+            if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+                return [self.value(item, (*place, i)) for i, item in enumerate(node.value)]
+            if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+                return self.mapping(node, place)
+        finally:
+            self.open.remove(id(node))
+        return self.foreign(node, place)
+
+    def mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            at = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if not isinstance(key_node, ScalarNode) or key_node.tag != f"{_TAG}str":
+                self.document.problems.append(
+                    Problem(
+                        self.document.file, *at, "this key is not plain text", "write a plain word"
+                    )
+                )
+                continue
+            key = str(key_node.value)
+            if key in found:
+                first = self.document.keys[(*place, key)][0]
+                self.document.problems.append(
+                    Problem(
+                        self.document.file,
+                        *at,
+                        f"the key `{key[:80]}` stands here a second time (first in line {first})",
+                        "keep one of them",
+                    )
+                )
+                continue
+            self.document.keys[(*place, key)] = at
+            found[key] = self.value(value_node, (*place, key))
+        return found
+
+    def scalar(self, node: ScalarNode, place: Place) -> Any:
+        text, kind = str(node.value), str(node.tag).removeprefix(_TAG)
+        if kind in ("str", "timestamp"):
+            return text
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        try:
+            if kind == "int":
+                return int(text.replace("_", ""), 0)
+            if kind == "float":
+                return float(text.replace("_", ""))
+        except ValueError:
+            return text
+        return self.foreign(node, place)
+
+    def foreign(self, node: Node, place: Place) -> None:
+        tag = str(node.tag).removeprefix(_TAG)[:80]
+        self.wrong(place, f"the tag `{tag}` is not used here", "write the value without a tag")
+
+    def wrong(self, place: Place, what: str, to_do: str) -> None:
+        self.document.problems.append(self.document.at(place, what, to_do))
