@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import Reason, UnreachableError
@@ -125,6 +126,8 @@ def test_when_a_mirror_is_due(mirror: Mirror, tree: Tree, web: Web) -> None:
     tree.publish("pool/c.deb")
     assert reconcile.due(NOW) == [mirror]
     scan(mirror)
+    assert reconcile.due(NOW + timedelta(seconds=30)) == []
+    assert reconcile.due(NOW + timedelta(seconds=90)) == [mirror], "it lacks c.deb"
     web.behaviour = "broken"
     scan(mirror)
     assert reconcile.due(NOW + timedelta(seconds=30)) == []
@@ -152,16 +155,24 @@ def test_two_scans_of_one_mirror_do_not_run_at_once(mirror: Mirror) -> None:
     with psycopg.connect(
         host=place["HOST"], port=place["PORT"], dbname=place["NAME"], user=place["USER"]
     ) as other:
-        lock = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
-        other.execute(lock, [f"scan {mirror.pk}"])
-        assert reconcile.scan(mirror.pk, lambda: NOW) is None
-        other.execute(lock, [reconcile.MAP_LOCK])
-        assert reconcile.write_map(NOW) is None
-    # The locks go with their session, as they do when a worker is killed; not at the same instant.
+        name = f"scan of mirror {mirror.pk}"
+        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+        with pytest.raises(reconcile.BusyError, match="another process is at the scan"):
+            reconcile.scan(mirror.pk, lambda: NOW)
+        # What was asked for meanwhile is not forgotten: it is put off, once.
+        for _ in range(2):
+            tasks.scan_mirror.func(mirror.pk)
+        [job] = ProcrastinateJob.objects.filter(task_name="mirrors.scan")
+        assert job.scheduled_at is not None
+    # The lock goes with its session, as it does when a worker is killed; not at the same instant.
     deadline = time.monotonic() + 10
-    while reconcile.scan(mirror.pk, lambda: NOW) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    while True:
+        try:
+            assert reconcile.scan(mirror.pk, lambda: NOW) is not None
+            return
+        except reconcile.BusyError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_map_is_finished_when_the_signer_was_away(
@@ -194,8 +205,6 @@ def test_a_map_file_that_was_lost_or_spoiled_is_written_again(
 
 
 def test_publishing_has_the_mirrors_scanned(mirror: Mirror, tree: Tree) -> None:
-    from procrastinate.contrib.django.models import ProcrastinateJob
-
     tasks.tree_published(tree.row, 2)
     tasks.tree_published(tree.row, 3)
     jobs = ProcrastinateJob.objects.order_by("id").values_list("task_name", "args")

@@ -67,13 +67,18 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # As many as connect at once: a full queue costs the client a second.
+    request_queue_size = 64
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[Web]:
     """Serve `folder` on a free port of the loopback interface until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     web = Web(folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, web)) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), partial(_Handler, web)) as server:
         web.url = f"http://127.0.0.1:{server.server_port}/"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -469,6 +469,17 @@ def test_without_a_map_everything_comes_from_us(edge: Edge) -> None:
     assert edge.get("/demo/pool/a.deb")[2] == DEB
 
 
+def test_a_key_that_comes_after_the_map_is_taken_up(edge: Edge) -> None:
+    edge.write_map(map_of([mirror("one")], {"pool/a.deb": File(1, frozenset({0}))}))
+    pem = (edge.home / "key.pub").read_bytes()
+    (edge.home / "key.pub").unlink()
+    edge.start()
+    assert edge.get("/demo/pool/a.deb")[0] == 404
+    (edge.home / "key.pub").write_bytes(pem)
+    edge.wait_for_log("mirror map 1 is in force")
+    assert edge.get("/demo/pool/a.deb")[0] == 302
+
+
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(edge: Edge) -> None:
     edge.write_map(
         map_of(

@@ -18,6 +18,7 @@ from commonfarm.archive.interface import current_files, current_revision, sign_m
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.journal.interface import record
 from commonfarm.lib.config import Config
+from commonfarm.lib.errors import Reason, RefusedError
 from commonfarm.mirrors import scanner
 from commonfarm.mirrors.addresses import Policy
 from commonfarm.mirrors.events import MirrorMapWritten
@@ -29,25 +30,30 @@ from commonfarm.store.interface import put_bytes, read
 
 SCAN_EVERY = timedelta(minutes=15)
 RETRY_EVERY = timedelta(minutes=1)
-MAP_LOCK = "mirror-map"
+MAP_LOCK = "mirror map"
+
+
+class BusyError(RefusedError):
+    """Another process is at it at this moment."""
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[bool]:
-    """Hold the lock `name` of this database and yield True; False when another process holds it.
+def _alone(name: str, *, wait: bool) -> Iterator[None]:
+    """Hold the lock `name` of this database; with `wait` wait for it, else raise BusyError.
 
     It is a lock of the database's session, so it ends with a process that is killed.
     """
+    lock = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name])
+        cursor.execute(f"SELECT {lock}(hashtextextended(%s, 0))", [name])
         row = cursor.fetchone()
-    held = bool(row and row[0])
+    if row is not None and row[0] is False:
+        raise BusyError(Reason("busy", f"another process is at the {name}", "wait until it ended"))
     try:
-        yield held
+        yield
     finally:
-        if held:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
 def _files(tree: ReleaseTree) -> list[TreeFileFact]:
@@ -60,11 +66,14 @@ def _files(tree: ReleaseTree) -> list[TreeFileFact]:
 
 
 def is_due(mirror: Mirror, revision: int, now: datetime) -> bool:
-    """Say whether `mirror` should be looked at: it never was, the tree is new, or it is time."""
+    """Say whether `mirror` should be looked at: it never was, the tree is new, or it is time.
+
+    One that failed or lacked files is looked at again sooner: it is likely being filled.
+    """
     last = mirror.last_scan()
     if last is None or last.finished_at is None:
         return True
-    if last.ok:
+    if last.ok and not last.missing:
         return last.revision != revision or last.finished_at < now - SCAN_EVERY
     return last.finished_at < now - RETRY_EVERY
 
@@ -82,10 +91,13 @@ def due(now: datetime) -> list[Mirror]:
 
 
 def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
-    """Look at one mirror and write down what was seen; None when there is nothing to do."""
-    with _alone(f"scan {mirror_id}") as alone:
+    """Look at one mirror and write down what was seen; None when there is nothing to look at.
+
+    Raises BusyError while another scan of it runs.
+    """
+    with _alone(f"scan of mirror {mirror_id}", wait=False):
         mirror = _registered().filter(pk=mirror_id).first()
-        if not alone or mirror is None:
+        if mirror is None:
             return None
         revision = current_revision(mirror.tree)
         if not revision:
@@ -103,14 +115,13 @@ def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
         return started
 
 
-def write_map(now: datetime) -> int | None:
+def write_map(now: datetime) -> int:
     """Make a new mirror map if its content changed, and see that the newest one lies on the disk.
 
-    Returns the generation that is in force; None when another process is at it.
+    Returns the generation that is in force. Writers wait for each other, so that what the last one
+    saw is in the map. RefusedError or UnreachableError when the signer does not sign.
     """
-    with _alone(MAP_LOCK) as alone:
-        if not alone:
-            return None
+    with _alone(MAP_LOCK, wait=True):
         newest = MapWritten.objects.order_by("-generation").first()
         fresh = _compile()
         digest = digest_of(fresh)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
 
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
 from commonfarm.mirrors import reconcile
 from commonfarm.mirrors.models import Mirror
 
+AGAIN_SECONDS = 2
+
 
 @app.task(name="mirrors.scan", queue="default")
 def scan_mirror(mirror_id: int) -> None:
     """Look at a mirror, and let the map say what was seen."""
-    if reconcile.scan(mirror_id, timezone.now) is not None:
+    try:
+        done = reconcile.scan(mirror_id, timezone.now)
+    except reconcile.BusyError:
+        # The scan under way may have begun before what this one was asked for.
+        _again(mirror_id)
+        return
+    if done is not None:
         reconcile.write_map(timezone.now())
 
 
@@ -35,9 +46,21 @@ def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
     reconcile.write_map(timezone.now())
 
 
+def _again(mirror_id: int) -> None:
+    later = scan_mirror.configure(
+        queueing_lock=_key(mirror_id), schedule_in={"seconds": AGAIN_SECONDS}
+    )
+    with suppress(AlreadyEnqueued), transaction.atomic():
+        later.defer(mirror_id=mirror_id)
+
+
+def _key(mirror_id: int) -> str:
+    return f"mirrors.scan:{mirror_id}"
+
+
 def want_scan(mirror: Mirror) -> bool:
     """Have `mirror` scanned soon; say whether that was not planned already."""
-    return defer_once(scan_mirror, f"mirrors.scan:{mirror.pk}", mirror_id=mirror.pk)
+    return defer_once(scan_mirror, _key(mirror.pk), mirror_id=mirror.pk)
 
 
 def want_map() -> None:

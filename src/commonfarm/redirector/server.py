@@ -63,7 +63,7 @@ class Redirector:
         self.date = b""
         self._map_file = map_file
         self._public_key = public_key
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._rankings: dict[tuple[str, str, str, str], Ranking] = {}
 
     def choose(self, path: str, client: Client) -> Choice:
@@ -80,10 +80,10 @@ class Redirector:
     async def reload(self) -> None:
         """Take up a new map file; a bad one is refused and the map in force stays."""
         try:
-            status = self._map_file.stat()
+            status, key = self._map_file.stat(), self._public_key.stat()
         except OSError:
             return
-        seen = (status.st_ino, status.st_mtime_ns)
+        seen = (status.st_ino, status.st_mtime_ns, key.st_mtime_ns)
         if seen == self._seen:
             return
         self._seen = seen
