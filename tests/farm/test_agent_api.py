@@ -295,7 +295,9 @@ def test_a_stranger_is_refused(project: Project) -> None:
         "{}",
         '{"generation": 1, "outcome": "won", "stage": "build", "reason": ""}',
         '{"generation": 1, "outcome": "failed", "stage": "x", "reason": ""}',
-        '{"generation": 1, "outcome": "failed", "stage": "build", "reason": "\\u0000"}',
+        '{"generation": 1, "outcome": "failed", "stage": "build", "reason": 7}',
+        '{"generation": 1, "outcome": "failed", "stage": "root", "reason": "", "facts": [1e999]}',
+        "[" * 100_000,
         (
             '{"generation": 1, "outcome": "failed", "stage": "build", "reason": "",'
             ' "artifacts": [{"name": "../x", "size": 1, "sha256": "00"}]}'
@@ -306,6 +308,18 @@ def test_odd_reports_are_refused(project: Project, body: str) -> None:
     work = AtWork.on(project)
     assert work.call("POST", "report", body)[0] == 422
     assert work.refresh().job.state == JobState.LEASED
+
+
+def test_what_a_build_printed_cannot_spoil_its_report(project: Project) -> None:
+    work = AtWork.on(project)
+    reason = "half a \udc80 character, a \0 and the literal \\u0000, " + "x" * 5000
+    facts = {"a\0b": ["\ud800", float("nan")]}
+    assert work.report("failed", reason=reason, facts=facts) == (200, {})
+    job = work.refresh().job
+    assert job.state == JobState.FAILED
+    assert "half a ? character, a \ufffd and the literal" in job.state_reason
+    assert len(work.lease.reason) == 2000
+    assert work.lease.facts == {"a\ufffdb": ["?", None]}
 
 
 def test_freed_too_often_a_job_fails(project: Project) -> None:

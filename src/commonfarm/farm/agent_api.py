@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
@@ -77,12 +78,18 @@ class Received(Schema):
 
 
 def _parsed(adapter: TypeAdapter[T], request: HttpRequest) -> T:
-    """Return the body as the protocol's dataclass; raise BadInputError for anything else."""
-    if b"\\u0000" in request.body:
-        # PostgreSQL keeps no NUL in text.
-        raise BadInputError(Problem("body", 0, 0, "it holds a NUL", "leave it out"))
+    """Return the body as the protocol's dataclass; raise BadInputError for anything else.
+
+    What no table can keep (a NUL, half a surrogate) is replaced and not refused: it comes out of
+    the output of builds, and a refused report would cost the whole build.
+    """
     try:
-        return adapter.validate_json(request.body)
+        data = json.loads(request.body, parse_constant=lambda _: None)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(Problem("body", 0, 0, f"it is not JSON: {error}", "mend it")) from None
+    try:
+        return adapter.validate_json(text.replace(b"\\u0000", b"\\ufffd"))
     except ValidationError as error:
         raise BadInputError(
             *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -36,6 +37,7 @@ def take(lease_id: int, report: protocol.Report, now: datetime) -> None:
     report that cannot be true, such as an artifact that this lease did not upload.
     """
     _check(report)
+    report = replace(report, reason=report.reason[:MOST_REASON])
     with transaction.atomic():
         lease = leases.lock(lease_id)
         builder = lease.builder
@@ -62,8 +64,6 @@ def _check(report: protocol.Report) -> None:
         fault("outcome", f"is {report.outcome[:40]!r}", f"send one of {protocol.OUTCOMES}")
     if report.stage not in STAGES:
         fault("stage", f"is {report.stage[:40]!r}", f"send one of {STAGES}")
-    if len(report.reason) > MOST_REASON:
-        fault("reason", f"has {len(report.reason)} characters", f"send at most {MOST_REASON}")
     if len(report.artifacts) > MOST_ARTIFACTS:
         fault("artifacts", f"are {len(report.artifacts)}", f"send at most {MOST_ARTIFACTS}")
     names = [one.name for one in report.artifacts]

@@ -28,7 +28,7 @@ from commonfarm.lib.paths import is_file_name, is_sha256
 DSC_BYTES = 1 << 20
 
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,198}")
-_VERSION = re.compile(r"(?:\d{1,9}:)?([0-9A-Za-z][0-9A-Za-z.+~-]{0,190})")
+_VERSION = re.compile(r"(?:\d{1,9}:)?([0-9][0-9A-Za-z.+~-]{0,190})")
 _FORMATS = ("1.0", "3.0 (native)", "3.0 (quilt)")
 _CLEARSIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _PUBLIC_KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
