@@ -1,0 +1,10 @@
+"""Addresses of the builders' pages."""
+
+from django.urls import path
+
+from commonfarm.fleet import views
+
+urlpatterns = [
+    path("builders/", views.builders, name="builders"),
+    path("builders/<str:name>", views.builder, name="builder"),
+]
