@@ -132,7 +132,7 @@ elif where == "signature":
         complete or die()
     publishing.put_files = put_files
 elif where == "half-folder":
-    folders.sync_folder = die
+    folders.subprocess.run = die
 elif where == "before-link":
     real_rename = folders.Path.replace
     folders.Path.replace = lambda self, to: die() if ".link" in self.name else real_rename(self, to)

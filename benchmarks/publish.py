@@ -1,0 +1,247 @@
+"""Publishing: how long packages take from being built to being seen, beside reprepro.
+
+    python benchmarks/publish.py [--quick] [--json]
+
+Tiny packages (below 1 KiB), so that it is the repository's work that is measured and not the
+disk's. Ours adds each package by itself, as builds bring them, into a PostgreSQL of its own, writes
+and signs provenance for each (which the peers do not), signs the indexes and switches; reprepro is
+given all at once and signs its Release; apt-ftparchive writes Packages and Release anew each time,
+unsigned. `more` is one package more in a repository that has them all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RUNS = 5
+GOAL_MORE_SECONDS = 1.0
+
+
+def main() -> None:
+    """Measure and print."""
+    count = 200 if "--quick" in sys.argv else 2000
+    home = Path(tempfile.mkdtemp(prefix="cf-publish-"))
+    home.chmod(0o755)
+    stop: list[Callable[[], object]] = []
+    try:
+        packages = make_packages(home / "debs", count + RUNS)
+        ours_all, ours_more = ours(home / "ours", packages, count, stop)
+        peers = {
+            name: measure(home / name, packages, count)
+            for name, measure, tool in (
+                ("reprepro", reprepro, "reprepro"),
+                ("apt-ftparchive", ftparchive, "apt-ftparchive"),
+            )
+            if shutil.which(tool)
+        }
+        show(count, ours_all, ours_more, peers)
+    finally:
+        for one in reversed(stop):
+            one()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def make_packages(folder: Path, count: int) -> list[Path]:
+    """Make so many real packages with different names."""
+    folder.mkdir(parents=True)
+    made = []
+    for number in range(count):
+        root = folder / f"p{number}"
+        (root / "DEBIAN").mkdir(parents=True)
+        (root / "DEBIAN/control").write_text(
+            f"Package: tiny{number:05d}\nVersion: 1.0\nArchitecture: all\nSection: misc\n"
+            "Priority: optional\nMaintainer: A <a@example.org>\nDescription: a tiny package\n"
+        )
+        out = folder / f"tiny{number:05d}_1.0_all.deb"
+        subprocess.run(
+            ["dpkg-deb", "-Zgzip", "--root-owner-group", "--build", root, out],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        shutil.rmtree(root)
+        made.append(out)
+    return made
+
+
+def ours(
+    home: Path, packages: list[Path], count: int, stop: list[Callable[[], object]]
+) -> tuple[float, list[float]]:
+    """Return seconds for all packages, and for each one more."""
+    from commonfarm.installation.postgres import EmbeddedPostgres
+    from commonfarm.lib.config import Listen, default, dump
+
+    home.mkdir()
+    here = pwd.getpwuid(os.getuid()).pw_name
+    config = default(
+        "bench", home / "config.toml", home / "s", home / "run", Listen("127.0.0.1", 0, 0, 0, 0)
+    )
+    config.file.write_text(dump(config))
+    for folder in (config.store, config.published, config.signer_socket.parent):
+        folder.mkdir(parents=True)
+    os.environ["COMMONFARM_CONFIG"] = str(config.file)
+    os.environ["DJANGO_SETTINGS_MODULE"] = "commonfarm.web.settings"
+    postgres = EmbeddedPostgres(
+        data=home / "pg",
+        socket_directory=Path(config.database.host),
+        runs_as="nobody" if os.getuid() == 0 else None,
+        peers={here: ["commonfarm"]},
+    )
+    postgres.prepare()
+    server = postgres.start(home / "pg.log")
+    stop.append(lambda: postgres.stop(server))
+    postgres.create("commonfarm", "commonfarm")
+
+    import logging
+
+    import django
+    from django.core.management import call_command
+
+    logging.disable(logging.INFO)
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+    from commonfarm.archive import ports, publishing
+    from commonfarm.archive.interface import NewArtifact, add_build
+    from commonfarm.archive.signer.keys import Keys
+    from commonfarm.archive.signer.process import Server
+    from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
+    from commonfarm.store.interface import put_file
+
+    ports.vouch.fill(lambda _claims: {})
+    ports.tree_published.fill(lambda _tree, _revision: None)
+    keys = Keys(config)
+    keys.prepare()
+    signer = Server(config.signer_socket, keys)
+    threading.Thread(target=signer.serve_forever, daemon=True).start()
+    stop.append(signer.shutdown)
+    tree = ReleaseTree.objects.create(name="main")
+    repository = Repository.objects.create(
+        name="demo", tree=tree, path="demo", valid_seconds=604800
+    )
+    target = Target.objects.create(name="t", suite="bookworm", architecture="amd64")
+    project = Project.objects.create(name="demo", repository=repository)
+    project.targets.add(target)
+
+    def add(number: int) -> None:
+        new = [NewArtifact(packages[number].name, put_file(packages[number]).sha256)]
+        add_build(f"job:{number}", project, target, new, {"job": number}, who="bench")
+
+    began = time.perf_counter()
+    for number in range(count):
+        add(number)
+    publishing.publish(tree)
+    whole, more = time.perf_counter() - began, []
+    for number in range(count, count + RUNS):
+        time.sleep(1.1)  # a tree is published once a second at most; that is not work
+        began = time.perf_counter()
+        add(number)
+        publishing.publish(tree)
+        more.append(time.perf_counter() - began)
+    text = (config.published / "main/demo/dists/bookworm/main/binary-amd64/Packages").read_text()
+    assert text.count("Package: ") == count + RUNS
+    return whole, more
+
+
+def reprepro(home: Path, packages: list[Path], count: int) -> tuple[float, list[float]]:
+    """Return reprepro's seconds for all, and for each one more; signed by a key of its own."""
+    (home / "conf").mkdir(parents=True)
+    gnupg = home / "g"
+    gnupg.mkdir(mode=0o700)
+    environment = os.environ | {"GNUPGHOME": str(gnupg)}
+    key = ["--passphrase", "", "--quick-generate-key", "bench", "ed25519", "sign", "never"]
+    subprocess.run(["gpg", "--batch", "-q", *key], check=True, env=environment, capture_output=True)
+    (home / "conf/distributions").write_text(
+        "Codename: bookworm\nArchitectures: amd64\nComponents: main\nSignWith: yes\n"
+    )
+
+    def include(debs: list[Path]) -> float:
+        began = time.perf_counter()
+        subprocess.run(
+            ["reprepro", "--silent", "-b", home, "includedeb", "bookworm", *debs],
+            check=True,
+            env=environment,
+            capture_output=True,
+        )
+        return time.perf_counter() - began
+
+    try:
+        return include(packages[:count]), [include([one]) for one in packages[count:]]
+    finally:
+        subprocess.run(["gpgconf", "--kill", "gpg-agent"], env=environment, check=False)
+
+
+def ftparchive(home: Path, packages: list[Path], count: int) -> tuple[float, list[float]]:
+    """Return apt-ftparchive's seconds for all, and for each one more."""
+    pool = home / "pool"
+    pool.mkdir(parents=True)
+
+    def index(debs: list[Path]) -> float:
+        began = time.perf_counter()
+        for one in debs:
+            shutil.copy(one, pool)
+        text = subprocess.run(
+            ["apt-ftparchive", "packages", "pool"], cwd=home, check=True, capture_output=True
+        ).stdout
+        (home / "Packages").write_bytes(text)
+        subprocess.run(["gzip", "-kf", home / "Packages"], check=True)
+        subprocess.run(
+            ["apt-ftparchive", "release", "."], cwd=home, check=True, capture_output=True
+        )
+        return time.perf_counter() - began
+
+    return index(packages[:count]), [index([one]) for one in packages[count:]]
+
+
+def show(
+    count: int, ours_all: float, ours_more: list[float], peers: dict[str, tuple[float, list[float]]]
+) -> None:
+    """Print one line per figure and peer, or one JSON object."""
+    figures: dict[str, Any] = {}
+    for peer in ("reprepro", "apt-ftparchive"):
+        if peer not in peers:
+            print(f"{peer} is missing: apt-get install reprepro apt-utils", file=sys.stderr)
+        theirs_all, theirs_more = peers.get(peer, (None, None))
+        for name, mine, theirs in (
+            (f"{count} packages", [ours_all], [theirs_all] if theirs_all else None),
+            (f"one more after {count}", ours_more, theirs_more),
+        ):
+            middle = statistics.median(mine)
+            other = statistics.median(theirs) if theirs else None
+            figures[f"{name}, beside {peer}"] = {
+                "ours": middle,
+                "peer": other,
+                "ratio": middle / other if other else None,
+                "unit": "s",
+                "runs": len(mine),
+                "min": min(mine),
+                "max": max(mine),
+                "goal": GOAL_MORE_SECONDS if "more" in name else None,
+                "met": middle <= GOAL_MORE_SECONDS if "more" in name else None,
+            }
+    if "--json" in sys.argv:
+        print(json.dumps({"name": "publish", "figures": figures}))
+        return
+    print(f"Publishing tiny packages, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    for name, one in figures.items():
+        peer = f"{one['peer']:.3f}" if one["peer"] is not None else "missing"
+        ratio = f"{one['ratio']:.1f}" if one["ratio"] is not None else "-"
+        print(
+            f"{name}: ours {one['ours']:.3f} s ({one['min']:.3f} to {one['max']:.3f},"
+            f" {one['runs']} runs), peer {peer} s, ratio {ratio}"
+        )
+
+
+if __name__ == "__main__":
+    main()
