@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.redirector.world import Edge
+from commonfarm.redirector.mirror_map import File
+from tests.redirector.world import Edge, map_of, mirror
+
+DEB = b"!<arch>\n" + os.urandom(300_000)
+BIG = os.urandom(1 << 20) * 8
 
 
 @pytest.fixture
@@ -17,3 +25,36 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
     if made.process is not None and made.process.poll() is None:
         made.process.kill()
         made.process.wait()
+
+
+@pytest.fixture
+def serving(edge: Edge) -> Edge:
+    """A redirector whose map sends `a.deb` to two mirrors and knows nothing of the rest."""
+    edge.put("demo/pool/a.deb", DEB)
+    edge.put("demo/pool/own.deb", DEB)
+    edge.put("demo/dists/stable/InRelease", b"now")
+    edge.write_map(
+        map_of(
+            [mirror("one"), mirror("two", country="FR"), mirror("down", problem="down: gone")],
+            {
+                "pool/a.deb": File(len(DEB), frozenset({0, 1, 2})),
+                "dists/stable/InRelease": File(3, frozenset({0, 1})),
+                "pool/b~1+x y%.deb": File(1, frozenset({0})),
+            },
+        )
+    )
+    return edge.start()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A real HTTP server on loopback: its folder and port."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, server.server_port
+        server.shutdown()
+        thread.join()
