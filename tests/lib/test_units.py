@@ -39,6 +39,8 @@ def test_a_size_reads_back_within_its_one_decimal(size: int) -> None:
         (59.7, "1 min 00 s"),
         (185, "3 min 05 s"),
         (7800, "2 h 10 min"),
+        (172800, "2 d"),
+        (183600, "2 d 03 h"),
     ],
 )
 def test_durations_for_people(seconds: float, text: str) -> None:

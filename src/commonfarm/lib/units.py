@@ -45,7 +45,7 @@ def format_bytes(size: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration for people: `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Return a duration for people: `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`, `7 d`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -53,4 +53,7 @@ def format_seconds(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    hours = whole % 86400 // 3600
+    return f"{whole // 86400} d {hours:02d} h" if hours else f"{whole // 86400} d"
