@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 
 import typer
 
 from commonfarm import __version__
+from commonfarm.accounts import cli as accounts
+from commonfarm.archive import cli as archive
 from commonfarm.cli import processes
+from commonfarm.estate import cli as estate
+from commonfarm.farm import cli as farm
+from commonfarm.fleet import cli as fleet
 from commonfarm.installation import cli as installation
+from commonfarm.journal import cli as journal
 from commonfarm.lib.errors import CommonfarmError
 from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE
+from commonfarm.mirrors import cli as mirrors
 
 app = typer.Typer(
     name="commonfarm",
@@ -29,11 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(installation.app)
-for _room in ("estate", "fleet", "farm", "archive", "mirrors", "journal", "accounts"):
-    if find_spec(f"commonfarm.{_room}.cli"):
-        app.add_typer(import_module(f"commonfarm.{_room}.cli").app)
-app.add_typer(processes.app)
+for _room in (installation, estate, fleet, farm, archive, mirrors, journal, accounts, processes):
+    app.add_typer(_room.app)
 
 
 def _show_version(asked: bool) -> None:
