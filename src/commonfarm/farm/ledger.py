@@ -137,23 +137,33 @@ async def waiting(connection: Connection, ids: Collection[int] | None = None) ->
         found = await connection.execute(_WAITING + " ORDER BY j.id")
     else:
         found = await connection.execute(_WAITING + " AND j.id = ANY(%s) ORDER BY j.id", [[*ids]])
-    rows = await found.fetchall()
-    return [
-        QueuedJob(
-            id=row["id"],
-            needs=needs_of(row["architecture"], row["needs"]),
-            submitter=row["submitted_by"],
-            queued_at=row["queued_at"],
-            priority=row["priority"],
+    # Many jobs ask for the same, and few people submit them: one object stands for all equal ones.
+    needs: dict[Needs, Needs] = {}
+    submitters: dict[str, str] = {}
+    jobs = []
+    async for row in found:
+        asked = needs_of(row["architecture"], row["needs"])
+        submitter = row["submitted_by"]
+        jobs.append(
+            QueuedJob(
+                id=row["id"],
+                needs=needs.setdefault(asked, asked),
+                submitter=submitters.setdefault(submitter, submitter),
+                queued_at=row["queued_at"],
+                priority=row["priority"],
+            )
         )
-        for row in rows
-    ]
+    return jobs
 
 
 async def waiting_ids(connection: Connection) -> set[int]:
     """Return the ids of all jobs that wait."""
-    found = await connection.execute("SELECT id FROM farm_job WHERE state = 'waiting'")
-    return {row["id"] for row in await found.fetchall()}
+    # As one array: a hundred thousand rows would hold up everybody who polls.
+    found = await connection.execute(
+        "SELECT array_agg(id) AS ids FROM farm_job WHERE state = 'waiting'"
+    )
+    row = await found.fetchone()
+    return set(row["ids"] or ()) if row is not None else set()
 
 
 def needs_of(architecture: str, needs: dict[str, Any]) -> Needs:

@@ -7,6 +7,7 @@ that was handed over meanwhile (group commit), and a builder is answered only af
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -87,6 +88,10 @@ class Term:
         await connection.execute(f"LISTEN {QUEUE_CHANNEL}")
         for job in await ledger.waiting(connection):
             term.queue.put(job)
+        # The collector would look through the whole line again and again, and stop all polls.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         return term
 
     def close(self) -> None:
