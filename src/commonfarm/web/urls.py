@@ -1,34 +1,38 @@
 """Where everything is: each room's pages and API, mounted."""
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, include, path
 
+from commonfarm.accounts.api import router as accounts
+from commonfarm.archive.api import router as archive
+from commonfarm.estate.api import router as estate
+from commonfarm.farm.api import agent_router as agent
+from commonfarm.farm.api import router as farm
+from commonfarm.fleet.api import router as fleet
 from commonfarm.http.interface import build_api
+from commonfarm.journal.api import router as journal
+from commonfarm.mirrors.api import router as mirrors
 from commonfarm.web import assets, overview, views
 from commonfarm.web.api import router as live
 
-ROOMS = ("accounts", "journal", "estate", "fleet", "archive", "farm", "mirrors")
 api = build_api(
-    {"": live}
-    | {
-        room: import_module(f"commonfarm.{room}.api").router
-        for room in ROOMS
-        if find_spec(f"commonfarm.{room}.api")
+    {
+        "": live,
+        "accounts": accounts,
+        "agent": agent,
+        "archive": archive,
+        "estate": estate,
+        "farm": farm,
+        "fleet": fleet,
+        "journal": journal,
+        "mirrors": mirrors,
     }
 )
 
-if find_spec("commonfarm.farm.api"):
-    api.add_router("agent", import_module("commonfarm.farm.api").agent_router)
+ROOMS_WITH_PAGES = ("accounts", "archive", "farm", "fleet", "journal", "mirrors")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),
-    *(
-        path("", include(f"commonfarm.{room}.urls"))
-        for room in ROOMS
-        if find_spec(f"commonfarm.{room}.urls")
-    ),
+    *(path("", include(f"commonfarm.{room}.urls")) for room in ROOMS_WITH_PAGES),
     path("static/<slug:digest>/<path:name>", assets.serve, name="asset"),
     path("api/v1/", api.urls),
 ]
