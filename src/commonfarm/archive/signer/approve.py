@@ -50,7 +50,7 @@ def statement(number: int) -> dict[str, Any]:
     if artifact is None:
         raise _no("no-such-artifact", f"there is no artifact {number}")
     _vouch_for([artifact])
-    _whole(artifact.blob_id, artifact.filename)
+    _check(artifact.blob_id, artifact.filename)
     return provenance.statement(artifact.filename, artifact.blob_id, artifact.statement)
 
 
@@ -115,9 +115,13 @@ def _bytes(listed: dict[str, str], path: str) -> bytes:
 
 def _whole(sha256: str, name: str) -> bytes:
     """Return a blob's bytes if they are what their hash says."""
+    _check(sha256, name)
+    return read(sha256)
+
+
+def _check(sha256: str, name: str) -> None:
     try:
         check(sha256)
-        return read(sha256)
     except (BlobDamagedError, NotFoundError) as error:
         raise _no("damaged", f"{name}: {error.reason.text}") from None
 
