@@ -76,6 +76,21 @@ def test_a_dsc_is_submitted_shown_and_cancelled(
     assert "waiting" in run(environment, "build", "retry", job.pk).stdout
 
 
+def test_the_only_project_is_meant_and_targets_are_named(
+    environment: dict[str, str], project: Project, tmp_path: Path
+) -> None:
+    dsc = make_source(tmp_path)
+    build = shown(environment, "build", "-t", "bookworm-amd64", dsc)
+    assert (build["project"], build["jobs"][0]["target"]) == ("demo", "bookworm-amd64")
+    wrong = run(environment, "build", dsc, "-t", "bookworm-amd46")
+    assert wrong.returncode == 2
+    assert "name some of bookworm-amd64" in wrong.stderr
+    make_project(*project.targets.all(), name="other")
+    which = run(environment, "build", dsc)
+    assert which.returncode == 1
+    assert "there are 2 projects: demo, other; name one with --project" in which.stderr
+
+
 def test_a_directory_is_packed_first(
     environment: dict[str, str], project: Project, tmp_path: Path
 ) -> None:
