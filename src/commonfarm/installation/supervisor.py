@@ -56,11 +56,16 @@ class Supervisor:
             raise errands.failed
 
     def stop(self) -> None:
-        """Ask all to end, the last started first, PostgreSQL when the others are gone."""
+        """End all: the agent while the hub still takes its report, PostgreSQL after the rest."""
         self.stopping = True
-        others = [one for one in self.processes if one.process.name != "postgres"]
-        self._end(list(reversed(others)))
-        self._end([one for one in self.processes if one.process.name == "postgres"])
+        last = {"postgres"}
+        first = {"agent"}
+        for turn in (
+            [one for one in self.processes if one.process.name in first],
+            [one for one in self.processes if one.process.name not in first | last],
+            [one for one in self.processes if one.process.name in last],
+        ):
+            self._end(turn)
         self._show()
 
     def _agent(self) -> Supervised:
