@@ -66,7 +66,7 @@ class Machine:
     def processes(self) -> dict[str, dict[str, Any]]:
         return {one["name"]: one for one in self.status()["processes"]}
 
-    def wait(self, until: str = "ready") -> dict[str, Any]:
+    def wait(self) -> dict[str, Any]:
         """Return the status once all answer."""
         deadline = time.monotonic() + SECONDS
         while not (found := self.status())["ready"]:
