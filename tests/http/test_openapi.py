@@ -49,7 +49,7 @@ def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
                 *("--checks", ",".join(CHECKS)),
                 *("--max-examples", "25", "--max-time", str(SECONDS)),
                 *("--phases", "examples,coverage,fuzzing"),
-                *("--continue-on-failure", "--workers", "2", "--no-color"),
+                *("--continue-on-failure", "--workers", "1", "--no-color"),
                 *("--request-timeout", "10", "--report", "ndjson"),
                 *("--report-ndjson-path", str(report)),
             ],

@@ -30,6 +30,11 @@ class Api(NinjaAPI):
         }
         for methods in schema["paths"].values():
             for operation in methods.values():
+                for told in operation["responses"].values():
+                    content = told.get("content", {})
+                    shown = content.get("application/json", {}).get("schema", {})
+                    if shown.get("format") == "binary":  # `response=bytes`: not JSON at all
+                        content["*/*"] = content.pop("application/json")
                 operation["responses"].update({"4XX": refused, "5XX": refused})
         return schema
 
