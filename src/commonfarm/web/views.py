@@ -38,7 +38,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     )
 
 
-def bad_request(_request: HttpRequest, **_why: object) -> HttpResponse:
+def bad_request(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer 400: the request itself is malformed, a host name that is not ours included."""
     reason = Reason("bad-request", "the request is malformed", "send it again as HTTP has it")
     return problem(HTTPStatus.BAD_REQUEST, reason)
@@ -49,7 +49,7 @@ def forbidden(request: HttpRequest, **_why: object) -> HttpResponse:
     return _answer(request, HTTPStatus.FORBIDDEN, FORBIDDEN)
 
 
-def permission_denied(request: HttpRequest, **_why: object) -> HttpResponse:
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Answer 403."""
     reason = Reason("forbidden", "this is not for you to see", "ask an admin for the role")
     return _answer(request, HTTPStatus.FORBIDDEN, reason)
