@@ -35,8 +35,8 @@ class Telling:
         self._steps = steps
         self._rows: list[tuple[str, float, str]] = []
 
-    def step(self, title: str, act: Callable[[Say], str]) -> None:
-        """Carry out one step, showing what it says."""
+    def step(self, title: str, act: Callable[[Say], str], only: str = "") -> None:
+        """Carry out one step, showing what it says; where lines stay, only those that begin so."""
         number = len(self._rows) + 1
         label = f"[bold]{number}/{self._steps} {title}[/bold]"
         began = time.monotonic()
@@ -45,8 +45,11 @@ class Telling:
                 where = act(lambda line: status.update(f"{label}  [dim]{_short(line)}[/dim]"))
         else:
             self._console.print(label)
-            where = act(lambda line: self._console.print(f"    {escape(line)}", soft_wrap=True))
+            where = act(lambda line: self._say(line) if line.startswith(only) else None)
         self.add(title, time.monotonic() - began, where)
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"    {escape(line)}", soft_wrap=True)
 
     def add(self, title: str, seconds: float, where: str) -> None:
         """Note a step that is done."""
@@ -99,7 +102,7 @@ def _tell(console: Console, story: Story, since: float, *, end: bool) -> None:
         console.print(f"    the pages: {story.installation.status_or_fail()['web']}")
         console.print(f"    sign in once by: {story.sign_in_link()}", soft_wrap=True)
         telling.step(f"fetch, check and submit {story.package}", story.submit)
-        telling.step("build it", story.wait_for_build)
+        telling.step("build it", story.wait_for_build, only="=== ")
         telling.step("publish it", story.wait_for_publication)
         telling.step("fill, register and scan two mirrors", story.fill_mirrors)
         telling.step("install it by apt, from a mirror", story.install)

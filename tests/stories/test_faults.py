@@ -38,9 +38,9 @@ def test_a_killed_process_comes_back_and_the_build_goes_on(
     before = installation.pid_of(process)
     os.kill(before, signal.SIGKILL)
     must_end_published(installation, job)
+    installation.wait_until_ready()
     assert job.show()["attempts"] == 1
     assert "building second 6\n" in job.log()
-    installation.wait_until_ready()
     assert installation.pid_of(process) != before
 
 
@@ -52,6 +52,7 @@ def test_a_killed_builder_builds_again_after_its_return(
     os.kill(installation.pid_of("agent"), signal.SIGKILL)
     must_end_published(installation, job)
     assert job.show()["attempts"] == 2
+    installation.wait_until_ready()
 
 
 def test_all_of_it_killed_and_started_again(installation: Installation, tmp_path: Path) -> None:
