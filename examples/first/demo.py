@@ -127,7 +127,8 @@ def main() -> int:
     parser.add_argument("--exit", action="store_true", help="stop the services at the end")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    console = Console(highlight=False)
+    # A file has no width of its own; the table's addresses should stay whole in it.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     try:
         tell(console, options.since, end=options.exit)
     except KeyboardInterrupt:
