@@ -66,7 +66,8 @@ class Errands(threading.Thread):
                     self._load_estate()
                 elif not self._agent.wanted:
                     self._make_builder_ready()
-            except UnreachableError as error:
+            except (UnreachableError, OSError, subprocess.TimeoutExpired) as error:
+                # An OSError is a tool that is not here, such as sudo.
                 self._agent.waits_for = str(error)
                 self._ending.wait(RETRY_SECONDS)
             except CommonfarmError as error:
