@@ -85,8 +85,14 @@ class Installation:
             if self._up.poll() is not None:
                 raise StoryError("`commonfarm up` ended:\n" + "\n".join(said[-15:]))
             if time.monotonic() > deadline:
-                raise StoryError("`commonfarm up` is not ready:\n" + "\n".join(said[-15:]))
+                errors = [one["last_error"] for one in self._processes() if one["last_error"]]
+                raise StoryError(
+                    "`commonfarm up` is not ready:\n" + "\n".join([*said[-15:], *errors])
+                )
             time.sleep(0.3)
+
+    def _processes(self) -> list[dict[str, Any]]:
+        return list((self.status() or {}).get("processes", []))
 
     def is_ready(self) -> bool:
         """Say whether every process answers."""
