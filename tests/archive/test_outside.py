@@ -155,6 +155,10 @@ def test_started_again_the_signer_has_the_same_keys(signer: Config) -> None:
         b'{"sign": "publication", "id": true}\n',
         b'{"sign": "publication", "id": -1}\n',
         b'{"sign": ["publication"], "id": 1}\n',
+        b'{"sign": "statements", "ids": 1}\n',
+        b'{"sign": "statements", "ids": []}\n',
+        b'{"sign": "statements", "ids": [1, "2"]}\n',
+        b'{"sign": "statements", "ids": [' + b"1," * 100 + b"1]}\n",
         b"x" * 5000 + b"\n",
     ],
 )
@@ -167,4 +171,4 @@ def test_odd_requests_are_refused_and_the_signer_goes_on(signer: Config, said: b
         connection.connect(str(signer.signer_socket))
     assert signer_client.ask(signer.signer_socket, "public-keys", 0)["fingerprint"]
     with pytest.raises(RefusedError, match="no artifact 7"):
-        signer_client.ask(signer.signer_socket, "statement", 7)
+        signer_client.ask(signer.signer_socket, "statements", [7])

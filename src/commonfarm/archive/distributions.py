@@ -1,14 +1,17 @@
 """What a revision of a tree holds, by the tables: the distributions of its repositories.
 
-The step that assembles and the signer that approves both call this, each in its own process.
+The step that assembles and the signer that approves both call this, each in its own process. Both
+ask for what a revision adds to the one before, where they can: its cost is then that of the new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.db.models import Count
 
 from commonfarm.archive import index
 from commonfarm.archive.models import Entry, Publication
@@ -19,11 +22,16 @@ COMPONENT = "main"
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """One distribution of a repository, with the entries that a revision has of it."""
+    """One distribution of a repository.
+
+    `entries` are those that were asked for, all or the new ones; `counts` says how many of each
+    architecture the revision has in all.
+    """
 
     repository: Repository
     suite: str
     architectures: tuple[str, ...]
+    counts: Mapping[str, int]
     entries: tuple[Entry, ...]
 
     @property
@@ -36,14 +44,22 @@ class Distribution:
         return f"{COMPONENT}/binary-{architecture}/Packages"
 
     def packages(self, architecture: str) -> bytes:
-        """Return the Packages index of one architecture, that of `all` included."""
+        """Return the Packages index of `entries` of one architecture, those of `all` included."""
         return index.packages_text(
             index.Package(
                 entry.artifact.control, entry.path, entry.artifact.blob.size, entry.artifact.blob_id
             )
             for entry in self.entries
-            if entry.artifact.architecture in (architecture, "all")
+            if self.lists(entry, architecture)
         )
+
+    def lists(self, entry: Entry, architecture: str) -> bool:
+        """Say whether the index of `architecture` lists `entry`."""
+        return entry.artifact.architecture in (architecture, "all")
+
+    def listed(self, architecture: str) -> int:
+        """Return how many packages the whole index of one architecture lists."""
+        return self.counts.get(architecture, 0) + self.counts.get("all", 0)
 
     def release(self, publication: Publication, files: Iterable[index.File]) -> bytes:
         """Return the Release file that lists `files`; `publication` was assembled."""
@@ -62,34 +78,38 @@ class Distribution:
         )
 
 
-def of(publication: Publication) -> list[Distribution]:
-    """Return the distributions of a revision, each with its entries in the order of their adding.
+def of(publication: Publication, *, since: int = 0) -> list[Distribution]:
+    """Return the distributions of a revision, with the entries that came after revision `since`.
 
-    A suite that a project may publish into is there before its first package: apt can be pointed at
-    it from the beginning.
+    Entries are in the order of their adding. A suite that a project may publish into is there
+    before its first package: apt can be pointed at it from the beginning.
     """
-    entries = (
-        Entry.objects.filter(
-            repository__tree=publication.tree, publication__revision__lte=publication.revision
-        )
-        .select_related("artifact__blob")
-        .order_by("pk")
+    had = Entry.objects.filter(
+        repository__tree=publication.tree, publication__revision__lte=publication.revision
     )
-    grouped: dict[tuple[int, str], list[Entry]] = {}
-    for entry in entries:
-        grouped.setdefault((entry.repository_id, entry.distribution), []).append(entry)
+    counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
+    for repository_id, suite, architecture, count in had.values_list(
+        "repository_id", "distribution", "artifact__architecture"
+    ).annotate(Count("pk")):
+        counts[repository_id, suite][architecture] = count
+    new: dict[tuple[int, str], list[Entry]] = defaultdict(list)
+    entries = had.filter(publication__revision__gt=since).select_related("artifact__blob")
+    for entry in entries.order_by("pk"):
+        new[entry.repository_id, entry.distribution].append(entry)
     found = []
     for repository in Repository.objects.filter(tree=publication.tree).order_by("name"):
-        wanted: dict[str, set[str]] = {}
+        wanted: dict[str, set[str]] = defaultdict(set)
         targets = Target.objects.filter(projects__repository=repository, retired_at=None)
         for suite, architecture in targets.values_list("suite", "architecture").distinct():
-            wanted.setdefault(suite, set()).add(architecture)
-        for repository_id, suite in grouped:
+            wanted[suite].add(architecture)
+        for (repository_id, suite), its in counts.items():
             if repository_id == repository.pk:
-                wanted.setdefault(suite, set())
+                wanted[suite].update(its)
         for suite in sorted(wanted):
-            its = tuple(grouped.get((repository.pk, suite), ()))
-            architectures = wanted[suite] | {entry.artifact.architecture for entry in its}
-            architectures.discard("all")
-            found.append(Distribution(repository, suite, tuple(sorted(architectures)), its))
+            key = (repository.pk, suite)
+            architectures = tuple(sorted(wanted[suite] - {"all"}))
+            its_new = tuple(new.get(key, ()))
+            found.append(
+                Distribution(repository, suite, architectures, counts.get(key, {}), its_new)
+            )
     return found

@@ -10,7 +10,7 @@ from commonfarm.archive.adding import (
     publication_of,
 )
 from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState, TreeFile
-from commonfarm.archive.signing import sign_mirror_map, sign_statement
+from commonfarm.archive.signing import sign_mirror_map, sign_statements
 from commonfarm.archive.trees import current_files, current_revision, files_of
 
 __all__ = [
@@ -30,5 +30,5 @@ __all__ = [
     "ports",
     "publication_of",
     "sign_mirror_map",
-    "sign_statement",
+    "sign_statements",
 ]

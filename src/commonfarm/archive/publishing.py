@@ -17,18 +17,16 @@ from collections.abc import Callable, Mapping
 from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.archive import distributions, folders, index, ports, signing
+from commonfarm.archive import assembling, distributions, folders, ports, signing
 from commonfarm.archive.events import Assembled, PublicationFailed, Published, Signed
-from commonfarm.archive.models import Publication, PublicationState, TreeFile
+from commonfarm.archive.models import Publication, PublicationState
 from commonfarm.archive.tasks import UNFINISHED
 from commonfarm.archive.trees import put_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import RefusedError, UnreachableError
-from commonfarm.store.interface import Blob, StoreFullError, put_bytes, read
+from commonfarm.store.interface import Blob, StoreFullError, put_bytes
 
 WHO = "process:worker"
-WHOLE_EVERY = 64
-"""So often an index is compressed as a whole, or its gzip members would grow without end."""
 
 
 def publish(tree: ReleaseTree) -> None:
@@ -94,61 +92,29 @@ def _oldest(tree: ReleaseTree) -> Publication | None:
 def _assemble(publication: Publication) -> None:
     now = timezone.now().replace(microsecond=0)
     publication.assembled_at = now
-    wanted: dict[str, Blob] = {}
-    for distribution in distributions.of(publication):
-        listed: list[index.File] = []
-        for architecture in distribution.architectures:
-            path = distribution.packages_path(architecture)
-            for name, blob in _indexes(publication, distribution, architecture).items():
-                listed.append(index.File(name, blob.size, blob.sha256))
-                wanted[f"{distribution.folder}/{name}"] = blob
-                hashed = index.by_hash(path, blob.sha256)
-                wanted[f"{distribution.folder}/{hashed}"] = blob
-        wanted[f"{distribution.folder}/Release"] = put_bytes(
-            distribution.release(publication, listed)
-        )
-        for entry in distribution.entries:
-            wanted[f"{distribution.repository.path}/{entry.path}"] = entry.artifact.blob
-    put_files(publication, wanted, complete=True)
+    files, since = assembling.new_files(publication)
+    below = assembling.index_folders(publication) if since else [""]
+    put_files(publication, files, complete_below=below)
     publication.reached(
-        PublicationState.ASSEMBLED, Assembled(publication.label, len(wanted)), who=WHO, now=now
+        PublicationState.ASSEMBLED, Assembled(publication.label, len(files)), who=WHO, now=now
     )
 
 
-def _indexes(
-    publication: Publication, distribution: distributions.Distribution, architecture: str
-) -> dict[str, Blob]:
-    path = distribution.packages_path(architecture)
-    text = distribution.packages(architecture)
-    old_text, old_gzip = b"", b""
-    if publication.revision % WHOLE_EVERY:
-        old = {
-            name: TreeFile.objects.filter(
-                tree=publication.tree, path=f"{distribution.folder}/{name}", until_revision=None
-            ).first()
-            for name in (path, f"{path}.gz")
-        }
-        plain, packed = old[path], old[f"{path}.gz"]
-        if plain is not None and packed is not None:
-            old_text, old_gzip = read(plain.blob_id), read(packed.blob_id)
-    return {
-        path: put_bytes(text),
-        f"{path}.gz": put_bytes(index.extend_gzip(old_text, old_gzip, text)),
-    }
-
-
 def _sign(publication: Publication) -> None:
-    made = signing.sign_new_statements(publication)
+    found = distributions.of(publication, since=assembling.extends(publication))
+    made = signing.sign_new_statements(
+        [entry.artifact for distribution in found for entry in distribution.entries]
+    )
     wanted: dict[str, Blob] = {}
     for one in signing.sign_publication(publication.pk):
         wanted[f"{one.folder}/InRelease"] = put_bytes(one.in_release)
         wanted[f"{one.folder}/Release.gpg"] = put_bytes(one.release_gpg)
-    for distribution in distributions.of(publication):
+    for distribution in found:
         for entry in distribution.entries:
             if entry.artifact.provenance is not None:
                 path = f"{distribution.repository.path}/{entry.path}.intoto.jsonl"
                 wanted[path] = entry.artifact.provenance
-    put_files(publication, wanted, complete=False)
+    put_files(publication, wanted)
     publication.reached(
         PublicationState.SIGNED, Signed(publication.label, made), who=WHO, now=timezone.now()
     )
@@ -161,7 +127,7 @@ def _switch(publication: Publication) -> None:
         PublicationState.PUBLISHED, Published(publication.label, count), who=WHO, now=now
     )
     ports.tree_published.get()(publication.tree, publication.revision)
-    transaction.on_commit(lambda: folders.prune(publication.tree, now))
+    transaction.on_commit(lambda: folders.prune(publication.tree))
 
 
 STEPS: Mapping[PublicationState, Callable[[Publication], None]] = {

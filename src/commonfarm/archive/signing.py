@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from django.conf import settings
 
-from commonfarm.archive.models import Artifact, Publication
+from commonfarm.archive.models import Artifact
 from commonfarm.archive.signer import client
-from commonfarm.archive.signer.protocol import SignedRelease
-from commonfarm.store.interface import put_bytes
+from commonfarm.archive.signer.protocol import MOST_IDS, SignedRelease
+from commonfarm.store.interface import put_all
 
 
 def sign_publication(publication_id: int) -> list[SignedRelease]:
@@ -19,10 +21,10 @@ def sign_publication(publication_id: int) -> list[SignedRelease]:
     return [SignedRelease.from_json(one) for one in answer["releases"]]
 
 
-def sign_statement(artifact_id: int) -> bytes:
-    """Return the signed provenance (DSSE envelope) of an artifact; errors as above."""
-    answer = client.ask(settings.COMMONFARM.signer_socket, "statement", artifact_id)
-    return str(answer["envelope"]).encode()
+def sign_statements(artifact_ids: Sequence[int]) -> list[bytes]:
+    """Return the signed provenance (DSSE envelope) of each artifact; errors as above."""
+    answer = client.ask(settings.COMMONFARM.signer_socket, "statements", artifact_ids)
+    return [str(one).encode() for one in answer["envelopes"]]
 
 
 def sign_mirror_map(generation: int) -> bytes:
@@ -31,15 +33,22 @@ def sign_mirror_map(generation: int) -> bytes:
     return bytes.fromhex(answer["signature"])
 
 
-def sign_new_statements(publication: Publication) -> int:
-    """Sign and store the provenance that artifacts of a publication still lack; return how many.
+def sign_new_statements(artifacts: Iterable[Artifact]) -> int:
+    """Sign and store the provenance that these artifacts, and what was built with them, still lack.
 
-    Signing one again makes the same bytes (ed25519 has no randomness), so a kill costs only time.
+    Returns how many. Signing one again makes the same bytes (ed25519 has no randomness), so a kill
+    costs only time. The rows given are brought up to date.
     """
-    producers = publication.entries.values_list("artifact__producer", flat=True)
-    made = 0
-    for artifact in Artifact.objects.filter(producer__in=producers, provenance=None).order_by("pk"):
-        envelope = put_bytes(sign_statement(artifact.pk))
-        Artifact.objects.filter(pk=artifact.pk, provenance=None).update(provenance=envelope)
-        made += 1
-    return made
+    given = {artifact.pk: artifact for artifact in artifacts}
+    producers = {artifact.producer for artifact in given.values()}
+    lacking = list(Artifact.objects.filter(producer__in=producers, provenance=None).order_by("pk"))
+    for begin in range(0, len(lacking), MOST_IDS):
+        batch = lacking[begin : begin + MOST_IDS]
+        for artifact, envelope in zip(
+            batch, put_all(sign_statements([one.pk for one in batch])), strict=True
+        ):
+            artifact.provenance = envelope
+            if artifact.pk in given:
+                given[artifact.pk].provenance = envelope
+        Artifact.objects.bulk_update(batch, ["provenance"])
+    return len(lacking)

@@ -34,7 +34,6 @@ def sweep(timestamp: int) -> None:  # noqa: ARG001 - given by name
     waiting = Publication.objects.filter(state__in=UNFINISHED)
     for tree in ReleaseTree.objects.filter(publications__in=waiting).distinct():
         publish_soon(tree)
-    now = timezone.now()
-    renewal.renew(now)
+    renewal.renew(timezone.now())
     for tree in ReleaseTree.objects.all():
-        folders.prune(tree, now)
+        folders.prune(tree)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.db.models import Max, Q, QuerySet
 
@@ -13,6 +13,9 @@ from commonfarm.store.interface import Blob
 KEEP_REVISIONS = 10
 """For so many revisions an index stays under its hash after a newer one took its name: users whose
 Release file is a little old (a mirror behind, an update under way) still find what it lists."""
+WHOLE_EVERY = 64
+"""So often a revision is written anew from the tables instead of out of the one before: members of
+a gzip file do not grow without end, and a folder that was tampered with is whole again."""
 
 
 def current_revision(tree: ReleaseTree) -> int:
@@ -38,16 +41,23 @@ def current_files(tree: ReleaseTree) -> QuerySet[TreeFile]:
     return files_of(tree, current_revision(tree))
 
 
-def put_files(publication: Publication, wanted: Mapping[str, Blob], *, complete: bool) -> None:
+def put_files(
+    publication: Publication, wanted: Mapping[str, Blob], *, complete_below: Sequence[str] = ()
+) -> None:
     """Make `wanted` part of a revision; what it replaces ends with the one before.
 
-    With `complete`, what is not wanted ends as well, but for indexes by hash, which stay a while,
-    and signatures and provenance, which a later step replaces.
+    Below each prefix of `complete_below` ("" is the whole tree), what is not wanted ends as well,
+    but for indexes by hash, which stay a while, and signatures and provenance, which a later step
+    replaces.
     """
     tree, revision = publication.tree, publication.revision
+    rows = TreeFile.objects.filter
+    asked = Q(path__in=list(wanted))
+    for prefix in complete_below:
+        asked |= Q(path__startswith=prefix, until_revision=None)
     current = {
         file.path: file
-        for file in TreeFile.objects.filter(tree=tree).filter(
+        for file in rows(asked, tree=tree).filter(
             Q(until_revision=None) | Q(until_revision__gt=revision)
         )
     }
@@ -62,17 +72,15 @@ def put_files(publication: Publication, wanted: Mapping[str, Blob], *, complete:
                 revived.append(old.pk)
             continue
         if old is not None and old.since_revision == revision:
-            TreeFile.objects.filter(pk=old.pk).update(blob=blob)
+            rows(pk=old.pk).update(blob=blob)
             continue
         if old is not None:
             ended.append(old.pk)
         new.append(TreeFile(tree=tree, path=path, blob=blob, since_revision=revision))
-    if complete:
-        for path, old in current.items():
-            if path in wanted or old.until_revision is not None or _is_later(path):
-                continue
-            (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
-    rows = TreeFile.objects.filter
+    for path, old in current.items():
+        if path in wanted or old.until_revision is not None or _is_later(path):
+            continue
+        (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
     rows(pk__in=ended).update(until_revision=revision)
     rows(pk__in=kept_a_while).update(until_revision=revision + KEEP_REVISIONS)
     rows(pk__in=revived).update(until_revision=None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from commonfarm.lib.errors import NotFoundError, Reason
@@ -14,10 +15,24 @@ from commonfarm.store import disk
 from commonfarm.store.errors import BlobDamagedError
 from commonfarm.store.models import Blob
 
+WRITERS = 8
+
 
 def put_bytes(data: bytes) -> Blob:
     """Store `data` and return its blob; StoreFullError when the disk is full."""
     return _put([data])
+
+
+def put_all(contents: Sequence[bytes]) -> list[Blob]:
+    """Store each of `contents` as `put_bytes` does, and return their blobs in the same order.
+
+    They are synced side by side, which a disk's journal takes as few writes instead of many.
+    """
+    with ThreadPoolExecutor(WRITERS) as pool:
+        placed = list(pool.map(lambda data: _place([data]), contents))
+    blobs = [Blob(sha256=sha256, size=size) for sha256, size in placed]
+    Blob.objects.bulk_create(blobs, ignore_conflicts=True)
+    return blobs
 
 
 def put_file(path: Path) -> Blob:
@@ -66,6 +81,11 @@ def row_for(sha256: str, size: int) -> Blob:
 
 
 def _put(pieces: Iterable[bytes]) -> Blob:
+    return row_for(*_place(pieces))
+
+
+def _place(pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Put a file in its place, synced; return its SHA-256 and size for its row."""
     digest, size = hashlib.sha256(), 0
     folder = disk.incoming_folder()
     with disk.full_disk_is_said():
@@ -80,7 +100,7 @@ def _put(pieces: Iterable[bytes]) -> Blob:
             disk.settle(temporary, digest.hexdigest(), size)
         finally:
             temporary.unlink(missing_ok=True)
-    return row_for(digest.hexdigest(), size)
+    return digest.hexdigest(), size
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

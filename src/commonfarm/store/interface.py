@@ -1,6 +1,6 @@
 """The public names of the store."""
 
-from commonfarm.store.blobs import check, path_of, put_bytes, put_file, read
+from commonfarm.store.blobs import check, path_of, put_all, put_bytes, put_file, read
 from commonfarm.store.disk import blob_path, full_disk_is_said, sync_folder
 from commonfarm.store.errors import BlobDamagedError, GapError, StoreFullError, UploadLiesError
 from commonfarm.store.models import Blob
@@ -18,6 +18,7 @@ __all__ = [
     "finished_upload",
     "full_disk_is_said",
     "path_of",
+    "put_all",
     "put_bytes",
     "put_file",
     "read",

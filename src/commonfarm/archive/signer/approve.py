@@ -1,23 +1,42 @@
 """What the signer checks before it signs: everything is written anew from the database, and what
 was asked to be signed must be those very bytes. Only what was built by a job that vouches for it
-may stand in an index.
+may stand in an index. What was checked for the revision before is not written anew: an index only
+grows, so the new one must be those bytes and the new packages behind them.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-from django.db.models import Q
 
 from commonfarm.archive import distributions, index, ports, provenance
 from commonfarm.archive.models import Artifact, Publication, PublicationState, TreeFile
+from commonfarm.archive.trees import files_of
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.redirector import mirror_map
 from commonfarm.store.interface import BlobDamagedError, check, read
 
 _vouched: set[tuple[str, str]] = set()
 """Claims that were vouched for before. A job that succeeded stays so: history is not rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """An index that was found to be what the database says: revision, packages, size, SHA-256."""
+
+    revision: int
+    packages: int
+    size: int
+    sha256: str
+
+
+_checked: dict[tuple[int, str], _Checked] = {}
+"""By tree and path, the index checked last. Of one that begins with it, only the rest is new. Lost
+with the process, which then checks the whole once."""
 
 
 def releases(number: int) -> list[tuple[str, bytes]]:
@@ -33,25 +52,38 @@ def releases(number: int) -> list[tuple[str, bytes]]:
             "not-assembled",
             f"{publication} is {publication.state}, and only an assembled one is signed",
         )
-    listed = {
-        file.path: file.blob_id
-        for file in TreeFile.objects.filter(
-            tree=publication.tree, since_revision__lte=publication.revision
-        ).filter(Q(until_revision=None) | Q(until_revision__gt=publication.revision))
-    }
-    return [
-        (one.folder, _release(publication, one, listed)) for one in distributions.of(publication)
-    ]
+    try:
+        return _releases(publication, since=publication.revision - 1)
+    except RefusedError:
+        return _releases(publication, since=0)
 
 
-def statement(number: int) -> dict[str, Any]:
-    """Return the statement of artifact `number` that may be signed; RefusedError otherwise."""
-    artifact = Artifact.objects.filter(pk=number).first()
-    if artifact is None:
-        raise _no("no-such-artifact", f"there is no artifact {number}")
-    _vouch_for([artifact])
-    _check(artifact.blob_id, artifact.filename)
-    return provenance.statement(artifact.filename, artifact.blob_id, artifact.statement)
+def _releases(publication: Publication, since: int) -> list[tuple[str, bytes]]:
+    found = distributions.of(publication, since=since)
+    paths = [f"{one.repository.path}/{entry.path}" for one in found for entry in one.entries]
+    for one in found:
+        paths.append(f"{one.folder}/Release")
+        for architecture in one.architectures:
+            path = f"{one.folder}/{one.packages_path(architecture)}"
+            paths += [path, f"{path}.gz"]
+    files = files_of(publication.tree, publication.revision).filter(path__in=paths)
+    listed = dict(files.values_list("path", "blob_id"))
+    return [(one.folder, _release(publication, one, listed, since)) for one in found]
+
+
+def statements(numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the statements of artifacts that may be signed, in this order; RefusedError if any may
+    not.
+    """
+    found = Artifact.objects.in_bulk(numbers)
+    for number in numbers:
+        if number not in found:
+            raise _no("no-such-artifact", f"there is no artifact {number}")
+    artifacts = [found[number] for number in numbers]
+    _vouch_for(artifacts)
+    for one in artifacts:
+        _check(one.blob_id, one.filename)
+    return [provenance.statement(one.filename, one.blob_id, one.statement) for one in artifacts]
 
 
 def map_payload(generation: int) -> bytes:
@@ -84,7 +116,7 @@ def map_payload(generation: int) -> bytes:
 
 
 def _release(
-    publication: Publication, one: distributions.Distribution, listed: dict[str, str]
+    publication: Publication, one: distributions.Distribution, listed: dict[str, str], since: int
 ) -> bytes:
     _vouch_for([entry.artifact for entry in one.entries])
     for entry in one.entries:
@@ -92,19 +124,53 @@ def _release(
         if listed.get(path) != entry.artifact.blob_id:
             raise _no("other-bytes", f"{path} is not the artifact that was entered there")
     files = []
+    checked = {}
     for architecture in one.architectures:
-        expected = one.packages(architecture)
         name = one.packages_path(architecture)
-        for suffix in ("", ".gz"):
-            path = f"{one.folder}/{name}{suffix}"
-            found = _bytes(listed, path)
-            if (gzip.decompress(found) if suffix else found) != expected:
-                raise _no("other-bytes", f"{path} is not what the database says")
-            files.append(index.File(name + suffix, len(found), listed[path]))
+        path = f"{one.folder}/{name}"
+        text = _bytes(listed, path)
+        before = _checked.get((publication.tree_id, path)) if since else None
+        new = [entry for entry in one.entries if one.lists(entry, architecture)]
+        if not _begins_with(text, before, since, one.listed(architecture) - len(new)):
+            raise _no("other-bytes", f"{path} is not what the database says")
+        if text[before.size if before else 0 :] != one.packages(architecture):
+            raise _no("other-bytes", f"{path} is not what the database says")
+        packed = _bytes(listed, f"{path}.gz")
+        if not _unpacks_to(packed, text):
+            raise _no("other-bytes", f"{path}.gz is not what the database says")
+        files.append(index.File(name, len(text), listed[path]))
+        files.append(index.File(f"{name}.gz", len(packed), listed[f"{path}.gz"]))
+        checked[publication.tree_id, path] = _Checked(
+            publication.revision, one.listed(architecture), len(text), listed[path]
+        )
     expected = one.release(publication, files)
     if _bytes(listed, f"{one.folder}/Release") != expected:
         raise _no("other-bytes", f"{one.folder}/Release is not what the database says")
+    _checked.update(checked)
     return expected
+
+
+def _begins_with(text: bytes, before: _Checked | None, since: int, packages: int) -> bool:
+    """Say whether `text` begins with what revision `since` had, and may be checked from there.
+
+    The database must still have as many packages of it: one that was taken out is in no index.
+    """
+    if not since:
+        return True
+    return (
+        before is not None
+        and before.revision == since
+        and before.packages == packages
+        and index.digest(text[: before.size]) == before.sha256
+    )
+
+
+def _unpacks_to(packed: bytes, text: bytes) -> bool:
+    """Say whether `packed` is `text` as gzip, whatever else it may unpack to."""
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(len(text) + 1) == text
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
 def _bytes(listed: dict[str, str], path: str) -> bytes:
@@ -114,9 +180,14 @@ def _bytes(listed: dict[str, str], path: str) -> bytes:
 
 
 def _whole(sha256: str, name: str) -> bytes:
-    """Return a blob's bytes if they are what their hash says."""
-    _check(sha256, name)
-    return read(sha256)
+    """Return a blob's bytes if they are what their hash says. Read once: none can come between."""
+    try:
+        found = read(sha256)
+    except (OSError, NotFoundError) as error:
+        raise _no("damaged", f"{name}: {error}") from None
+    if index.digest(found) != sha256:
+        raise _no("damaged", f"{name}: the stored file {sha256} is damaged")
+    return found
 
 
 def _check(sha256: str, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from commonfarm.lib.errors import Reason, RefusedError, UnreachableError
 TIMEOUT_SECONDS = 120.0
 
 
-def ask(path: Path, kind: str, number: int) -> dict[str, Any]:
-    """Ask for one thing and return the answer.
+def ask(path: Path, kind: str, asked: int | Sequence[int]) -> dict[str, Any]:
+    """Ask for one thing by its id, or for several by theirs, and return the answer.
 
     Raises RefusedError with the signer's reason, UnreachableError when it cannot be asked now.
     """
-    request = json.dumps({"sign": kind, "id": number}).encode() + b"\n"
+    which = {"id": asked} if isinstance(asked, int) else {"ids": list(asked)}
+    request = json.dumps({"sign": kind} | which).encode() + b"\n"
     received = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

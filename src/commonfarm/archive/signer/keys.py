@@ -7,8 +7,10 @@ gpgv (Debian 12) and sqv (Debian 13) accept.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -55,7 +57,8 @@ class Keys:
         self._home.unlink(missing_ok=True)
         self._home.symlink_to(self._folder, target_is_directory=True)
         if not self.fingerprint():
-            self._gpg("--generate-key", "-", data=_PARAMETERS.format(name=self._name).encode())
+            with self.agent():
+                self._gpg("--generate-key", "-", data=_PARAMETERS.format(name=self._name).encode())
         if not self._statements.exists():
             pem = Ed25519PrivateKey.generate().private_bytes(
                 Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
@@ -84,38 +87,47 @@ class Keys:
             self._private = key
         return self._private
 
+    @contextlib.contextmanager
+    def agent(self) -> Iterator[None]:
+        """Let gpg start its agent, which signs; it ends with the block.
+
+        An agent left behind would keep the key in memory after the signer has ended.
+        """
+        try:
+            yield
+        finally:
+            subprocess.run(
+                ["gpgconf", "--homedir", str(self._home), "--kill", "gpg-agent"],
+                env=self._environment,
+                capture_output=True,
+                check=False,
+                timeout=20,
+            )
+
     def clear_sign(self, text: bytes) -> bytes:
-        """Return `text` with its signature around it: an InRelease."""
+        """Return `text` with its signature around it: an InRelease. Within `agent`."""
         return self._gpg("--clear-sign", data=text)
 
     def detached(self, text: bytes) -> bytes:
-        """Return the armored signature of `text`: a Release.gpg."""
+        """Return the armored signature of `text`: a Release.gpg. Within `agent`."""
         return self._gpg("--armor", "--detach-sign", data=text)
 
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self._home)}
+
     def _gpg(self, *arguments: str, data: bytes = b"") -> bytes:
-        common = ["--batch", "--no-tty", "--quiet", "--digest-algo", "SHA512", "--no-autostart"]
-        if arguments[0] != "--with-colons" and "--export" not in arguments:
-            common.remove("--no-autostart")
-        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self._home)}
-        try:
-            done = subprocess.run(
-                ["gpg", "--homedir", str(self._home), *common, *arguments],
-                input=data,
-                capture_output=True,
-                env=environment,
-                check=False,
-                timeout=60,
-            )
-        finally:
-            if "--no-autostart" not in common:
-                # An agent left behind would keep the key in memory after the signer has ended.
-                subprocess.run(
-                    ["gpgconf", "--homedir", str(self._home), "--kill", "gpg-agent"],
-                    env=environment,
-                    capture_output=True,
-                    check=False,
-                    timeout=20,
-                )
+        common = ["--batch", "--no-tty", "--quiet", "--digest-algo", "SHA512"]
+        if arguments[0] == "--with-colons" or "--export" in arguments:
+            common.append("--no-autostart")
+        done = subprocess.run(
+            ["gpg", "--homedir", str(self._home), *common, *arguments],
+            input=data,
+            capture_output=True,
+            env=self._environment,
+            check=False,
+            timeout=60,
+        )
         if done.returncode:
             raise UnreachableError(
                 Reason(

@@ -1,6 +1,7 @@
 """The signer's process: one request after the other from its socket.
 
-It holds no session and no state: killed at any point, the same request is answered again.
+It holds no session, and what it remembers of past checks only saves time: killed at any point, the
+same request is answered again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from commonfarm.archive.signer.protocol import KINDS, MOST_REQUEST_BYTES, SignedRelease
+from commonfarm.archive.signer.protocol import (
+    KINDS,
+    MOST_IDS,
+    MOST_REQUEST_BYTES,
+    SignedRelease,
+)
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import CommonfarmError, Reason, RefusedError
 
@@ -89,61 +95,67 @@ def answer_to(line: bytes, keys: Any) -> dict[str, Any]:
     from django.db import DatabaseError, close_old_connections
 
     close_old_connections()
-    kind, number = "?", -1
+    kind: str = "?"
+    ids: list[int] = []
     try:
-        kind, number = _parse(line)
-        done = _sign(kind, number, keys)
+        kind, ids = _parse(line)
+        done = _sign(kind, ids, keys)
     except RefusedError as error:
-        _log.warning("refused %s %s: %s", kind, number, error)
+        _log.warning("refused %s %s: %s", kind, ids, error)
         return {"refused": _told(error.reason)}
     except CommonfarmError as error:
-        _log.warning("failed %s %s: %s", kind, number, error)
+        _log.warning("failed %s %s: %s", kind, ids, error)
         return {"failed": _told(error.reason)}
     except (DatabaseError, OSError) as error:
-        _log.warning("failed %s %s: %s", kind, number, error)
+        _log.warning("failed %s %s: %s", kind, ids, error)
         reason = Reason("signer-cannot-read", f"the signer cannot read: {error}", "see its log")
         return {"failed": _told(reason)}
     except Exception:
         # A bug must not end the process: the next request is another one.
-        _log.exception("failed %s %s", kind, number)
+        _log.exception("failed %s %s", kind, ids)
         return {"failed": _told(Reason("signer-failed", "the signer failed", "see its log"))}
     finally:
         close_old_connections()
-    _log.info("signed %s %s", kind, number)
+    _log.info("signed %s %s", kind, ids)
     return {"done": done}
 
 
-def _parse(line: bytes) -> tuple[str, int]:
+def _parse(line: bytes) -> tuple[str, list[int]]:
     try:
         request = json.loads(line)
-        kind, number = request["sign"], request["id"]
+        kind = request["sign"]
+        ids = request["ids"] if kind == "statements" else [request["id"]]
     except (ValueError, TypeError, KeyError):
         raise _odd("a request is one line of JSON with `sign` and `id`") from None
     if kind not in KINDS:
         raise _odd(f"there is no {str(kind)[:40]!r} to sign")
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**63:
+    if not isinstance(ids, list) or not 0 < len(ids) <= MOST_IDS:
+        raise _odd(f"`ids` is a list of up to {MOST_IDS} numbers")
+    if not all(type(one) is int and 0 <= one < 2**63 for one in ids):
         raise _odd("an id is a number")
-    return kind, number
+    return kind, ids
 
 
-def _sign(kind: str, number: int, keys: Any) -> dict[str, Any]:
+def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
     from commonfarm.archive import provenance
     from commonfarm.archive.signer import approve
     from commonfarm.redirector import mirror_map
 
     match kind:
         case "publication":
-            return {
-                "releases": [
-                    SignedRelease(folder, keys.clear_sign(text), keys.detached(text)).to_json()
-                    for folder, text in approve.releases(number)
-                ]
-            }
-        case "statement":
-            sealed = provenance.seal(approve.statement(number), keys.statements)
-            return {"envelope": sealed.decode()}
+            releases = approve.releases(ids[0])
+            with keys.agent():
+                return {
+                    "releases": [
+                        SignedRelease(folder, keys.clear_sign(text), keys.detached(text)).to_json()
+                        for folder, text in releases
+                    ]
+                }
+        case "statements":
+            sealed = [provenance.seal(one, keys.statements) for one in approve.statements(ids)]
+            return {"envelopes": [one.decode() for one in sealed]}
         case "mirror-map":
-            payload = approve.map_payload(number)
+            payload = approve.map_payload(ids[0])
             return {"signature": keys.statements.sign(mirror_map.to_be_signed(payload)).hex()}
         case _:
             return {"fingerprint": keys.fingerprint()}

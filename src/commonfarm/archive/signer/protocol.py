@@ -1,9 +1,12 @@
 """What is said over the signer's socket: one line of JSON each way.
 
-{"sign": "publication" | "statement" | "mirror-map", "id": N}   ->  {"done": {...}}
-{"sign": "public-keys", "id": 0}                                ->  {"done": {...}}
+{"sign": "publication" | "mirror-map", "id": N}   ->  {"done": {...}}
+{"sign": "statements", "ids": [N, ...]}           ->  {"done": {"envelopes": [...]}}
+{"sign": "public-keys", "id": 0}                  ->  {"done": {...}}
 refused:  {"refused": {"code", "text", "lifted_by"}}
 cannot:   {"failed": {"code", "text", "lifted_by"}}
+
+Where one of several is refused, all are.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-MOST_REQUEST_BYTES = 1024
+MOST_IDS = 100
+MOST_REQUEST_BYTES = 4096
 MOST_ANSWER_BYTES = 64 * 2**20
-KINDS = ("publication", "statement", "mirror-map", "public-keys")
+KINDS = ("publication", "statements", "mirror-map", "public-keys")
 
 
 @dataclass(frozen=True, slots=True)
