@@ -60,8 +60,8 @@ class Installation:
         return said if isinstance(said, dict) else None
 
     def status_or_fail(self) -> dict[str, Any]:
-        """Return what `commonfarm status` says of the running installation."""
-        return dict(self.json("status"))
+        """Return what `commonfarm status` says, whether all of it answers yet or not."""
+        return dict(self.json("status", accept=(0, 1)))
 
     def up(self, estate: Path, say: Callable[[str], None]) -> None:
         """Start all processes in the foreground of a child and return when all of them answer.

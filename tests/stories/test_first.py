@@ -18,8 +18,10 @@ def test_from_a_source_package_to_an_installed_one(installation: Installation, h
     try:
         for step in (story.start, story.submit, story.wait_for_build, story.wait_for_publication):
             step(print)
-        verdicts = {one["verdict"] for one in story.jobs()[-1]["results"]}
-        assert "added" in verdicts
+        first = {one["filename"]: one["verdict"] for one in story.jobs()[-1]["results"]}
+        # Another story of this run may have built it before.
+        built = {verdict for name, verdict in first.items() if name.endswith(".deb")}
+        assert built in ({"added"}, {"identical"}), first
         story.fill_mirrors(print)
         served_at = story.install(print)
         assert story.greeting == "Hello, world!"
