@@ -27,9 +27,12 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """Run Chromium without a window."""
+    """Run Chromium without a window.
+
+    Playwright keeps an event loop in this thread; it has to be gone before other tests run theirs.
+    """
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
