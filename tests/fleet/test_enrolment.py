@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connections
+from django.test import override_settings
 
 from commonfarm.estate.interface import Pool
 from commonfarm.fleet.interface import (
@@ -18,6 +21,7 @@ from commonfarm.fleet.interface import (
     past_bearer,
 )
 from commonfarm.journal.models import Entry
+from commonfarm.lib.config import Public
 from commonfarm.lib.errors import BadInputError, CommonfarmError, RefusedError
 from tests.fleet.conftest import NOW, enrolled, request, token
 
@@ -40,6 +44,13 @@ def test_a_token_gives_a_credential_that_only_its_hash_is_kept_of(pool: Pool) ->
         "enrolment token made",
         "builder enrolled",
     ]
+
+
+def test_a_builder_is_told_the_schedulers_public_address(pool: Pool) -> None:
+    public = Public(scheduler="https://builders.example.org")
+    with override_settings(COMMONFARM=replace(settings.COMMONFARM, public=public)):
+        answer = enrol(request(token(pool)), NOW)
+    assert answer.scheduler_urls == ["https://builders.example.org"]
 
 
 def test_a_token_used_twice_is_refused(pool: Pool) -> None:

@@ -16,9 +16,10 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 
-from commonfarm.lib.config import Config, dump
+from commonfarm.lib.config import Config, Public, dump
 
 START_SECONDS = 30.0
+DIRECT = Public()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def served(folder: Path, *names: str) -> Iterator[Served]:
+def served(folder: Path, *names: str, public: Public = DIRECT) -> Iterator[Served]:
     """Run the processes `names` (`hub`, `live`) as `up` does, until the end of the block."""
     hub, live = free_ports(2)
     config = settings.COMMONFARM
@@ -49,6 +50,7 @@ def served(folder: Path, *names: str) -> Iterator[Served]:
         config,
         database=replace(config.database, name=connection.settings_dict["NAME"]),
         listen=replace(config.listen, hub=hub, live=live),
+        public=public,
     )
     file = folder / "config.toml"
     file.write_text(dump(config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -98,7 +99,8 @@ def make_link(
     caller.require(Role.ADMIN)
     token = SignInLink.make(User.named(username), timezone.now(), who=caller.label)
     response.headers["Cache-Control"] = "no-store"
-    url = request.build_absolute_uri(f"{reverse('sign-in')}?token={token.reveal()}")
+    hub = settings.COMMONFARM.public_url("hub")
+    url = f"{hub}{reverse('sign-in')}?token={token.reveal()}"
     return Status(HTTPStatus.CREATED, {"url": url})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from commonfarm.archive.api import show_repository
@@ -38,7 +39,7 @@ def repository(request: HttpRequest, name: str) -> HttpResponse:
     number = int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else None
     entries = newest_first(rows, Paging(after=number, limit=PAGE), lambda row: row)
     suites = sorted(set(found.project_set.values_list("targets__suite", flat=True)) - {None})
-    base = f"{settings.COMMONFARM.url('redirector')}/{found.tree.name}/{found.path}/"
+    base = f"{settings.COMMONFARM.public_url('redirector')}/{found.tree.name}/{found.path}/"
     return render(
         request,
         "archive/repository.html",
@@ -49,7 +50,7 @@ def repository(request: HttpRequest, name: str) -> HttpResponse:
             "next": entries["next"],
             "address": base,
             "suites": suites or shown["distributions"],
-            "key_url": request.build_absolute_uri("/keys/archive.asc"),
+            "key_url": settings.COMMONFARM.public_url("hub") + reverse("archive-key"),
             "keyring": f"/etc/apt/keyrings/commonfarm-{settings.COMMONFARM.name}.asc",
             "publications": Publication.objects.filter(tree=found.tree).order_by("-revision")[
                 :MOST_PUBLICATIONS

@@ -93,7 +93,7 @@ def enrol(request: EnrolRequest, now: datetime) -> Enrolled:
         builder=builder.name,
         generation=builder.generation,
         credential=credential,
-        scheduler_urls=[settings.COMMONFARM.url("scheduler")],
+        scheduler_urls=[settings.COMMONFARM.public_url("scheduler")],
     )
 
 

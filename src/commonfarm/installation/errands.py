@@ -115,7 +115,7 @@ class Errands(threading.Thread):
             known = client.get(f"/fleet/builders/{BUILDER}")
         except (OSError, ValueError, NotFoundError):
             return False
-        scheduler = self._config.url("scheduler")
+        scheduler = self._config.public_url("scheduler")
         return (
             kept.get("builder") == BUILDER
             and kept.get("generation") == known["generation"]

@@ -126,8 +126,8 @@ def stop(config: Config) -> bool:
 def _about(config: Config) -> dict[str, Any]:
     return {
         "installation": config.name,
-        "web": config.url("hub"),
-        "redirector": config.url("redirector"),
+        "web": config.public_url("hub"),
+        "redirector": config.public_url("redirector"),
         "published": str(config.published),
         "public_keys": str(config.public_keys),
         "state": str(config.state),

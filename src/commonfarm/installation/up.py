@@ -117,10 +117,10 @@ def _prepare(config: Config) -> str:
 
 def _print_addresses(console: Console, config: Config, sign_in: str) -> None:
     for what, where in (
-        ("pages", config.url("hub")),
-        ("sign in once", config.url("hub") + sign_in),
-        ("downloads", config.url("redirector")),
-        ("builders ask at", config.url("scheduler")),
+        ("pages", config.public_url("hub")),
+        ("sign in once", config.public_url("hub") + sign_in),
+        ("downloads", config.public_url("redirector")),
+        ("builders ask at", config.public_url("scheduler")),
         ("logs", str(config.state / "log")),
     ):
         # Never folded into a table: links are copied from here.

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from commonfarm.lib.errors import BadInputError, Problem
 
@@ -46,6 +47,19 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Public:
+    """How the outside reaches the processes, where a reverse proxy stands before them.
+
+    Each is a base address without a slash at its end; empty where it is the one of `Listen`.
+    """
+
+    hub: str = ""
+    live: str = ""
+    scheduler: str = ""
+    redirector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that one installation is told; see `docs/reference/configuration.md`."""
 
@@ -57,10 +71,20 @@ class Config:
     runtime: Path
     database: Database
     listen: Listen
+    public: Public = Public()
 
     def url(self, process: str) -> str:
-        """Return the base address of `process` (one of PROCESSES), without a slash at its end."""
-        return f"http://{self.listen.address}:{getattr(self.listen, process)}"
+        """Return where `process` (one of PROCESSES) answers on this machine, no slash at its end.
+
+        For what runs beside it; what is shown or given to others is `public_url`.
+        """
+        address = self.listen.address
+        host = f"[{address}]" if ":" in address else address
+        return f"http://{host}:{getattr(self.listen, process)}"
+
+    def public_url(self, process: str) -> str:
+        """Return the base address by which people, builders and downloads reach `process`."""
+        return getattr(self.public, process) or self.url(process)
 
     @property
     def secret_key_file(self) -> Path:
@@ -143,10 +167,23 @@ def load(file: Path) -> Config:
             raise bad(f"paths.{key} is {str(found)!r}, which is relative", "write an absolute path")
         return found
 
+    def public_address(process: str) -> str:
+        if process not in public:
+            return ""
+        found = str(value(public, "public", process, str))
+        if not _is_origin(found):
+            to_do = "write it as https://HOST or https://HOST:PORT"
+            raise bad(f"public.{process} is {found!r}, which is no base address", to_do)
+        return found
+
     name = value(data, "", "name", str)
     if _NAME.fullmatch(name) is None:
         raise bad(f"the name {name!r} is not allowed", "use small letters, digits and hyphens")
     paths, database, listen = table("paths"), table("database"), table("listen")
+    public = table("public") if "public" in data else {}
+    for key in public:
+        if key not in PROCESSES:
+            raise bad(f"public.{key} is not known", f"use {', '.join(PROCESSES)}")
     return Config(
         file=file,
         name=name,
@@ -166,7 +203,18 @@ def load(file: Path) -> Config:
             address=value(listen, "listen", "address", str),
             **{process: value(listen, "listen", process, int) for process in PROCESSES},
         ),
+        public=Public(**{process: public_address(process) for process in PROCESSES}),
     )
+
+
+def _is_origin(url: str) -> bool:
+    """Say whether `url` is scheme, host and perhaps port, with nothing a header trips on."""
+    if re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?", url) is None:
+        return False
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def dump(config: Config) -> str:
@@ -197,8 +245,15 @@ def dump(config: Config) -> str:
             f'address = "{listen.address}"',
             *(f"{process} = {getattr(listen, process)}" for process in PROCESSES),
             "",
+            *_dump_public(config.public),
         ]
     )
+
+
+def _dump_public(public: Public) -> list[str]:
+    told = {process: getattr(public, process) for process in PROCESSES}
+    lines = [f'{process} = "{url}"' for process, url in told.items() if url]
+    return ["[public]", *lines, ""] if lines else []
 
 
 def current() -> Config:

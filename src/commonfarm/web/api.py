@@ -35,5 +35,5 @@ def token(request: HttpRequest, asked: Query[Asked]) -> dict[str, str]:
     path = asked.stream.replace(":", "/")
     return {
         "token": live_token.make(asked.stream, user.pk),
-        "url": f"{settings.COMMONFARM.url('live')}/{path}",
+        "url": f"{settings.COMMONFARM.public_url('live')}/{path}",
     }

@@ -29,7 +29,7 @@ class ContentSecurityPolicy:
 
     def __init__(self, get_response: Answer) -> None:
         self.get_response = get_response
-        live = settings.COMMONFARM.url("live")
+        live = settings.COMMONFARM.public_url("live")
         self.policy = (
             f"default-src 'self'; connect-src 'self' {live}; img-src 'self' data:;"
             " object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"

@@ -61,8 +61,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         "repositories": Repository.objects.filter(retired_at=None)
         .select_related("tree")
         .order_by("name")[:MOST_RUNNING],
-        "redirector": settings.COMMONFARM.url("redirector"),
-        "hub": settings.COMMONFARM.url("hub"),
+        "redirector": settings.COMMONFARM.public_url("redirector"),
+        "hub": settings.COMMONFARM.public_url("hub"),
     }
     return render(request, "web/overview.html", shown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from urllib.parse import urlsplit
 
 from commonfarm.lib.config import current
 
@@ -19,7 +20,10 @@ def _secret_key() -> str:
 
 SECRET_KEY = _secret_key()
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost", COMMONFARM.listen.address]
+PUBLIC = urlsplit(COMMONFARM.public_url("hub"))
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", COMMONFARM.listen.address, str(PUBLIC.hostname)]
+# A browser behind a proxy that ends TLS names the https origin, which is not what the hub sees.
+CSRF_TRUSTED_ORIGINS = [f"{PUBLIC.scheme}://{PUBLIC.netloc}"]
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
@@ -91,6 +95,7 @@ LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 SESSION_COOKIE_NAME = f"commonfarm-{COMMONFARM.name}"
 CSRF_COOKIE_NAME = f"commonfarm-csrf-{COMMONFARM.name}"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC.scheme == "https"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 LANGUAGE_CODE = "en"
