@@ -152,7 +152,7 @@ def make_source(tmp_path: Path) -> Callable[..., Path]:
             "binary-indep:\nbinary binary-arch: build\n"
             "\tmkdir -p debian/probe/DEBIAN debian/probe/usr/share/probe\n"
             "\techo hello > debian/probe/usr/share/probe/greeting\n"
-            "\tdpkg-gencontrol -pprobe\n"
+            "\tdpkg-gencontrol -pprobe -Pdebian/probe\n"
             "\tdpkg-deb --root-owner-group --build debian/probe ..\n"
             f"{more}"
         )

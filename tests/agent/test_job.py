@@ -174,7 +174,7 @@ def test_a_build_goes_without_cgroups_by_rlimits(
         using=using,
     )
     assert given.report is not None
-    assert given.report["outcome"] == "failed"
+    assert given.report["outcome"] == "failed", given.log.decode()
     assert "Out of memory" in given.log.decode()
 
 
