@@ -22,7 +22,7 @@ router = Router(tags=["estate"])
 class LoadIn(Schema):
     """Which directory of the hub's own machine to load."""
 
-    directory: Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]+$")]
+    directory: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]+$")]
 
 
 class LoadShown(Schema):

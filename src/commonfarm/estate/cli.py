@@ -8,24 +8,29 @@ from typing import Any
 
 import typer
 
+from commonfarm.estate.showing import as_text
+
 app = typer.Typer()
 estate = typer.Typer(help="What is wanted: targets, pools, projects, trees.", no_args_is_help=True)
 app.add_typer(estate, name="estate")
 
 SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
-AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
+AS_JSON = typer.Option(False, "--json", help="Print JSON.")
 DIRECTORY = typer.Argument(metavar="DIR", help="The folder of the YAML files.")
 
 
 @estate.command()
-def check(directory: Path = DIRECTORY) -> None:
+def check(directory: Path = DIRECTORY, as_json: bool = AS_JSON) -> None:
     """Read an estate and say all that is wrong with it. Needs no hub."""
     from commonfarm.estate.files import read_files
     from commonfarm.estate.reader import read
 
     found = read(read_files(directory))
     counts = {section: len(getattr(found, section)) for section in SECTIONS}
-    typer.echo(", ".join(f"{count} {section}" for section, count in counts.items()))
+    if as_json:
+        typer.echo(json.dumps(counts, indent=2))
+        return
+    typer.echo("nothing wrong: " + ", ".join(f"{section} {n}" for section, n in counts.items()))
 
 
 @estate.command()
@@ -56,15 +61,7 @@ def show(as_json: bool = AS_JSON) -> None:
             typer.echo(f"  {row['name']}")
             for key, value in row.items():
                 if key != "name":
-                    typer.echo(f"    {key}: {_text(value)}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(_text(one) for one in value)
-    if isinstance(value, dict):
-        return " ".join(_text(one) for one in value.values())
-    return "-" if value is None else str(value)
+                    typer.echo(f"    {key}: {as_text(value)}")
 
 
 def _hub() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -20,32 +21,44 @@ def read_files(directory: Path) -> list[Text]:
     Raises BadInputError for all that cannot be read, that are no plain files, or whose symlink
     leaves the directory.
     """
-    if not directory.is_dir():
-        to_do = "name the directory that holds the YAML files"
-        raise BadInputError(Problem(str(directory), 0, 0, "is no directory that I can read", to_do))
-    root = directory.resolve()
     try:
+        root = directory.resolve(strict=True)
         names = sorted(
             entry.name
             for entry in root.iterdir()
             if entry.suffix in SUFFIXES and not entry.name.startswith(".")
         )
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise BadInputError(Problem(str(directory), 0, 0, what, "let me read it")) from None
+    except NotADirectoryError:
+        to_do = "name the directory that holds the YAML files"
+        raise BadInputError(Problem(str(directory), 0, 0, "is no directory", to_do)) from None
+    except (OSError, RuntimeError) as error:  # the latter for symlinks that go round
+        raise BadInputError(_unreadable(str(directory), error)) from None
     if not names or len(names) > MOST_FILES:
-        what = f"has {len(names)} YAML files"
+        what = f"has {len(names)} files *.yaml or *.yml"
         raise BadInputError(Problem(str(directory), 0, 0, what, f"have 1 to {MOST_FILES}"))
     texts, problems = [], []
     for name in names:
         try:
             texts.append(Text(name, _read(root, name)))
-        except (OSError, ValueError) as error:
-            what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            problems.append(Problem(name, 0, 0, what, "have a plain file there that I can read"))
+        except ValueError as error:
+            problems.append(Problem(name, 0, 0, str(error), "put a plain file there"))
+        except (OSError, RuntimeError) as error:
+            problems.append(_unreadable(name, error))
     if problems:
         raise BadInputError(*problems)
     return texts
+
+
+def _unreadable(name: str, error: OSError | RuntimeError) -> Problem:
+    what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if not isinstance(error, PermissionError):
+        return Problem(name, 0, 0, what, "look at its spelling, and where its symlinks lead")
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as a number that has no name
+        user = str(os.geteuid())
+    to_do = f"let the user {user} read it and enter the folders above it"
+    return Problem(name, 0, 0, what, to_do)
 
 
 def _read(root: Path, name: str) -> bytes:

@@ -28,6 +28,7 @@ __all__ = [
     "keyring_of",
 ]
 
+_COMPONENTS = ("main", "contrib", "non-free", "non-free-firmware")
 OS_RELEASE = Path("/etc/os-release")
 _SOURCE_HINT = "write the package sources out in the estate, under the target's `packages`"
 
@@ -123,10 +124,14 @@ def _not_debian(target: IndexTarget, host: str) -> str:
         return f"is for {target.codename or target.suite}, not for {host}"
     if target.origin:
         return "" if target.origin == "Debian" else f"is of {target.origin}, not of Debian"
+    # Never fetched: nothing is signed yet that says whose it is, so a keyring decides if named.
+    if target.signed_by:
+        ours = "debian-archive" in target.signed_by
+        return "" if ours else "was never fetched, and its keyring is not Debian's"
     path = urlsplit(target.uri).path.rstrip("/")
-    if "debian-archive" in target.signed_by or re.search(r"/debian(-security)?(\.list)?$", path):
+    if re.search(r"/debian(-security)?(\.list)?$", path) and target.component in _COMPONENTS:
         return ""
-    return "was never fetched, and neither its keyring nor its address is Debian's"
+    return "was never fetched, and neither its address nor its component is Debian's"
 
 
 def _usable(uri: str) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from commonfarm.estate.models import (
     Target,
 )
 from commonfarm.estate.reader import Estate, read
+from commonfarm.estate.showing import as_text
 from commonfarm.journal.interface import record
 
 _LOCK = 0x65737461  # "esta": one load at a time
@@ -119,7 +120,8 @@ def _put(model: type[Declared], wanted: Mapping[str, Mapping[str, Any]]) -> list
             continue
         different = [key for key, value in values.items() if getattr(row, key) != value]
         for key in different:
-            changes.append(f"{kind} {name}: {key} is {values[key]}, was {getattr(row, key)}")
+            now, before = as_text(values[key]), as_text(getattr(row, key))
+            changes.append(f"{kind} {name}: {key} is {now}, was {before}")
             setattr(row, key, values[key])
         if row.retired_at is not None:
             row.retired_at = None

@@ -57,31 +57,56 @@ class Estate:
     repositories: list[tuple[str, Declared[schema.Repository]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What stands in a section's list, whether or not it is what it should be."""
+
+    section: str
+    document: Document
+    place: Place
+    value: Any
+
+    def get(self, key: str) -> Any:
+        """Return what stands under `key`, None where this is no mapping."""
+        return self.value.get(key) if isinstance(self.value, dict) else None
+
+    def at(self, what: str, to_do: str, *inside: str | int) -> Problem:
+        """Return a problem at a part of this item."""
+        return self.document.at((*self.place, *inside), what, to_do)
+
+
+# Which key of which section's items names things of which section: one, or a list of them.
+_REFERENCES = (
+    ("hosts", "pool", "pools"),
+    ("projects", "targets", "targets"),
+    ("projects", "repository", "repositories"),
+)
+
+
 def read(texts: Sequence[Text]) -> Estate:
     """Return the estate that `texts` declare together; raise BadInputError listing all faults."""
     documents = [parse(text.name, text.data) for text in texts]
     problems = [problem for document in documents for problem in document.problems]
+    unread = {(problem.file, problem.line, problem.column) for problem in problems}
+    items = [item for document in documents for item in _items(document, problems)]
     found: dict[str, list[Declared[Any]]] = {section: [] for section in schema.SECTIONS}
-    names: dict[str, set[str]] = {section: set() for section in (*schema.SECTIONS, "repositories")}
-    for document in documents:
-        for section, place, value in _items(document, problems):
-            _note_names(section, value, names)
-            kind = schema.SECTIONS[section]
-            try:
-                found[section].append(Declared(kind.model_validate(value), document, place))
-            except ValidationError as error:
-                problems += [_explained(kind, document, place, one) for one in error.errors()]
+    for item in items:
+        kind = schema.SECTIONS[item.section]
+        try:
+            thing = kind.model_validate(item.value)
+            found[item.section].append(Declared(thing, item.document, item.place))
+        except ValidationError as error:
+            wrong = [_explained(kind, item, one) for one in error.errors()]
+            problems += [one for one in wrong if (one.file, one.line, one.column) not in unread]
     repositories = [
         (tree.thing.name, Declared(one, tree.document, (*tree.place, "repositories", number)))
         for tree in found["trees"]
         for number, one in enumerate(tree.thing.repositories)
     ]
-    for section, items in found.items():
-        problems += _twice(section, items)
-    problems += _twice("repositories", [item for _, item in repositories])
+    names = _names([*items, *_repositories(items)], problems)
+    problems += _dangling(items, names)
     problems += _overlapping(repositories)
-    problems += _dangling(found, names)
-    if not problems and not any(found.values()):
+    if not problems and not items:
         file = texts[0].name if texts else "the estate"
         problems.append(Problem(file, 0, 0, "declares nothing", "declare targets and a project"))
     if problems:
@@ -98,7 +123,7 @@ def digest_of(texts: Sequence[Text]) -> str:
     return digest.hexdigest()
 
 
-def _items(document: Document, problems: list[Problem]) -> Iterator[tuple[str, Place, Any]]:
+def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
     """Yield every item of every known section; note what else stands at the top."""
     if document.value is None:
         return
@@ -108,34 +133,41 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[tuple[str, P
     for section, items in document.value.items():
         if section not in schema.SECTIONS:
             to_do = _hint(section, schema.SECTIONS)
-            problems.append(
-                document.at((section,), f"unknown section `{section}`", to_do, key=True)
-            )
+            what = f"unknown section `{section[:80]}`"
+            problems.append(document.at((section,), what, to_do, key=True))
         elif not isinstance(items, list):
             what = f"`{section}` is {_kind(items)}, not a list"
             problems.append(document.at((section,), what, "begin each item with a hyphen"))
         else:
-            yield from ((section, (section, i), item) for i, item in enumerate(items))
+            yield from (_Item(section, document, (section, i), one) for i, one in enumerate(items))
 
 
-def _note_names(section: str, value: Any, names: dict[str, set[str]]) -> None:
-    """Note the names an item declares, so that one fault in it does not make others dangle."""
-    if not isinstance(value, dict):
-        return
-    names[section].add(str(value.get("name")))
-    if section == "trees" and isinstance(value.get("repositories"), list):
-        for one in value["repositories"]:
-            _note_names("repositories", one, names)
-
-
-def _twice(section: str, items: Sequence[Declared[Any]]) -> Iterator[Problem]:
-    first: dict[str, Declared[Any]] = {}
+def _repositories(items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield the items of the trees' own lists of repositories."""
     for item in items:
-        earlier = first.setdefault(item.thing.name, item)
+        inner = item.get("repositories") if item.section == "trees" else None
+        for number, one in enumerate(inner if isinstance(inner, list) else ()):
+            place = (*item.place, "repositories", number)
+            yield _Item("repositories", item.document, place, one)
+
+
+def _names(items: Sequence[_Item], problems: list[Problem]) -> dict[str, set[str]]:
+    """Return the names in each section, and note those declared twice.
+
+    Items with other faults count, so that one fault does not make others' references dangle.
+    """
+    first: dict[tuple[str, str], _Item] = {}
+    for item in items:
+        name = item.get("name")
+        if not isinstance(name, str):
+            continue
+        earlier = first.setdefault((item.section, name), item)
         if earlier is not item:
             where = earlier.document.where((*earlier.place, "name"))
-            what = f"the {_singular(section)} {item.thing.name} is declared already, at {where}"
-            yield item.problem(what, "give one of them another name", "name")
+            what = f"the {_singular(item.section)} {name[:80]} is declared already, at {where}"
+            problems.append(item.at(what, "give one of them another name", "name"))
+    sections = (*schema.SECTIONS, "repositories")
+    return {section: {name for kind, name in first if kind == section} for section in sections}
 
 
 def _overlapping(
@@ -153,33 +185,26 @@ def _overlapping(
         taken.setdefault((tree, path), item.thing.name)
 
 
-def _dangling(
-    found: dict[str, list[Declared[Any]]], names: dict[str, set[str]]
-) -> Iterator[Problem]:
+def _dangling(items: Sequence[_Item], names: dict[str, set[str]]) -> Iterator[Problem]:
     """Yield every reference to something that is not declared."""
-    for host in found["hosts"]:
-        yield from _reference(host, host.thing.pool, names["pools"], "pool", "pool")
-    for project in found["projects"]:
-        for number, name in enumerate(project.thing.targets):
-            yield from _reference(project, name, names["targets"], "target", "targets", number)
-        name = project.thing.repository
-        yield from _reference(project, name, names["repositories"], "repository", "repository")
+    for item in items:
+        for section, key, to in _REFERENCES:
+            if item.section != section:
+                continue
+            value = item.get(key)
+            named = enumerate(value) if isinstance(value, list) else [(None, value)]
+            for number, name in named:
+                if isinstance(name, str) and name not in names[to]:
+                    what = f"there is no {_singular(to)} `{name[:80]}`"
+                    inside = (key,) if number is None else (key, number)
+                    yield item.at(what, _hint(name, names[to]), *inside)
 
 
-def _reference(
-    item: Declared[Any], name: str | None, known: set[str], kind: str, *inside: str | int
-) -> Iterator[Problem]:
-    if name is not None and name not in known:
-        yield item.problem(f"there is no {kind} `{name[:80]}`", _hint(name, known), *inside)
-
-
-def _explained(
-    kind: type[BaseModel], document: Document, place: Place, error: ErrorDetails
-) -> Problem:
+def _explained(kind: type[BaseModel], item: _Item, error: ErrorDetails) -> Problem:
     """Return pydantic's error as a problem in our words, at the place in the file."""
-    # pydantic puts the branch of a union into the place, as `list[Packages]`; no key looks so.
+    # pydantic puts the branch of a union into the place, in brackets; no key of ours looks so.
     inside = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
-    at = (*place, *inside)
+    document, at = item.document, (*item.place, *inside)
     context = error.get("ctx", {})
     last = str(inside[-1]) if inside else ""
     match error["type"]:
@@ -201,7 +226,7 @@ def _explained(
             return document.at(at, what, "write [one, two], or an item a line after hyphens")
         case "literal_error":
             what = f"{_named(last)} is {error['input']!r:.80}"
-            return document.at(at, what, f"write {context['expected']}")
+            return document.at(at, what, f"write {context['expected']}, or a list")
         case "model_type" | "model_attributes_type" | "dict_type":
             what = f"this item is {_kind(error['input'])}, not a mapping"
             return document.at(at, what, "write `name: …` and its other keys")
@@ -218,10 +243,15 @@ def _model_at(kind: type[BaseModel], inside: Sequence[str | int]) -> list[str]:
 
 
 def _innermost(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside a list, an optional or a union."""
+    """Return the model inside a list, an optional, a union or what is annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in (
+        list,
+        typing.Union,
+        types.UnionType,
+        typing.Annotated,
+    ):
         for part in typing.get_args(annotation):
             found = _innermost(part)
             if found is not None:

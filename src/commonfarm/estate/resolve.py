@@ -12,6 +12,8 @@ from commonfarm.estate.reader import Declared
 from commonfarm.estate.schema import HOST, Target
 from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
 
+UNSTABLE = ("sid", "unstable")
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedTarget:
@@ -40,32 +42,24 @@ def targets(declared: Sequence[Declared[Target]], keyrings: Path) -> dict[str, R
     found = {}
     for one in declared:
         try:
-            found[one.thing.name] = _target(one.thing, keyrings)
-        except CommonfarmError as error:
-            problems.append(one.problem(error.reason.text, error.reason.lifted_by, "suite"))
+            found[one.thing.name] = _target(one, keyrings)
+        except BadInputError as error:
+            problems += error.problems
     if problems:
         raise BadInputError(*problems)
     return found
 
 
-def _target(target: Target, keyrings: Path) -> ResolvedTarget:
-    suite = host_apt.host_suite() if target.suite == HOST else target.suite
-    if isinstance(target.packages, str):
-        sources = [
-            host_apt.PackageSource(
-                one.uri,
-                one.suite.replace(host_apt.host_suite(), suite, 1),
-                tuple(target.components),
-                one.signed_by,
-            )
-            for one in host_apt.host_package_sources()
-        ]
-    else:
-        sources = [
-            host_apt.PackageSource(one.uri, one.suite, tuple(one.components), target.keyring or "")
-            for one in target.packages
-        ]
-    keyring = target.keyring or str(host_apt.keyring_of(sources, keyrings))
+def _target(one: Declared[Target], keyrings: Path) -> ResolvedTarget:
+    target, key = one.thing, "suite"
+    try:
+        suite = host_apt.host_suite() if target.suite == HOST else target.suite
+        key = "packages"
+        sources = _sources(target, suite)
+        key = "keyring"
+        keyring = host_apt.keyring_of(sources, keyrings)
+    except CommonfarmError as error:
+        raise BadInputError(one.problem(error.reason.text, error.reason.lifted_by, key)) from None
     return ResolvedTarget(
         declared_suite=target.suite,
         suite=suite,
@@ -75,6 +69,27 @@ def _target(target: Target, keyrings: Path) -> ResolvedTarget:
             {"uri": one.uri, "suite": one.suite, "components": list(one.components)}
             for one in sources
         ],
-        keyring=keyring,
+        keyring=str(keyring),
         signed_sources_only=target.signed_sources_only,
     )
+
+
+def _sources(target: Target, suite: str) -> list[host_apt.PackageSource]:
+    """Return where the target's packages come from; the host's own entries for `packages: host`."""
+    if not isinstance(target.packages, str):
+        return [
+            host_apt.PackageSource(one.uri, one.suite, tuple(one.components), target.keyring or "")
+            for one in target.packages
+        ]
+    host = host_apt.host_suite()
+    return [
+        host_apt.PackageSource(
+            one.uri,
+            one.suite.replace(host, suite, 1),
+            tuple(target.components),
+            target.keyring or one.signed_by,
+        )
+        for one in host_apt.host_package_sources()
+        # Unstable has neither updates nor security fixes of its own.
+        if suite not in UNSTABLE or one.suite == host
+    ]

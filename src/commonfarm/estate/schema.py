@@ -11,7 +11,15 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 from pydantic_core import PydanticCustomError
 
 from commonfarm.lib.units import parse_seconds
@@ -150,7 +158,12 @@ class Target(Thing):
     suite: Suite
     architecture: Architecture
     components: Components = Field(default_factory=lambda: ["main"])
-    packages: Literal["host"] | list[Packages]
+    # One branch is chosen by the kind of value, so that only its faults are told. Tags in brackets
+    # cannot be taken for keys where they appear in the place of an error.
+    packages: Annotated[
+        Annotated[Literal["host"], Tag("[host]")] | Annotated[list[Packages], Tag("[list]")],
+        Discriminator(lambda value: "[host]" if isinstance(value, str) else "[list]"),
+    ]
     keyring: Annotated[str, AfterValidator(_absolute)] | None = None
     signed_sources_only: bool = False
 

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from commonfarm.lib.errors import Problem
+from commonfarm.lib.units import format_bytes
 
 MOST_BYTES = 512 * 1024
 MOST_VALUES = 100_000
@@ -65,6 +66,8 @@ def parse(file: str, data: bytes) -> Document:
             )
         else:
             document.value = _Plain(document).value(root, ())
+    except _TooMuchError as error:
+        document.problems.append(error.problem)
     except RecursionError:
         document.problems.append(Problem(file, 0, 0, "the file is nested too deeply", "flatten it"))
     except MarkedYAMLError as error:
@@ -78,7 +81,13 @@ def _text(document: Document, data: bytes) -> str | None:
     """Decode `data`, or note why it is no text."""
     if len(data) > MOST_BYTES:
         document.problems.append(
-            Problem(document.file, 0, 0, f"the file has {len(data)} bytes", "split it into several")
+            Problem(
+                document.file,
+                0,
+                0,
+                f"the file is larger than {format_bytes(MOST_BYTES)}",
+                "split it into several",
+            )
         )
         return None
     try:
@@ -117,13 +126,22 @@ def _syntax(file: str, error: MarkedYAMLError) -> Problem:
     what = _one_line(error.problem or error.context or "this is not YAML")
     if "'\\t'" in what or "'\t'" in what or "tab" in what.lower():
         return Problem(file, line, column, "a tab stands where YAML wants spaces", "use spaces")
-    if "document" in what or "document" in (error.context or ""):
+    if "single document" in (error.context or ""):
         return Problem(file, line, column, "a second document begins", "keep one to a file")
-    return Problem(file, line, column, what, "mend the YAML there")
+    to_do = "look at colons, brackets, quotes and indentation, here and in the lines just above"
+    return Problem(file, line, column, what, to_do)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:200]
+
+
+class _TooMuchError(Exception):
+    """The document is not worth going on with: what it stands for has no reasonable size."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 class _Plain:
@@ -138,11 +156,12 @@ class _Plain:
         """Return the value of `node`, None where something is wrong with it."""
         self.document.places[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
         self.count += 1
-        if self.count > MOST_VALUES or len(place) > MOST_DEPTH or id(node) in self.open:
-            if self.count < 2 * MOST_VALUES:
-                self.count = 2 * MOST_VALUES
-                self.wrong(place, "the aliases here expand without end", "write the values out")
-            return None
+        if len(place) > MOST_DEPTH:
+            what = f"this is more than {MOST_DEPTH} levels deep"
+            raise _TooMuchError(self.document.at(place, what, "flatten it"))
+        if self.count > MOST_VALUES or id(node) in self.open:
+            what = "the aliases here expand to too many values"
+            raise _TooMuchError(self.document.at(place, what, "write the values out"))
         if isinstance(node, ScalarNode):
             return self.scalar(node, place)
         self.open.add(id(node))
@@ -160,11 +179,10 @@ class _Plain:
         for key_node, value_node in node.value:
             at = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, ScalarNode) or key_node.tag != f"{_TAG}str":
-                self.document.problems.append(
-                    Problem(
-                        self.document.file, *at, "this key is not plain text", "write a plain word"
-                    )
-                )
+                what, to_do = "this key is not plain text", "write a plain word"
+                if key_node.tag == f"{_TAG}merge":
+                    what, to_do = "mappings are not merged here", "write the keys out"
+                self.document.problems.append(Problem(self.document.file, *at, what, to_do))
                 continue
             key = str(key_node.value)
             if key in found:
@@ -189,7 +207,7 @@ class _Plain:
         if kind == "null":
             return None
         if kind == "bool":
-            return text.lower() == "true"
+            return text.lower() in ("true", "yes", "on", "y")  # the latter are YAML 1.1's
         try:
             if kind == "int":
                 return int(text.replace("_", ""), 0)

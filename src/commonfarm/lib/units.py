@@ -16,6 +16,7 @@ _BYTES = {
     "TiB": 2**40,
 }
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_MOST = 2**63 - 1  # what a column of the database holds
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
 
 
@@ -23,7 +24,10 @@ def _parse(text: str, units: dict[str, int], kind: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if match is None or match[2] not in units:
         raise ValueError(f"{text!r} is not a {kind}; write a number and one of {', '.join(units)}")
-    return round(float(match[1]) * units[match[2]])
+    amount = float(match[1]) * units[match[2]]
+    if amount > _MOST:
+        raise ValueError(f"{text[:80]!r} is more than any {kind} there is")
+    return round(amount)
 
 
 def parse_bytes(text: str) -> int:
