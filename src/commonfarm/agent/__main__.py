@@ -12,6 +12,9 @@ from commonfarm.agent import lifetime, loop
 from commonfarm.agent.errors import AgentError
 from commonfarm.agent.state import DEFAULT, State
 
+# Not the variable of the command line's API token, which must not be sent to whatever --hub says.
+TOKEN_VARIABLE = "COMMONFARM_ENROLMENT_TOKEN"  # noqa: S105 - a name
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's grammar."""
@@ -22,10 +25,11 @@ def parser() -> argparse.ArgumentParser:
     enrol.add_argument(
         "--token",
         default="",
-        help="the token; `-` reads it from standard input. Without it, COMMONFARM_TOKEN is read. "
+        help=f"the token; `-` reads it from standard input. Without it, {TOKEN_VARIABLE} is read. "
         "Prefer these two: every user of this host can see a command line",
     )
-    enrol.add_argument("--name", default=socket.gethostname(), help="this builder's name")
+    label = socket.gethostname().partition(".")[0].lower()
+    enrol.add_argument("--name", default=label, help="this builder's name; default: %(default)s")
     run = commands.add_parser("run", help="ask for jobs and build them, until SIGTERM")
     clean = commands.add_parser("clean", help="remove what a killed agent left behind")
     for command in (enrol, run, clean):
@@ -34,9 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _token(given: str) -> str:
-    token = (
-        sys.stdin.readline() if given == "-" else given or os.environ.get("COMMONFARM_TOKEN", "")
-    )
+    token = sys.stdin.readline() if given == "-" else given or os.environ.get(TOKEN_VARIABLE, "")
     if not token.strip():
         raise AgentError("there is no token; pass it on standard input with `--token -`")
     return token.strip()
