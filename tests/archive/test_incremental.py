@@ -113,7 +113,7 @@ def test_now_and_then_all_is_written_anew(
         monkeypatch.setattr(module, "WHOLE_EVERY", 5)
     for number in range(1, 7):
         publication = counted.publish()
-        assert bool(assembling.extends(publication)) == (number not in (1, 5))
+        assert bool(assembling.start(publication).since) == (number not in (1, 5))
         counted.is_right()
     assert folders_left(counted.config) == {"main", "main.r6", "main.r5", "main.r4"}
 

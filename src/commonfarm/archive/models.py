@@ -30,6 +30,7 @@ class Artifact(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        indexes = [models.Index(fields=["package"], name="artifact_package")]
         constraints = [
             models.UniqueConstraint(fields=["producer", "filename"], name="one_file_per_producer")
         ]

@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping
 from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.archive import assembling, distributions, folders, ports, signing
+from commonfarm.archive import assembling, folders, ports, signing
 from commonfarm.archive.events import Assembled, PublicationFailed, Published, Signed
 from commonfarm.archive.models import Publication, PublicationState
 from commonfarm.archive.tasks import UNFINISHED
 from commonfarm.archive.trees import put_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import RefusedError, UnreachableError
-from commonfarm.store.interface import Blob, StoreFullError, put_bytes
+from commonfarm.store.interface import Blob, StoreFullError, put_all
 
 WHO = "process:worker"
 
@@ -92,8 +92,9 @@ def _oldest(tree: ReleaseTree) -> Publication | None:
 def _assemble(publication: Publication) -> None:
     now = timezone.now().replace(microsecond=0)
     publication.assembled_at = now
-    files, since = assembling.new_files(publication)
-    below = assembling.index_folders(publication) if since else [""]
+    start = assembling.start(publication)
+    files = assembling.new_files(publication, start)
+    below = assembling.index_folders(publication) if start.since else [""]
     put_files(publication, files, complete_below=below)
     publication.reached(
         PublicationState.ASSEMBLED, Assembled(publication.label, len(files)), who=WHO, now=now
@@ -101,14 +102,14 @@ def _assemble(publication: Publication) -> None:
 
 
 def _sign(publication: Publication) -> None:
-    found = distributions.of(publication, since=assembling.extends(publication))
+    found = assembling.start(publication).distributions
     made = signing.sign_new_statements(
         [entry.artifact for distribution in found for entry in distribution.entries]
     )
     wanted: dict[str, Blob] = {}
     for one in signing.sign_publication(publication.pk):
-        wanted[f"{one.folder}/InRelease"] = put_bytes(one.in_release)
-        wanted[f"{one.folder}/Release.gpg"] = put_bytes(one.release_gpg)
+        signatures = put_all([one.in_release, one.release_gpg])
+        wanted[f"{one.folder}/InRelease"], wanted[f"{one.folder}/Release.gpg"] = signatures
     for distribution in found:
         for entry in distribution.entries:
             if entry.artifact.provenance is not None:

@@ -71,6 +71,10 @@ class Migration(migrations.Migration):
                 ('tree', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='files', to='estate.releasetree')),
             ],
         ),
+        migrations.AddIndex(
+            model_name='artifact',
+            index=models.Index(fields=['package'], name='artifact_package'),
+        ),
         migrations.AddConstraint(
             model_name='artifact',
             constraint=models.UniqueConstraint(fields=('producer', 'filename'), name='one_file_per_producer'),
