@@ -101,7 +101,7 @@ def _tell(console: Console, story: Story, since: float, *, end: bool) -> None:
         telling.step("start every process", story.start)
         console.print(f"    the pages: {story.installation.status_or_fail()['web']}")
         console.print(f"    sign in once by: {story.sign_in_link()}", soft_wrap=True)
-        telling.step(f"fetch, check and submit {story.package}", story.submit)
+        telling.step("fetch, check and submit a source", story.submit)
         telling.step("build it", story.wait_for_build, only="=== ")
         telling.step("publish it", story.wait_for_publication)
         telling.step("fill, register and scan two mirrors", story.fill_mirrors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ BUILD_SECONDS = 900.0
 PUBLISH_SECONDS = 60.0
 SCAN_SECONDS = 60.0
 ENDED = {"succeeded", "failed", "cancelled"}
+# What may be built, and the command that then greets. Where the machine's Debian mirror lacks a
+# file of the first's source (some keep only a part), the next is taken.
+PACKAGES = {"hello": ("hello",), "figlet": ("figlet", "Hello, world!")}
 
 Say = Callable[[str], None]
 
@@ -28,12 +32,12 @@ class Story:
     """From a source package to an installed one, in `installation`, with files below `home`.
 
     `package` is what is built for the one target of the example's estate, published in its one
-    repository, and installed from there.
+    repository, and installed from there: the first of PACKAGES whose source can be had.
     """
 
-    def __init__(self, installation: Installation, home: Path, package: str = "hello") -> None:
+    def __init__(self, installation: Installation, home: Path) -> None:
         self.installation = installation
-        self.package = package
+        self.package = next(iter(PACKAGES))
         self.home = home
         self.mirrors = [MirrorServer(home / "mirrors" / name) for name in ("north", "south")]
         self.build = 0
@@ -54,11 +58,22 @@ class Story:
     def submit(self, say: Say) -> str:
         """Have the package's source fetched, checked and handed in."""
         target = self._target()
-        say(f"the source of {self.package} as Debian {target['suite']} has it")
-        build = self.installation.json("build", "submit", self.package)
+        build = self._submit_first_of(list(PACKAGES), target["suite"], say)
         self.build = build["id"]
         say(f"build {self.build}: {build['source']} {build['version']} for {target['name']}")
         return f"commonfarm build show {self.build}"
+
+    def _submit_first_of(self, packages: list[str], suite: str, say: Say) -> dict[str, Any]:
+        self.package, *others = packages
+        say(f"the source of {self.package} as Debian {suite} has it")
+        try:
+            return dict(self.installation.json("build", "submit", self.package))
+        except StoryError as error:
+            missing = re.search(r"Failed to fetch (\S+)\s+404", str(error))
+            if missing is None or not others:
+                raise
+        say(f"this machine's mirror lacks {missing[1]}: it will be {others[0]} instead")
+        return self._submit_first_of(others, suite, say)
 
     def wait_for_build(self, say: Say) -> str:
         """Follow the log until the build, and a rebuild if it needs one, has ended well."""
@@ -140,7 +155,9 @@ class Story:
         ]
         if not sent_to:
             raise StoryError("no mirror was asked for the package: the redirector kept it")
-        self.greeting = root.run(self.package).strip()
+        self.greeting = root.run(*PACKAGES[self.package]).rstrip()
+        if "\n" in self.greeting:  # a picture, which begins on a line of its own
+            self.greeting = f"\n{self.greeting}"
         return sent_to[0]
 
     def sign_in_link(self) -> str:
