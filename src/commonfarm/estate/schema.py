@@ -58,6 +58,8 @@ def _seconds(value: object) -> int:
 
 
 def _uri(text: str) -> str:
+    if "@" in text:
+        raise _wrong("the address has a user in it", "keep passwords in apt's auth.conf")
     try:
         parts = urlsplit(text)
         right = parts.scheme in ("http", "https") and parts.hostname and not parts.query
@@ -65,8 +67,6 @@ def _uri(text: str) -> str:
         right = None
     if not right or re.search(r"[\s\[\]\"'<>\\#]", text):
         raise _wrong(f"{text[:80]!r} is no address of an archive", "write http:// or https://")
-    if "@" in parts.netloc:
-        raise _wrong("the address has a user in it", "keep passwords in apt's auth.conf")
     return text.rstrip("/") + "/"
 
 

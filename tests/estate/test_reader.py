@@ -1,0 +1,317 @@
+"""What is wrong with an estate's YAML is told at file, line and column, all of it at once."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+
+from commonfarm.estate.reader import Estate, Text, read
+from commonfarm.estate.yaml_nodes import MOST_BYTES
+from commonfarm.lib.errors import BadInputError
+
+GOOD = """\
+pools:
+  - name: local
+    architecture: amd64
+hosts:
+  - name: anvil
+    architecture: amd64
+    pool: local
+targets:
+  - name: bookworm-amd64
+    suite: bookworm
+    architecture: amd64
+    packages:
+      - uri: https://deb.example.org/debian
+        suite: bookworm
+        components: [main]
+projects:
+  - name: first
+    targets: [bookworm-amd64]
+    repository: demo
+trees:
+  - name: pub
+    repositories:
+      - name: demo
+        path: pub/demo
+        valid_for: 7 d
+"""
+
+
+def estate(**files: str | bytes) -> Estate:
+    """Read files given by name, without their `.yaml`."""
+    return read(
+        [
+            Text(f"{name}.yaml", text if isinstance(text, bytes) else dedent(text).encode())
+            for name, text in files.items()
+        ]
+    )
+
+
+def faults(**files: str | bytes) -> list[str]:
+    """Return what is said of the files, a line each."""
+    with pytest.raises(BadInputError) as error:
+        estate(**files)
+    assert error.value.exit_code == 2
+    return str(error.value).splitlines()
+
+
+def test_a_good_estate_is_read_whole() -> None:
+    found = estate(a=GOOD)
+    assert [one.thing.name for one in found.hosts] == ["anvil"]
+    assert found.hosts[0].thing.pool == "local"
+    [target] = found.targets
+    assert isinstance(target.thing.packages, list)
+    assert target.thing.packages[0].uri == "https://deb.example.org/debian/", "with its slash"
+    assert target.thing.components == ["main"], "the default"
+    [(tree, repository)] = found.repositories
+    assert (tree, repository.thing.path, repository.thing.valid_for) == ("pub", "pub/demo", 604800)
+
+
+def test_an_estate_may_stand_in_several_files_that_refer_to_each_other() -> None:
+    head, tail = GOOD.split("projects:\n")
+    found = estate(a=head, b="projects:\n" + tail)
+    assert found.projects[0].thing.targets == ["bookworm-amd64"]
+    assert found.digest != estate(a=GOOD).digest
+
+
+def test_the_digest_covers_names_and_bytes_but_no_order() -> None:
+    one, two = Text("a.yaml", GOOD.encode()), Text("b.yaml", b"hosts: []\n")
+    assert read([one, two]).digest == read([two, one]).digest
+    assert read([one]).digest != read([Text("c.yaml", GOOD.encode())]).digest
+    assert read([one]).digest != read([Text("a.yaml", GOOD.encode() + b"\n")]).digest
+
+
+def test_all_faults_of_all_files_are_told_at_once_in_order() -> None:
+    first = """\
+        targets:
+          - name: bookworm-amd64
+            suit: bookworm
+            architecture: amd64
+            packages: apt
+            components: main
+            signed_sources_only: sometimes
+          - name: Trixie
+            suite: 13
+            architecture: amd64
+            packages:
+              - uri: ftp://deb.example.org/debian
+                suite: trixie
+                components: []
+        """
+    second = """\
+        projects:
+          - name: first
+            targets: [bookworm-amd46, bookworm-amd64, bookworm-amd64]
+            repository: dmo
+        poools: []
+        """
+    third = "trees: [\n"
+    assert faults(a=first, b=second, c=third) == [
+        "a.yaml:2:5: `suite` is missing; add `suite:`",
+        "a.yaml:3:5: unknown key `suit`; did you mean `suite`?",
+        "a.yaml:5:15: `packages` is 'apt'; write 'host', or a list",
+        (
+            "a.yaml:6:17: `components` is text, not a list;"
+            " write [one, two], or an item a line after hyphens"
+        ),
+        "a.yaml:7:26: `signed_sources_only` is text; write true or false",
+        (
+            "a.yaml:8:11: 'Trixie' is not a name; use up to 63 small letters, digits, and between"
+            " them hyphens, dots, plus signs"
+        ),
+        (
+            "a.yaml:9:12: `suite` is a number, not text; write text, in quotes if it looks like a"
+            " number"
+        ),
+        (
+            "a.yaml:12:14: 'ftp://deb.example.org/debian' is no address of an archive;"
+            " write http:// or https://"
+        ),
+        "a.yaml:14:21: the list is empty; name at least one",
+        "b.yaml:3:14: 'bookworm-amd64' stands in the list twice; take one away",
+        "b.yaml:3:15: there is no target `bookworm-amd46`; did you mean `bookworm-amd64`?",
+        "b.yaml:4:17: there is no repository `dmo`; declare it",
+        "b.yaml:5:1: unknown section `poools`; did you mean `pools`?",
+        (
+            "c.yaml:2:1: expected the node content, but found '<stream end>';"
+            " look at colons, brackets, quotes and indentation, here and in the lines just above"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("targets:\n\t- name: x\n", "2:1: a tab stands where YAML wants spaces; use spaces"),
+        ("a: 1\n---\nb: 2\n", "2:1: a second document begins; keep one to a file"),
+        (b"pools:\n  - name: caf\xe9\n", "2:14: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        (b"\xff\xfep\0o\0", "1:1: byte 0xff is not UTF-8; save the file as UTF-8"),
+        ("pools: \0\n", r"1:8: the character '\x00' has no place in a text; remove it"),
+        ("", "1:1: the file is empty; declare something in it, or remove it"),
+        ("# nothing yet\n", "1:1: the file is empty; declare something in it, or remove it"),
+        ("hello\n", "1:1: this is no mapping; begin with a section: `targets:`"),
+        ("pools:\n", "2:1: `pools` is nothing, not a list; begin each item with a hyphen"),
+        ("pools: {}\n", "1:8: `pools` is a mapping, not a list; begin each item with a hyphen"),
+        ("pools: [x]\n", "1:9: this item is text, not a mapping; write `name: …` and its other"),
+        ("pools: []\n", " declares nothing; declare targets and a project"),
+        ("pools: []\npools: []\n", "2:1: the key `pools` stands here a second time (first in line"),
+        ("1: x\n", "1:1: this key is not plain text; write a plain word"),
+        ("? [a]\n: x\n", "1:3: this key is not plain text; write a plain word"),
+        ("pools: *gone\n", "1:8: found undefined alias 'gone'"),
+        ("%YAML 3.0\n---\npools: []\n", "1:1: found incompatible YAML document"),
+        ("x" * (MOST_BYTES + 1), " the file is larger than 512.0 KiB; split it into several"),
+        ("pools: " + "[" * 40 + "]" * 40, "1:38: this is more than 30 levels deep; flatten it"),
+    ],
+)
+def test_a_file_that_is_no_estate(text: str | bytes, said: str) -> None:
+    [told] = faults(a=text)
+    assert told.startswith(f"a.yaml:{said}")
+
+
+def test_a_value_with_a_tag_runs_nothing_and_is_told_once() -> None:
+    text = "pools:\n  - name: !!python/object/apply:os.system [id]\n    architecture: amd64\n"
+    assert faults(a=text) == [
+        (
+            "a.yaml:2:11: the tag `python/object/apply:os.system` is not used here;"
+            " write the value without a tag"
+        )
+    ]
+
+
+def test_a_bomb_of_aliases_ends_as_one_fault() -> None:
+    lines = ["x0: &x0 [a, a, a, a, a, a, a, a, a]"]
+    for level in range(1, 9):
+        lines.append(f"x{level}: &x{level} [{', '.join([f'*x{level - 1}'] * 9)}]")
+    [told] = faults(a="\n".join(lines))
+    assert told.endswith("the aliases here expand to too many values; write the values out")
+
+
+def test_an_alias_of_itself_ends_as_one_fault() -> None:
+    [told] = faults(a="pools: &me\n  - *me\n")
+    assert "expand to too many values" in told
+
+
+def test_brackets_without_end_are_refused() -> None:
+    [told] = faults(a="pools: " + "[" * 20_000)
+    assert "nested too deeply" in told
+
+
+def test_an_alias_within_measure_is_fine_and_a_merge_is_not() -> None:
+    aliased = GOOD.replace("components: [main]", "components: &c [main]").replace(
+        "    packages:", "    components: *c\n    packages:"
+    )
+    with pytest.raises(BadInputError, match="undefined alias"):
+        estate(a=aliased)  # an alias stands after its anchor
+    good = "pools:\n  - name: &n local\n    architecture: amd64\nhosts:\n"
+    good += "  - name: *n\n    architecture: amd64\n    pool: *n\n"
+    assert estate(a=good).hosts[0].thing.pool == "local"
+    merged = "pools:\n  - &p {name: a, architecture: amd64}\n  - <<: *p\n    name: b\n"
+    assert "a.yaml:3:5: mappings are not merged here; write the keys out" in faults(a=merged)
+
+
+def test_what_is_declared_twice_is_told_with_both_places() -> None:
+    more = """\
+        pools:
+          - name: local
+            architecture: arm64
+        trees:
+          - name: other
+            repositories:
+              - {name: demo, path: x, valid_for: 7 d}
+        """
+    assert faults(a=GOOD, b=more) == [
+        (
+            "b.yaml:2:11: the pool local is declared already, at a.yaml:2:11;"
+            " give one of them another name"
+        ),
+        (
+            "b.yaml:7:16: the repository demo is declared already, at a.yaml:23:15;"
+            " give one of them another name"
+        ),
+    ]
+
+
+def test_a_thing_with_a_fault_does_not_make_those_dangle_that_name_it() -> None:
+    broken = GOOD.replace("    suite: bookworm\n    arch", "    arch")
+    assert faults(a=broken) == ["a.yaml:9:5: `suite` is missing; add `suite:`"]
+    with_both = GOOD.replace("repository: demo", "repository: dem\n    colour: red")
+    assert faults(a=with_both) == [
+        "a.yaml:19:17: there is no repository `dem`; did you mean `demo`?",
+        "a.yaml:20:5: unknown key `colour`; there are: name, repository, targets",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("pub/demo/inner", "the path pub/demo/inner lies in that of demo; move it"),
+        ("pub", "the path pub holds that of demo; move it"),
+        ("pub/demo", "the path pub/demo lies in that of demo; move it"),
+        ("../up", "'../up' is not a path below a release tree"),
+        ("/root", "'/root' is not a path below a release tree"),
+        ("a//b", "'a//b' is not a path below a release tree"),
+        (".git", "'.git' is not a path below a release tree"),
+    ],
+)
+def test_a_repository_lies_in_its_tree_and_in_no_other_repository(path: str, said: str) -> None:
+    more = f"      - name: other\n        path: {path}\n        valid_for: 7 d\n"
+    [told] = faults(a=GOOD + more)
+    assert told.startswith(f"a.yaml:27:15: {said}")
+
+
+def test_paths_that_only_begin_alike_do_not_overlap() -> None:
+    more = "      - {name: other, path: pub/demo2, valid_for: 7 d}\n"
+    assert len(estate(a=GOOD + more).repositories) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [("1 h", 3600), ("1.5 d", 129600), ("90 min", 5400), ("366d", 31622400)]
+)
+def test_a_duration_is_a_number_with_its_unit(written: str, seconds: int) -> None:
+    found = estate(a=GOOD.replace("7 d", written))
+    assert found.repositories[0][1].thing.valid_for == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("7", "7 is not a duration; write a number with its unit, such as `7 d`"),
+        ("7 weeks", "'7 weeks' is not a duration; write a number and one of s, min, h, d: `7 d`"),
+        ("-7 d", "'-7 d' is not a duration"),
+        ("59 min", "'59 min' is too short or too long; write from `1 h` to `366 d`"),
+        ("367 d", "'367 d' is too short or too long"),
+        ("9" * 400 + " d", "'9999"),
+        ("[7 d]", "['7 d'] is not a duration"),
+    ],
+)
+def test_what_is_no_duration(written: str, said: str) -> None:
+    [told] = faults(a=GOOD.replace("7 d", written))
+    assert told.startswith(f"a.yaml:25:20: {said}")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "deb.example.org/debian",
+        "file:///srv/debian",
+        "http://",
+        "http://[::1/debian",
+        "'http://a b/'",
+        "'http://x/#y'",
+        "http://x/?y",
+        "http://user:secret@x/debian",
+        "ftp://user:secret@x/debian",
+    ],
+)
+def test_an_address_that_builders_cannot_or_must_not_use(uri: str) -> None:
+    [told] = faults(a=GOOD.replace("https://deb.example.org/debian", uri))
+    assert told.startswith("a.yaml:13:14: ")
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("keyring", ["keys.gpg", "/a/../b.gpg", '"/a\\u0007"'])
+def test_a_keyring_is_an_absolute_path(keyring: str) -> None:
+    [told] = faults(a=GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:"))
+    assert "is no absolute path; write one that begins with a slash" in told
