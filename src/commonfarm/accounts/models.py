@@ -6,10 +6,21 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import AbstractUser
+from django.contrib.sessions.models import Session
 from django.db import models, transaction
 
-from commonfarm.accounts.events import SignInLinkMade, TokenMade, UserAdded
+from commonfarm.accounts.events import (
+    PasswordChanged,
+    RoleChanged,
+    SignInLinkMade,
+    TokenMade,
+    TokenRevoked,
+    UserActivated,
+    UserAdded,
+    UserDeactivated,
+)
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import (
     BadInputError,
@@ -109,6 +120,72 @@ class User(AbstractUser):
             record(UserAdded(f"user:{username}", role=str(role)), who=who)
         return user
 
+    def change_role(self, role: Role, *, who: str) -> None:
+        """Give the user another role; RefusedError when nobody would be an admin any more."""
+        with transaction.atomic():
+            self._lock()
+            if self.role == role:
+                return
+            if role != Role.ADMIN:
+                self._leave_an_admin()
+            before, self.role = self.role, role
+            self.save(update_fields=["role"])
+            record(RoleChanged(self.label, before=str(before), role=str(role)), who=who)
+
+    def deactivate(self, *, who: str, now: datetime) -> None:
+        """Close the account: its sessions, API tokens and sign-in links end at once, for good.
+
+        RefusedError when nobody would be an admin any more.
+        """
+        with transaction.atomic():
+            self._lock()
+            if not self.is_active:
+                return
+            self._leave_an_admin()
+            self.is_active = False
+            self.save(update_fields=["is_active"])
+            self.api_tokens.filter(revoked_at=None).update(revoked_at=now)
+            SignInLink.objects.filter(user=self, used_at=None).update(used_at=now)
+            for session in Session.objects.filter(expire_date__gt=now).iterator():
+                if session.get_decoded().get(SESSION_KEY) == str(self.pk):
+                    session.delete()
+            record(UserDeactivated(self.label), who=who)
+
+    def activate(self, *, who: str) -> None:
+        """Open the account again. The password is as it was; tokens and sessions do not return."""
+        with transaction.atomic():
+            self._lock()
+            if self.is_active:
+                return
+            self.is_active = True
+            self.save(update_fields=["is_active"])
+            record(UserActivated(self.label), who=who)
+
+    def choose_password(self, password: str) -> None:
+        """Set the password (checked by the form before). All sessions of the user end."""
+        with transaction.atomic():
+            self.set_password(password)
+            self.save(update_fields=["password"])
+            record(PasswordChanged(self.label), who=self.label)
+
+    def _lock(self) -> None:
+        """Read this user anew, with the admins: two who leave at once are seen one by one."""
+        locked = User.objects.select_for_update().order_by("pk")
+        list(locked.filter(models.Q(pk=self.pk) | models.Q(role=Role.ADMIN)))
+        self.refresh_from_db()
+
+    def _leave_an_admin(self) -> None:
+        """Refuse what would leave nobody to manage the accounts; call it after `_lock`."""
+        others = User.objects.filter(role=Role.ADMIN, is_active=True).exclude(pk=self.pk)
+        if self.may(Role.ADMIN) and not others.exists():
+            raise RefusedError(
+                Reason(
+                    "last-admin",
+                    f"{self.username} is the only admin, and nobody could manage users any more",
+                    "make another user admin first: `commonfarm user role NAME admin`",
+                )
+            )
+
 
 class ApiToken(models.Model):
     """A bearer token of a user, kept as a hash."""
@@ -130,6 +207,27 @@ class ApiToken(models.Model):
             cls.objects.create(user=user, name=name, digest=hash_token(token))
             record(TokenMade(user.label, name=name), who=who)
         return Secret(token)
+
+    @classmethod
+    def numbered(cls, number: int, *, seen_by: User) -> ApiToken:
+        """Return a token of `seen_by`, or for an admin anybody's; NotFoundError for others."""
+        found = cls.objects.select_related("user").filter(pk=number).first()
+        if found is None or not (found.user == seen_by or seen_by.may(Role.ADMIN)):
+            raise NotFoundError(
+                Reason(
+                    "no-such-token",
+                    f"there is no API token {number} of {seen_by.username}",
+                    "`commonfarm token list` numbers them",
+                )
+            )
+        return found
+
+    def revoke(self, *, who: str, now: datetime) -> None:
+        """End the token at once."""
+        with transaction.atomic():
+            open_yet = ApiToken.objects.filter(pk=self.pk, revoked_at=None)
+            if open_yet.update(revoked_at=now):
+                record(TokenRevoked(self.user.label, name=self.name), who=who)
 
     @classmethod
     def bearer(cls, token: str) -> User | None:

@@ -76,9 +76,12 @@ def _sign_in(config: Config) -> str:
 
     from commonfarm.accounts.interface import ApiToken, Role, SignInLink, User
 
-    admin = User.objects.filter(username=ADMIN).first() or User.add(ADMIN, Role.ADMIN, who=WHO)
+    # The first admin may have been closed since; the accounts keep at least one.
+    admins = User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
+    admin = admins.first() or User.add(ADMIN, Role.ADMIN, who=WHO)
     file = token_file(config)
     kept = file.read_text(encoding="ascii").strip() if file.exists() else ""
-    if not kept or ApiToken.bearer(kept) is None:
+    bearer = ApiToken.bearer(kept)
+    if bearer is None or not bearer.may(Role.ADMIN):
         write_private(file, ApiToken.make(admin, "command line", who=WHO).reveal() + "\n")
     return f"/sign-in/?token={SignInLink.make(admin, timezone.now(), who=WHO).reveal()}"

@@ -21,7 +21,10 @@ def _secret_key() -> str:
 SECRET_KEY = _secret_key()
 DEBUG = False
 PUBLIC = urlsplit(COMMONFARM.public_url("hub"))
-ALLOWED_HOSTS = ["127.0.0.1", "localhost", COMMONFARM.listen.address, str(PUBLIC.hostname)]
+ALLOWED_HOSTS = [
+    f"[{name}]" if ":" in name else name
+    for name in ("127.0.0.1", "localhost", COMMONFARM.listen.address, str(PUBLIC.hostname))
+]
 # A browser behind a proxy that ends TLS names the https origin, which is not what the hub sees.
 CSRF_TRUSTED_ORIGINS = [f"{PUBLIC.scheme}://{PUBLIC.netloc}"]
 INSTALLED_APPS = [
