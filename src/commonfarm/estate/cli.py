@@ -16,7 +16,8 @@ app.add_typer(estate, name="estate")
 
 SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
 AS_JSON = typer.Option(False, "--json", help="Print JSON.")
-DIRECTORY = typer.Argument(metavar="DIR", help="The folder of the YAML files.")
+# Not checked by Typer: whether it can be read is said in our words, and may be the hub's affair.
+DIRECTORY = typer.Argument(metavar="DIR", readable=False, help="The folder of the YAML files.")
 
 
 @estate.command()

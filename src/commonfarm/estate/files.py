@@ -65,6 +65,8 @@ def _read(root: Path, name: str) -> bytes:
     real = (root / name).resolve(strict=True)
     if not real.is_relative_to(root):
         raise ValueError("is a symlink that leaves the directory")
+    if not real.is_file():
+        raise ValueError("is not a plain file")
     # Neither a FIFO that would block us nor a symlink put there meanwhile is opened.
     handle = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:

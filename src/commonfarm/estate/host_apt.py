@@ -28,14 +28,13 @@ __all__ = [
     "keyring_of",
 ]
 
-_COMPONENTS = ("main", "contrib", "non-free", "non-free-firmware")
 OS_RELEASE = Path("/etc/os-release")
 _SOURCE_HINT = "write the package sources out in the estate, under the target's `packages`"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexTarget:
-    """One index that apt would read; `origin` and `codename` are empty before the first update."""
+    """One index that apt has fetched; `origin` and `codename` are those of its Release file."""
 
     uri: str
     suite: str
@@ -78,12 +77,12 @@ def host_package_sources() -> list[PackageSource]:
     suite = host_suite()
     sources, excluded = choose(_index_targets(), suite)
     if not any(source.suite == suite for source in sources):
-        seen = "; ".join(excluded) or "it has no entry at all"
+        seen = "; ".join(excluded) or "it has fetched no index"
         raise RefusedError(
             Reason(
                 "no-debian-source",
-                f"apt's configuration has no usable entry for Debian {suite}: {seen}",
-                f"add an entry to /etc/apt/sources.list.d, or {_SOURCE_HINT}",
+                f"this host's apt has nothing usable of Debian {suite}: {seen}",
+                f"add an entry to /etc/apt/sources.list.d, `apt-get update`, or {_SOURCE_HINT}",
             )
         )
     return sources
@@ -122,25 +121,22 @@ def _not_debian(target: IndexTarget, host: str) -> str:
         return "is a flat repository"
     if (target.codename or target.suite) not in suites:
         return f"is for {target.codename or target.suite}, not for {host}"
-    if target.origin:
-        return "" if target.origin == "Debian" else f"is of {target.origin}, not of Debian"
-    # Never fetched: nothing is signed yet that says whose it is, so a keyring decides if named.
-    if target.signed_by:
-        ours = "debian-archive" in target.signed_by
-        return "" if ours else "was never fetched, and its keyring is not Debian's"
-    path = urlsplit(target.uri).path.rstrip("/")
-    if re.search(r"/debian(-security)?(\.list)?$", path) and target.component in _COMPONENTS:
-        return ""
-    return "was never fetched, and neither its address nor its component is Debian's"
+    if target.origin != "Debian":
+        return f"is of {target.origin or 'nobody who says so'}, not of Debian"
+    return ""
 
 
 def _usable(uri: str) -> tuple[str, str]:
     """Return `uri` as a builder elsewhere can use it, or why it cannot."""
-    parts = urlsplit(uri)
-    if parts.scheme == "mirror+file":
-        return _first_mirror(Path(parts.path))
-    if parts.scheme not in ("http", "https"):
-        return "", f"is reached by {parts.scheme}:, which only this host can"
+    scheme, _, rest = uri.partition(":")
+    if scheme == "mirror+file":
+        return _first_mirror(Path(rest))
+    if scheme not in ("http", "https"):
+        return "", f"is reached by {scheme}:, which only this host can"
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "", "is no address"
     if parts.username or parts.password:
         return "", "has a password in its address; move it to /etc/apt/auth.conf.d"
     return uri.rstrip("/") + "/", ""
@@ -160,7 +156,7 @@ def _first_mirror(file: Path) -> tuple[str, str]:
 
 
 def _index_targets() -> list[IndexTarget]:
-    """Ask apt which package indices it is told of."""
+    """Ask apt which package indices it has; it leaves out what it never fetched."""
     text = run("apt-get", "indextargets", "Created-By: Packages")
     targets = []
     for stanza in text.split("\n\n"):
