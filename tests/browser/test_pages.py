@@ -21,8 +21,7 @@ from tests.web.served import Served
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PICTURES = os.environ.get("COMMONFARM_PICTURES")
-README_PICTURE = os.environ.get("COMMONFARM_README_PICTURE")
-PAGES = ("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/")
+PAGES = ("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/")
 DESK, PHONE = (1280, 900), (390, 844)
 
 
@@ -258,12 +257,3 @@ def test_errors_are_pages_too(chromium: Browser, site: Served) -> None:
         picture(page, "not-found")
         page.get_by_role("link", name="Back to the overview").click()
         page.wait_for_url(f"{site.hub}/")
-
-
-@pytest.mark.skipif(not README_PICTURE, reason="COMMONFARM_README_PICTURE names no file")
-def test_a_picture_for_the_readme(chromium: Browser, site: Served) -> None:
-    world.fill(6)
-    size = {"width": 1280, "height": 800}
-    with chromium.new_context(viewport=size) as context:  # type: ignore[arg-type]
-        page = sign_in(context, site)
-        page.screenshot(path=README_PICTURE)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from commonfarm.lib.config import Listen, default, dump
+from commonfarm.lib.config import PROCESSES, Listen, Public, default, dump
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -22,7 +23,9 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_the_reference_names_each_key_of_the_configuration() -> None:
-    text = dump(default("x", Path("/c"), Path("/s"), Path("/r"), Listen("127.0.0.1", 1, 2, 3, 4)))
+    config = default("x", Path("/c"), Path("/s"), Path("/r"), Listen("127.0.0.1", 1, 2, 3, 4))
+    public = Public(**dict.fromkeys(PROCESSES, "https://farm.example.org"))
+    text = dump(replace(config, public=public))
     keys = set()
     for name, value in tomllib.loads(text).items():
         keys |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}

@@ -38,7 +38,7 @@ def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
         admin = User.add("fuzzer", Role.ADMIN, who="user:root")
         token = ApiToken.make(admin, "fuzzing", who="user:root").reveal()
         # Far from the numbers that fuzzing tries to revoke.
-        ApiToken.objects.update(pk=2**40 + 7)
+        ApiToken.objects.update(id=2**40 + 7)
     world.fill(6)
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     report = tmp_path / "report.ndjson"
