@@ -38,7 +38,7 @@ def test_from_a_source_package_to_an_installed_one(installation: Installation, h
         assert "false" not in checks.lower()
 
         path = served_at.split("/", 3)[3]
-        sent_to = redirect_of(f"{ours.rsplit('/', 2)[0]}/{path.split('/', 1)[1]}")
+        sent_to = redirect_of(f"{ours.rsplit('/', 2)[0]}/{path}")
         assert sent_to in {mirror.url + path for mirror in story.mirrors}
         assert redirect_of(f"{ours}dists/{story.suite()}/InRelease") == ""
 
