@@ -86,7 +86,7 @@ def test_what_another_user_may_not_read_names_that_user(tmp_path: Path) -> None:
         folder.chmod(0o755)
 
     def check() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "commonfarm.cli.main", "estate", "check", home]
+        command = [sys.executable, "-m", "commonfarm.cli.main", "estate", "check", str(home)]
         environment = {**os.environ, "TERM": "dumb", "COLUMNS": "200"}
         return subprocess.run(
             command, user="nobody", group="nogroup", extra_groups=[], cwd="/", env=environment,

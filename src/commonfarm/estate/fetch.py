@@ -71,8 +71,10 @@ def _configure(work: Path, sources: Sequence[PackageSource]) -> Path:
         (work / directory).mkdir(parents=True)
     (work / "status").touch()
     lines = []
-    for source in sources:
-        keyring = keyring_of([source], work / "keyrings")
+    for number, source in enumerate(sources):
+        # A copy: apt reads it as a user of its own, who may not enter every folder.
+        keyring = work / f"{number}.gpg"
+        shutil.copyfile(keyring_of([source], work / "keyrings"), keyring)
         components = " ".join(source.components)
         lines.append(f"deb-src [signed-by={keyring}] {source.uri} {source.suite} {components}\n")
     (work / "sources.list").write_text("".join(lines), encoding="utf-8")

@@ -76,7 +76,7 @@ def _read(path: Path) -> bytes:
             Reason(
                 "keyring-unreadable",
                 f"the keyring {path} cannot be read: {error.strerror}",
-                "let everyone read it, or name another with Signed-By",
+                "let everyone read it, or name another",
             )
         ) from None
 

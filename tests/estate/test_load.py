@@ -1,0 +1,288 @@
+"""Loading makes the tables say what the YAML says: all of it or nothing, and recorded once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from commonfarm.estate import host_apt
+from commonfarm.estate.interface import (
+    Host,
+    Load,
+    Pool,
+    Project,
+    ReleaseTree,
+    Repository,
+    Target,
+    load_directory,
+)
+from commonfarm.journal.models import Entry
+from commonfarm.lib.errors import BadInputError, NotFoundError, Reason, RefusedError
+from tests.estate.test_reader import GOOD
+
+pytestmark = pytest.mark.django_db
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "first"
+WHO = "user:anna"
+SOURCES = [
+    host_apt.PackageSource("http://deb.example.org/debian/", "bookworm", ("main",)),
+    host_apt.PackageSource("http://deb.example.org/debian/", "bookworm-updates", ("main",)),
+    host_apt.PackageSource("http://sec.example.org/debian-security/", "bookworm-security", ()),
+]
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Path:
+    file = tmp_path / "keys.gpg"
+    file.write_bytes(b"\x99keys")
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, keyring: Path) -> Path:
+    made = tmp_path / "estate"
+    made.mkdir()
+    write(made, GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:"))
+    return made
+
+
+@pytest.fixture
+def bookworm(monkeypatch: pytest.MonkeyPatch, keyring: Path) -> None:
+    """Be a bookworm host with one mirror, whatever runs the tests."""
+    monkeypatch.setattr(host_apt, "host_suite", lambda: "bookworm")
+    monkeypatch.setattr(host_apt, "host_architecture", lambda: "arm64")
+    monkeypatch.setattr(host_apt, "host_package_sources", lambda: SOURCES)
+    monkeypatch.setattr("commonfarm.estate.keyrings.ARCHIVE_KEYRINGS", [keyring])
+
+
+def write(folder: Path, text: str) -> None:
+    (folder / "estate.yaml").write_text(text)
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    text = (folder / "estate.yaml").read_text()
+    assert old in text
+    write(folder, text.replace(old, new))
+
+
+def test_the_example_is_loaded_and_host_is_resolved_and_recorded(
+    bookworm: None, keyring: Path
+) -> None:
+    load = load_directory(EXAMPLE, WHO)
+    target = Target.named("host")
+    assert (target.declared_suite, target.suite, target.architecture) == (
+        "host",
+        "bookworm",
+        "arm64",
+    )
+    assert target.package_sources == [
+        {"uri": one.uri, "suite": one.suite, "components": ["main"]} for one in SOURCES
+    ]
+    assert target.keyring == str(keyring)
+    assert Pool.named("local").architecture == "arm64"
+    assert Host.named("local").pool == Pool.named("local")
+    project = Project.named("first")
+    assert [one.name for one in project.targets.all()] == ["host"]
+    assert project.repository == Repository.named("demo")
+    assert Repository.named("demo").valid_seconds == 7 * 86400
+    assert load.changes == [
+        "pool local: new",
+        "host local: new",
+        "target host: new",
+        "release tree pub: new",
+        "repository demo: new",
+        "project first: new",
+        "project first: targets are host",
+    ]
+    entry = Entry.objects.get(what="estate loaded")
+    assert (entry.who, entry.subject) == (WHO, f"load:{load.pk}")
+    assert entry.details == {"origin": str(EXAMPLE), "changes": load.changes}
+
+
+def test_loaded_twice_is_recorded_once(folder: Path) -> None:
+    first = load_directory(folder, WHO)
+    again = load_directory(folder, "user:ben")
+    assert again == first
+    assert (Load.objects.count(), Entry.objects.count()) == (1, 1)
+
+
+def test_a_host_that_became_another_release_is_recorded(
+    bookworm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_directory(EXAMPLE, WHO)
+    monkeypatch.setattr(host_apt, "host_suite", lambda: "trixie")
+    monkeypatch.setattr(
+        host_apt,
+        "host_package_sources",
+        lambda: [host_apt.PackageSource("http://deb.example.org/debian/", "trixie", ("main",))],
+    )
+    again = load_directory(EXAMPLE, WHO)
+    assert "target host: suite is trixie, was bookworm" in again.changes
+    assert Target.named("host").declared_suite == "host"
+
+
+def test_what_changed_is_told_in_lines_a_person_can_read(folder: Path) -> None:
+    load_directory(folder, WHO)
+    change(folder, "        components: [main]", "        components: [main, contrib]")
+    change(folder, "    keyring", "    signed_sources_only: true\n    keyring")
+    change(folder, "valid_for: 7 d", "valid_for: 14 d")
+    change(folder, "    pool: local\n", "")
+    assert load_directory(folder, WHO).changes == [
+        "host anvil: pool is -, was local",
+        (
+            "target bookworm-amd64: package_sources is https://deb.example.org/debian/ bookworm"
+            " main, contrib, was https://deb.example.org/debian/ bookworm main"
+        ),
+        "target bookworm-amd64: signed_sources_only is yes, was no",
+        "repository demo: valid_seconds is 1209600, was 604800",
+    ]
+
+
+def test_what_left_is_retired_and_may_come_back(folder: Path) -> None:
+    load_directory(folder, WHO)
+    whole = (folder / "estate.yaml").read_text()
+    write(folder, "pools:\n  - name: other\n    architecture: amd64\n")
+    assert load_directory(folder, WHO).changes == [
+        "pool other: new",
+        "project first: retired",
+        "host anvil: retired",
+        "repository demo: retired",
+        "release tree pub: retired",
+        "target bookworm-amd64: retired",
+        "pool local: retired",
+    ]
+    with pytest.raises(NotFoundError, match=r"the target bookworm-amd64 left the estate on \d{4}-"):
+        Target.named("bookworm-amd64")
+    write(folder, whole)
+    back = load_directory(folder, WHO).changes
+    assert "target bookworm-amd64: is back" in back
+    assert "pool other: retired" in back
+    assert Target.objects.count() == 1, "the same row, so what was built for it is still its own"
+    assert Project.named("first").repository == Repository.named("demo")
+
+
+def test_what_is_not_there_is_named_with_what_is(folder: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no target 'x'; load an estate: commonfarm estate"):
+        Target.named("x")
+    load_directory(folder, WHO)
+    with pytest.raises(NotFoundError, match="did you mean bookworm-amd64"):
+        Target.named("bookwrom-amd64")
+    with pytest.raises(NotFoundError, match="there are: pub") as error:
+        ReleaseTree.named("zzz")
+    assert error.value.reason.code == "no-such-release-tree"
+
+
+def test_a_bad_estate_changes_nothing(folder: Path) -> None:
+    load_directory(folder, WHO)
+    change(folder, "name: local", "name: renamed")
+    with pytest.raises(BadInputError, match=r"estate.yaml:7:11: there is no pool `local`"):
+        load_directory(folder, WHO)
+    assert Pool.named("local")
+    assert Load.objects.count() == 1
+
+
+def test_a_load_that_dies_between_two_steps_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr("commonfarm.estate.load.record", die)
+        with pytest.raises(KeyboardInterrupt):
+            load_directory(folder, WHO)
+    assert not Pool.objects.exists()
+    assert not Load.objects.exists()
+    assert load_directory(folder, WHO).changes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_load_at_once_one_is_recorded(folder: Path) -> None:
+    def attempt(_: int) -> int:
+        try:
+            return load_directory(folder, WHO).pk
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(attempt, range(4)))) == 1
+    assert (Load.objects.count(), Pool.objects.count(), Entry.objects.count()) == (1, 1, 1)
+
+
+def test_a_keyring_that_is_not_there_is_told_at_its_line(folder: Path, keyring: Path) -> None:
+    keyring.unlink()
+    with pytest.raises(BadInputError) as error:
+        load_directory(folder, WHO)
+    assert str(error.value) == (
+        f"estate.yaml:12:14: the keyring {keyring} cannot be read: No such file or directory;"
+        " let everyone read it, or name another"
+    )
+
+
+def test_each_target_that_cannot_be_resolved_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_debian() -> str:
+        raise RefusedError(Reason("host-not-debian", "this host is Fedora", "name a suite"))
+
+    monkeypatch.setattr(host_apt, "host_suite", no_debian)
+    text = "targets:\n"
+    for name, suite in (("a", "host"), ("b", "bookworm")):
+        text += f"  - name: {name}\n    suite: {suite}\n    architecture: amd64\n"
+        text += "    packages: host\n"
+    write(folder, text)
+    with pytest.raises(BadInputError) as error:
+        load_directory(folder, WHO)
+    assert str(error.value).splitlines() == [
+        "estate.yaml:3:12: this host is Fedora; name a suite",
+        "estate.yaml:9:15: this host is Fedora; name a suite",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suite", "expected"),
+    [
+        ("trixie", ["trixie", "trixie-updates", "trixie-security"]),
+        ("bookworm", ["bookworm", "bookworm-updates", "bookworm-security"]),
+        ("sid", ["sid"]),
+        ("unstable", ["unstable"]),
+    ],
+)
+def test_another_suite_from_the_hosts_mirror(
+    bookworm: None, folder: Path, suite: str, expected: list[str]
+) -> None:
+    write(
+        folder,
+        f"targets:\n  - name: t\n    suite: {suite}\n    architecture: amd64\n"
+        "    components: [main, contrib]\n    packages: host\n",
+    )
+    load_directory(folder, WHO)
+    sources = Target.named("t").package_sources
+    assert [one["suite"] for one in sources] == expected
+    assert {" ".join(one["components"]) for one in sources} == {"main contrib"}
+
+
+def test_a_keyring_put_together_lies_in_the_state(folder: Path, keyring: Path) -> None:
+    armored = keyring.with_suffix(".asc")
+    armored.write_text(
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\na2V5cw==\n=abcd\n"
+        "-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
+    change(folder, str(keyring), str(armored))
+    load_directory(folder, WHO)
+    kept = Path(Target.named("bookworm-amd64").keyring)
+    assert kept.parent == settings.COMMONFARM.state / "keyrings"
+    assert kept.read_bytes() == b"keys"
+
+
+def test_this_host_itself_resolves(tmp_path: Path) -> None:
+    load_directory(EXAMPLE, WHO)
+    target = Target.named("host")
+    assert target.suite == host_apt.host_suite()
+    assert target.architecture == host_apt.host_architecture()
+    assert target.package_sources[0]["uri"].startswith("http")
+    assert Path(target.keyring).is_file()
