@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
-from commonfarm.archive import assembling, folders, ports, publishing
+from commonfarm.archive import assembling, distributions, folders, index, ports, publishing
 from commonfarm.archive import interface as archive
 from commonfarm.archive.models import Entry, Publication, PublicationState, TreeFile
 from commonfarm.archive.signer import approve
@@ -327,11 +327,16 @@ def test_what_was_checked_before_hides_nothing(
         "withdrawn": text,
         "packed": text,
     }[what]
-    row.blob = put_bytes(changed)
-    row.save()
     packed = gzip.compress(changed + (b"Package: evil\n\n" if what == "packed" else b""))
-    TreeFile.objects.filter(path=f"{PACKAGES}.gz", until_revision=None).update(
-        blob=put_bytes(packed)
+    listed = []
+    for path, content in ((PACKAGES, changed), (f"{PACKAGES}.gz", packed)):
+        blob = put_bytes(content)
+        TreeFile.objects.filter(path=path, until_revision=None).update(blob=blob)
+        listed.append(index.File(path.removeprefix(f"{DISTS}/"), blob.size, blob.sha256))
+    publication.refresh_from_db()
+    (distribution,) = distributions.of(publication)
+    TreeFile.objects.filter(path=f"{DISTS}/Release", until_revision=None).update(
+        blob=put_bytes(distribution.release(publication, listed))
     )
     if what == "withdrawn":
         Entry.objects.get(artifact__package="p002").delete()
