@@ -55,6 +55,10 @@ SCRIPT = """\
 #!/bin/bash
 # Runs each step, and leaves `step TAB seconds TAB exit code` a line.
 export HOME=/root LC_ALL=C.UTF-8
+# A machine of its own may write to its cgroups; nspawn gives them read-only.
+findmnt --noheadings --raw --types cgroup,cgroup2 --output TARGET | while IFS= read -r mounted; do
+    mount -o remount,bind,rw "$mounted"
+done
 while IFS= read -r step; do
     echo "== $step"
     began=$(date +%s)
