@@ -195,11 +195,12 @@ def test_a_builder_has_no_capability_and_a_network_of_its_own() -> None:
 
 
 def test_rlimits_stand_in_for_cgroups() -> None:
-    asked = oci.Enforced("/c/x", None, None, None, 2**30, 100)
+    asked = oci.Enforced("", None, None, None, 2**30, 100)
     config = oci.configuration("/root", oci.Step("s", ["true"], as_root=True), asked, [])
     assert config["linux"]["resources"] == {}
+    assert "cgroupsPath" not in config["linux"]
     assert {"type": "RLIMIT_NPROC", "soft": 100, "hard": 100} in config["process"]["rlimits"]
-    assert {"type": "RLIMIT_AS", "soft": 2**30, "hard": 2**30} in config["process"]["rlimits"]
+    assert config["process"]["args"] == ["prlimit", "--as=1073741824", "--", "true"]
     assert "CAP_SYS_ADMIN" not in config["process"]["capabilities"]["bounding"]
 
 

@@ -131,8 +131,10 @@ def configuration(
         ("RLIMIT_CORE", 0, 0),
         ("RLIMIT_NOFILE", min(1024, enforced.open_files), enforced.open_files),
     ]
+    arguments = step.arguments
     if enforced.rlimit_memory_bytes is not None:
-        rlimits.append(("RLIMIT_AS", enforced.rlimit_memory_bytes, enforced.rlimit_memory_bytes))
+        # Not among the bundle's: runc itself would be under it, and fails to load the filter.
+        arguments = ["prlimit", f"--as={enforced.rlimit_memory_bytes}", "--", *arguments]
     if enforced.rlimit_processes is not None:
         rlimits.append(("RLIMIT_NPROC", enforced.rlimit_processes, enforced.rlimit_processes))
     resources: dict[str, Any] = {}
@@ -149,7 +151,7 @@ def configuration(
         "process": {
             "terminal": False,
             "user": {"uid": user, "gid": user},
-            "args": init + step.arguments,
+            "args": init + arguments,
             "cwd": step.directory,
             "env": [f"{name}={value}" for name, value in sorted(step.environment.items())],
             "capabilities": dict.fromkeys(
@@ -183,7 +185,8 @@ def configuration(
                 {"type": kind}
                 for kind in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")
             ],
-            "cgroupsPath": enforced.cgroup,
+            # Without one, runc bears with cgroups that cannot be written; with one it does not.
+            **({"cgroupsPath": enforced.cgroup} if enforced.cgroup else {}),
             "resources": resources,
             "seccomp": seccomp(machine or platform.machine()),
             "maskedPaths": _MASKED,
