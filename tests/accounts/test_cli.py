@@ -66,3 +66,37 @@ def test_a_user_is_added_listed_and_let_in(tmp_path: Path) -> None:
         assert stranger.returncode == 1 and "nobody is signed in" in stranger.stderr
     gone = run(site.hub, admin, "user", "list")
     assert gone.returncode == 3 and "does not answer" in gone.stderr
+
+
+def test_roles_closed_accounts_and_tokens(tmp_path: Path) -> None:
+    admin, guest = token_of("chief", Role.ADMIN), token_of("guest", Role.READER)
+    with served(tmp_path, "hub") as site:
+        raised = run(site.hub, admin, "user", "role", "guest", "submitter")
+        assert (raised.returncode, raised.stdout) == (0, "guest is a submitter now.\n")
+        alone = run(site.hub, admin, "user", "role", "chief", "reader")
+        assert alone.returncode == 1 and "the only admin" in alone.stderr
+        unknown = run(site.hub, admin, "user", "role", "guest", "king")
+        assert unknown.returncode == 2
+
+        made = run(site.hub, guest, "token", "make", "laptop").stdout.strip()
+        assert made.startswith("cf_api")
+        mine = json.loads(run(site.hub, made, "token", "list", "--json").stdout)
+        assert [(one["user"], one["name"]) for one in mine] == [
+            ("guest", "test"),
+            ("guest", "laptop"),
+        ]
+        assert "laptop" in run(site.hub, admin, "token", "list", "--user", "guest").stdout
+        number = str(mine[1]["id"])
+        assert run(site.hub, guest, "token", "revoke", number).returncode == 0
+        gone = run(site.hub, made, "token", "list")
+        assert gone.returncode == 1 and "nobody is signed in" in gone.stderr
+        other = run(site.hub, admin, "token", "make", "for a robot", "--user", "guest", "--json")
+        robot = json.loads(other.stdout)["token"]
+
+        assert run(site.hub, admin, "user", "deactivate", "guest").returncode == 0
+        for ended in (guest, robot):
+            assert run(site.hub, ended, "token", "list").returncode == 1
+        assert "(not active)" in run(site.hub, admin, "user", "list").stdout
+        back = run(site.hub, admin, "user", "activate", "guest")
+        assert "may sign in again, as submitter" in back.stdout
+        assert run(site.hub, guest, "token", "list").returncode == 1

@@ -257,3 +257,34 @@ def test_errors_are_pages_too(chromium: Browser, site: Served) -> None:
         picture(page, "not-found")
         page.get_by_role("link", name="Back to the overview").click()
         page.wait_for_url(f"{site.hub}/")
+
+
+def test_a_person_sets_a_password_and_keeps_tokens(
+    chromium: Browser, site: Served, errors: Errors
+) -> None:
+    password = "correct horse battery"
+    with chromium.new_context() as context:
+        page = sign_in(context, site, Role.SUBMITTER)
+        errors.listen(page)
+        page.get_by_role("link", name="anna").click()
+        expect(page.get_by_role("heading", name="Set a password")).to_be_visible()
+        page.get_by_label("New password", exact=True).fill(password)
+        page.get_by_label("New password confirmation").fill(password)
+        page.get_by_role("button", name="Set password").click()
+        expect(page.get_by_role("status")).to_contain_text("Your password is set")
+        expect(page.get_by_label("Old password")).to_be_visible()
+
+        page.get_by_label("What for").fill("laptop")
+        page.get_by_role("button", name="Make a token").click()
+        expect(page.get_by_role("status")).to_contain_text("cf_api")
+        assert page.evaluate(CONTRAST) == []
+        picture(page, "token-made")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Revoke laptop").click()
+        expect(page.get_by_text("You have no tokens.")).to_be_visible()
+
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("User name").fill("anna")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(f"{site.hub}/")

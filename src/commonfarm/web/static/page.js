@@ -145,7 +145,10 @@ function liveJournal(body) {
 }
 
 function begin(root) {
-  eachIn(root, "[data-log-text]", (pre) => { pre.textContent = plain(pre.textContent); });
+  eachIn(root, "[data-log-text]", (pre) => {
+    pre.textContent = plain(pre.textContent);
+    pre.scrollTop = pre.scrollHeight; // how it ended is what a reader wants first
+  });
   eachIn(root, "[data-log][data-stream]", liveLog);
   eachIn(root, "[data-journal]", liveJournal);
   refreshTimes();
