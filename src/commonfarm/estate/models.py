@@ -43,7 +43,8 @@ class Declared(models.Model):
     def named(cls, name: str) -> Self:
         """Return the one called `name`; raise NotFoundError that says which names there are."""
         kind = cls._meta.verbose_name
-        found = cls._default_manager.filter(name=name).first()
+        # PostgreSQL takes no NUL, and no name has a character that cannot be printed.
+        found = cls._default_manager.filter(name=name).first() if name.isprintable() else None
         if found is not None and found.retired_at is None:
             return found
         if found is not None:

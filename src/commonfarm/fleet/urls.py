@@ -6,5 +6,5 @@ from commonfarm.fleet import views
 
 urlpatterns = [
     path("builders/", views.builders, name="builders"),
-    path("builders/<str:name>", views.builder, name="builder"),
+    path("builders/<slug:name>", views.builder, name="builder"),
 ]
