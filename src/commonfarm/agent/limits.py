@@ -74,7 +74,7 @@ class Means:
         """Return what to ask of the kernel for `limits`, in the cgroup of that absolute path."""
         memory = limits.memory_bytes if self.memory.startswith("cgroup") else None
         return Enforced(
-            cgroup=cgroup,
+            cgroup=cgroup if self.uses_cgroups else "",
             memory_bytes=memory,
             swap_bytes=memory if self.swap_counted else None,
             processes=limits.processes if self.processes.startswith("cgroup") else None,
