@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 
 from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import Pool
@@ -100,7 +100,8 @@ def make_token(request: HttpRequest, asked: TokenIn, response: HttpResponse) -> 
     token = make_enrolment_token(Pool.named(asked.pool), who=user.label, now=now)
     response.headers["Cache-Control"] = "no-store"
     expires_at = now + EnrolmentToken.LIFETIME
-    return 201, {"token": token.reveal(), "pool": asked.pool, "expires_at": expires_at}
+    made = {"token": token.reveal(), "pool": asked.pool, "expires_at": expires_at}
+    return Status(201, made)
 
 
 @router.post("/builders/{name}/cordon", response=BuilderShown, summary="Cordon a builder")

@@ -13,7 +13,6 @@ from commonfarm.fleet import ports
 from commonfarm.fleet.models import Builder
 from commonfarm.http.interface import page, require
 
-MOST_BUILDERS = 500
 MOST_WORK = 20
 
 
@@ -23,7 +22,7 @@ def builders(request: HttpRequest) -> HttpResponse:
     """Show every builder and what it does now."""
     now = timezone.now()
     rows = Builder.objects.select_related("pool").order_by("pool__name", "name")
-    shown = [{"builder": row, "state": row.state(now)} for row in rows[:MOST_BUILDERS]]
+    shown = [{"builder": row, "state": row.state(now)} for row in rows]
     return render(request, "fleet/builders.html", {"builders": shown})
 
 
