@@ -238,7 +238,7 @@ def test_the_zipapp_is_the_same_bytes_each_time_and_only_the_agent() -> None:
 
 
 @pytest.fixture(scope="session")
-def python39(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A root of Debian 11, whose Python is 3.9."""
     root = tmp_path_factory.mktemp("python39") / "root"
     done = subprocess.run(
@@ -259,17 +259,24 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True, text=True,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    return root
+    # The agent wants what every host has: a root that is a mount, and /proc.
+    subprocess.run(["mount", "--bind", root, root], check=True)
+    try:
+        subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
+        yield root
+    finally:
+        subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
 
 
 @pytest.mark.root
 @pytest.mark.network
 def test_the_zipapp_runs_on_python_3_9(python39: Path, hub: FakeHub, pyz: Path) -> None:
     (python39 / "agent.pyz").write_bytes(pyz.read_bytes())
+    inside = ["chroot", python39, "python3"]
 
     def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["chroot", python39, "python3", *arguments],
+            [*inside, *arguments],
             input=text, capture_output=True, text=True,
         )  # fmt: skip
 
@@ -294,7 +301,7 @@ def test_the_zipapp_runs_on_python_3_9(python39: Path, hub: FakeHub, pyz: Path) 
                "--state", "/var/lib/agent", text=hub.token)  # fmt: skip
     assert done.returncode == 0, done.stderr
     with subprocess.Popen(
-        ["chroot", python39, "python3", "/agent.pyz", "run", "--state", "/var/lib/agent"],
+        [*inside, "/agent.pyz", "run", "--state", "/var/lib/agent"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as agent:  # fmt: skip
         try:
