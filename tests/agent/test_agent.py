@@ -272,7 +272,7 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.network
 def test_the_zipapp_runs_on_python_3_9(python39: Path, hub: FakeHub, pyz: Path) -> None:
     (python39 / "agent.pyz").write_bytes(pyz.read_bytes())
-    inside = ["chroot", python39, "python3"]
+    inside = ["chroot", str(python39), "python3"]
 
     def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
