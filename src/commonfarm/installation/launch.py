@@ -4,8 +4,10 @@ answers.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.places import CONFIG_VARIABLE
 
 PROBE_SECONDS = 3.0
+SYSTEM_BUILDERS = Path("/var/lib/commonfarm-agent")
 _KEPT = ("LANG", "LC_ALL", "PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What our processes get of the environment of who starts `up`; no secret is among it."""
 
@@ -151,8 +154,20 @@ def agent(config: Config) -> Process:
 
 
 def agent_files(config: Config) -> tuple[Path, Path]:
-    """Return where the local builder's zipapp and its state are."""
-    return config.state / "agent.pyz", config.state / "agent"
+    """Return where the local builder's zipapp and its state are.
+
+    Builds run as ids of nobody, who could not pass through a home that is closed to others, as
+    Debian makes them: then the builder, which is root's, has its state among the system's.
+    """
+    folder = config.state / "agent"
+    if not users.separate() and any(_is_closed(one) for one in folder.parents):
+        known = hashlib.sha256(str(config.state).encode()).hexdigest()[:8]
+        folder = SYSTEM_BUILDERS / f"{os.getuid()}-{known}"
+    return config.state / "agent.pyz", folder
+
+
+def _is_closed(folder: Path) -> bool:
+    return folder.exists() and not folder.stat().st_mode & stat.S_IXOTH
 
 
 def http_answers(address: str, port: int, path: str) -> bool:
