@@ -124,7 +124,7 @@ def test_a_rebuild_suffix_makes_another_version(work: Work, make_source: Source)
             "more memory than the limit of 134217728 bytes",
         ),
         (
-            "head -c 200M /dev/zero > big",
+            "head -c 200M /dev/zero > big && sleep 10",
             {"limits": replace(LIMITS, disk_bytes=64 * 2**20)},
             "more than the disk limit of 67108864 bytes",
         ),

@@ -50,8 +50,11 @@ def _taken(number: int, worker: int | None, key: str, attempts: int = 0) -> int:
 
 
 def _states() -> dict[int, str]:
+    """Return the state of each of our jobs: tests of other rooms leave theirs behind."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT id, status FROM procrastinate_jobs")
+        cursor.execute(
+            "SELECT id, status FROM procrastinate_jobs WHERE task_name = %s", [noted.name]
+        )
         return dict(cursor.fetchall())
 
 
