@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -75,15 +75,6 @@ def _absolute(text: str) -> str:
     if not path.is_absolute() or ".." in path.parts or not text.isprintable():
         raise _wrong(f"{text[:80]!r} is no absolute path", "write one that begins with a slash")
     return text
-
-
-def _packages(value: object) -> object:
-    if value == HOST:
-        return None
-    if not isinstance(value, list) or not value:
-        to_do = "write `host`, or a list with `uri`, `suite` and `components` in each item"
-        raise _wrong("these are no packages", to_do)
-    return value
 
 
 def _some(values: list[str]) -> list[str]:
@@ -162,7 +153,7 @@ class Packages(BaseModel):
 
 
 class Target(Thing):
-    """What to build for. `packages: host`, kept as None, takes the mirror from the hub's apt."""
+    """What to build for. `packages: host` takes the Debian mirror from the hub's own apt."""
 
     suite: Suite
     architecture: Architecture
@@ -170,7 +161,7 @@ class Target(Thing):
     # One branch is chosen by the kind of value, so that only its faults are told. Tags in brackets
     # cannot be taken for keys where they appear in the place of an error.
     packages: Annotated[
-        Annotated[Literal[host], Tag("[host]")] | Annotated[list[Packages], Tag("[list]")],
+        Annotated[Literal["host"], Tag("[host]")] | Annotated[list[Packages], Tag("[list]")],
         Discriminator(lambda value: "[host]" if isinstance(value, str) else "[list]"),
     ]
     keyring: Annotated[str, AfterValidator(_absolute)] | None = None
