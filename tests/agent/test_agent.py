@@ -252,7 +252,7 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not mirror:
         pytest.skip("this host's apt names no Debian mirror")
     line = f"deb [signed-by={KEYRING}] {mirror} bullseye main"
-    # Newer versions of mmdebstrap put neither mount nor e2fsprogs into a root unasked.
+    # An older mmdebstrap puts the last two into a root unasked.
     include = "--include=python3-minimal,python3,mount,e2fsprogs"
     made = subprocess.run(
         ["mmdebstrap", "--mode=root", "--variant=apt", include, "bullseye", root, line],
@@ -272,7 +272,9 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.network
 def test_the_zipapp_runs_on_python_3_9(python39: Path, hub: FakeHub, pyz: Path) -> None:
     (python39 / "agent.pyz").write_bytes(pyz.read_bytes())
-    inside = ["chroot", str(python39), "python3"]
+    # Debian 13 names no /bin in PATH; in Debian 11 that may be a folder of its own.
+    inside = ["chroot", str(python39),
+              "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "python3"]  # fmt: skip
 
     def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(

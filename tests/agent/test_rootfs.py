@@ -53,7 +53,7 @@ def test_every_file_belongs_to_the_sandbox_and_set_id_bits_stay(root: BaseRoot) 
     }
     assert min(owners) >= FIRST_ID
     assert max(owners) < FIRST_ID + 65536
-    assert (root.tree / "usr/bin/passwd").stat().st_mode & 0o4000
+    assert (root.tree / "usr/bin/su").stat().st_mode & 0o4000
     assert (root.tree / "build").stat().st_uid == FIRST_ID + 1000
 
 
