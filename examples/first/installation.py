@@ -41,14 +41,18 @@ class Installation:
 
     def lines(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start `commonfarm ARGUMENTS`, whose lines are read as they come."""
+        return self._start([*self._command, *map(str, arguments)])
+
+    def _start(self, command: list[str], *, own_session: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*self._command, *map(str, arguments)],
+            command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=own_session,
         )
 
     def status(self) -> dict[str, Any] | None:
@@ -68,15 +72,9 @@ class Installation:
 
         The child is told to stop when we end, even if we are killed.
         """
-        self._up = subprocess.Popen(
+        self._up = self._start(
             ["setpriv", "--pdeathsig", "TERM", *self._command, "up", "--estate", str(estate)],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
+            own_session=True,
         )
         said: list[str] = []
         threading.Thread(target=_listen, args=(self._up, said, say), daemon=True).start()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from procrastinate import App
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.tasks import Task
 
@@ -26,7 +25,3 @@ def defer_once(task: Task[Any, Any, Any], key: str, **arguments: Any) -> bool:
     except AlreadyEnqueued:
         return False
     return True
-
-
-def on_app_ready(app: App) -> None:
-    """Called by Procrastinate's Django integration when the app is made."""

@@ -123,4 +123,3 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
     },
 }
-PROCRASTINATE_ON_APP_READY = "commonfarm.guard.background.on_app_ready"
