@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class _Handler(SimpleHTTPRequestHandler):
         self.web.asked.append(self.path)
         match self.web.behaviour:
             case "page":
+                # The first file's answer comes last: reports must not depend on the order.
+                time.sleep(0.1 if self.path == "/pool/0.deb" else 0)
                 self._answer(200, {"Content-Type": "text/html", "Content-Length": "3"})
             case "no size":
                 self._answer(200, {"Connection": "close"})

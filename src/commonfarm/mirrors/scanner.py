@@ -91,7 +91,7 @@ def scan(url: str, files: Sequence[Wanted], policy: Policy, limits: Limits | Non
     except TimeoutError:
         problem = f"it could not be scanned in {limits.scan_seconds:.0f} seconds"
     if not problem and files and len(progress.missing) == len(files):
-        problem = f"it has none of the files: {next(iter(progress.missing.values()))}"
+        problem = f"it has none of the files: {progress.missing[files[0].path]}"
     return Seen(tuple(sorted(progress.missing)), problem, tuple(sorted(resolver.seen)))
 
 
