@@ -42,8 +42,8 @@ class _Handler(SimpleHTTPRequestHandler):
         self.web.asked.append(self.path)
         match self.web.behaviour:
             case "page":
-                # The first file's answer comes last: reports must not depend on the order.
-                time.sleep(0.1 if self.path == "/pool/0.deb" else 0)
+                # The third file's answer comes first: what is reported must not depend on that.
+                time.sleep(0 if self.path == "/pool/2.deb" else 0.02)
                 self._answer(200, {"Content-Type": "text/html", "Content-Length": "3"})
             case "no size":
                 self._answer(200, {"Connection": "close"})
