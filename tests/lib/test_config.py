@@ -97,6 +97,27 @@ def test_a_public_address_of_nothing_is_refused(tmp_path: Path) -> None:
         load(file)
 
 
+def test_trusted_proxies_are_kept(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + '[public]\ntrusted_proxies = ["::1", "10.1.0.0/16"]\n')
+    config = load(file)
+    assert config.public == Public(trusted_proxies=("::1", "10.1.0.0/16"))
+    file.write_text(dump(config))
+    assert load(file) == config
+
+
+@pytest.mark.parametrize(
+    "proxies", ['"127.0.0.1"', '["proxy.example.org"]', "[1]", '["10.1.2.3/8"]']
+)
+def test_a_trusted_proxy_that_is_no_network_is_refused(tmp_path: Path, proxies: str) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text() + f"[public]\ntrusted_proxies = {proxies}\n")
+    with pytest.raises(
+        BadInputError, match=r"public\.trusted_proxies (is .*not a list|has .*no net)"
+    ):
+        load(file)
+
+
 def test_an_address_of_ipv6_is_written_as_urls_have_it(tmp_path: Path) -> None:
     config = default("farm", tmp_path, tmp_path, tmp_path, Listen("::1", 1, 2, 3, 4))
     assert config.url("hub") == "http://[::1]:1"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
 from commonfarm.accounts.interface import ApiToken, Role, User
+from commonfarm.accounts.models import FailedSignIn
 from commonfarm.http.client import HubClient
 from commonfarm.lib.config import Public
 from tests.web.served import Served, served
@@ -88,3 +90,25 @@ def test_streams_are_opened_where_the_outside_finds_them(site: Served) -> None:
     reader = User.add("reader", Role.READER, who="user:root")
     hub = HubClient(site.hub, ApiToken.make(reader, "test", who="user:root"))
     assert hub.get("/live-token", stream="journal")["url"] == "https://live.example.org/journal"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "counted"), [(("127.0.0.1",), "203.0.113.7"), ((), "127.0.0.1")]
+)
+def test_wrong_passwords_count_by_who_asks_as_a_trusted_proxy_tells(
+    tmp_path: Path, trusted: tuple[str, ...], counted: str
+) -> None:
+    with served(tmp_path, "hub", public=replace(PUBLIC, trusted_proxies=trusted)) as site:
+        host = "farm.example.org"
+        page = ask(site, "GET", "/sign-in/", host)
+        pair = str(page.headers["Set-Cookie"]).partition(";")[0]
+        form = {
+            "username": "chief",
+            "password": "guessed",
+            "csrfmiddlewaretoken": pair.partition("=")[2],
+        }
+        told = {"Cookie": pair, "Origin": f"https://{host}"}
+        # What stands on the left the client wrote; the proxy adds whom it sees on the right.
+        told["X-Forwarded-For"] = "198.51.100.1, 203.0.113.7"
+        assert ask(site, "POST", "/sign-in/", host, form, **told).status == 403
+    assert [one.address for one in FailedSignIn.objects.all()] == [counted]

@@ -70,6 +70,7 @@ def redirector() -> None:
         published=config.published,
         mirror_map=config.mirror_map,
         public_key=config.public_keys / "statements.pub",
+        trusted_proxies=config.public.trusted_proxies,
     )
 
 

@@ -6,10 +6,12 @@ force can be read in one place. Durations are in seconds.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +20,7 @@ from commonfarm.lib.errors import BadInputError, Problem
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
-_KINDS = {str: "a text", int: "a number", bool: "true or false", dict: "a table"}
+_KINDS = {str: "a text", int: "a number", bool: "true or false", dict: "a table", list: "a list"}
 
 PROCESSES = ("hub", "live", "scheduler", "redirector")
 
@@ -51,12 +53,15 @@ class Public:
     """How the outside reaches the processes, where a reverse proxy stands before them.
 
     Each is a base address without a slash at its end; empty where it is the one of `Listen`.
+    `trusted_proxies` are the addresses and networks of the proxies whose word about who asks (the
+    header `X-Forwarded-For`) is believed.
     """
 
     hub: str = ""
     live: str = ""
     scheduler: str = ""
     redirector: str = ""
+    trusted_proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +181,25 @@ def load(file: Path) -> Config:
             raise bad(f"public.{process} is {found!r}, which is no base address", to_do)
         return found
 
+    def trusted_proxies() -> tuple[str, ...]:
+        if "trusted_proxies" not in public:
+            return ()
+        found = value(public, "public", "trusted_proxies", list)
+        for one in found:
+            if not _is_network(one):
+                to_do = "write an address such as 127.0.0.1, or a network such as 10.1.0.0/16"
+                raise bad(f"public.trusted_proxies has {one!r}, which is no network", to_do)
+        return tuple(found)
+
     name = value(data, "", "name", str)
     if _NAME.fullmatch(name) is None:
         raise bad(f"the name {name!r} is not allowed", "use small letters, digits and hyphens")
     paths, database, listen = table("paths"), table("database"), table("listen")
     public = table("public") if "public" in data else {}
+    known = (*PROCESSES, "trusted_proxies")
     for key in public:
-        if key not in PROCESSES:
-            raise bad(f"public.{key} is not known", f"use {', '.join(PROCESSES)}")
+        if key not in known:
+            raise bad(f"public.{key} is not known", f"use {', '.join(known)}")
     return Config(
         file=file,
         name=name,
@@ -203,7 +219,10 @@ def load(file: Path) -> Config:
             address=value(listen, "listen", "address", str),
             **{process: value(listen, "listen", process, int) for process in PROCESSES},
         ),
-        public=Public(**{process: public_address(process) for process in PROCESSES}),
+        public=Public(
+            **{process: public_address(process) for process in PROCESSES},
+            trusted_proxies=trusted_proxies(),
+        ),
     )
 
 
@@ -213,6 +232,13 @@ def _is_origin(url: str) -> bool:
         return False
     try:
         return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _is_network(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(ip_network(text))
     except ValueError:
         return False
 
@@ -253,6 +279,8 @@ def dump(config: Config) -> str:
 def _dump_public(public: Public) -> list[str]:
     told = {process: getattr(public, process) for process in PROCESSES}
     lines = [f'{process} = "{url}"' for process, url in told.items() if url]
+    if public.trusted_proxies:
+        lines.append(f"trusted_proxies = {json.dumps(public.trusted_proxies)}")
     return ["[public]", *lines, ""] if lines else []
 
 
