@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commonfarm.lib.config import PROCESSES, Listen, Public, default, dump
+from commonfarm.lib.config import Listen, Public, default, dump
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -24,7 +24,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_the_reference_names_each_key_of_the_configuration() -> None:
     config = default("x", Path("/c"), Path("/s"), Path("/r"), Listen("127.0.0.1", 1, 2, 3, 4))
-    public = Public(*["https://farm.example.org"] * len(PROCESSES), ("127.0.0.1",))
+    origin = "https://farm.example.org"
+    public = Public(origin, origin, origin, origin, ("127.0.0.1",))
     text = dump(replace(config, public=public))
     keys = set()
     for name, value in tomllib.loads(text).items():
