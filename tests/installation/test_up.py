@@ -32,10 +32,11 @@ class Machine:
         kept = {key: text for key, text in os.environ.items() if not key.startswith("COMMONFARM_")}
         kept.pop("DJANGO_SETTINGS_MODULE", None)
         self.environment = kept | {"COMMONFARM_HOME": str(home)}
+        self.become: list[str] = []
         self.started: list[subprocess.Popen[str]] = []
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.python, "-m", "commonfarm.cli.main", *arguments]
+        return [*self.become, self.python, "-m", "commonfarm.cli.main", *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -49,7 +50,7 @@ class Machine:
 
     def up(self, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            self.command(*arguments, "up"),
+            self.command("up", *arguments),
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -216,6 +217,32 @@ def test_the_database_and_store_of_another_are_refused(machine: Machine) -> None
     assert refused.returncode == 1
     assert "belongs to the installation production" in said.replace("\n", " ")
     assert leftovers.pids(leftovers.works_in(machine.home / "state/production/postgres")) == []
+
+
+@pytest.mark.root
+def test_without_sudo_it_says_at_once_why_the_builder_waits(machine: Machine) -> None:
+    if os.getuid():
+        pytest.skip("needs root: to become somebody without rights")
+    machine.become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+    refused = machine.run("up")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"{machine.home}/etc: nobody has no access to it; ")
+
+    shutil.chown(machine.home, "nobody")
+    estate = Path(__file__).parents[2] / "examples/first"
+    process = machine.up("--estate", str(estate))
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "the local builder waits" in line:
+            break
+    assert "sudo is missing or asks for a password" in said[-1], said
+    assert "as root: apt-get install sudo" in said[-1]
+    agent = machine.processes()["agent"]
+    assert (agent["state"], agent["pid"]) == ("waiting", None)
+    assert machine.run("down").returncode == 0
 
 
 @pytest.mark.root

@@ -10,6 +10,7 @@ and end with their exit code; reading commands take `--json` and print the API's
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 
 import typer
@@ -23,7 +24,7 @@ from commonfarm.farm import cli as farm
 from commonfarm.fleet import cli as fleet
 from commonfarm.installation import cli as installation
 from commonfarm.journal import cli as journal
-from commonfarm.lib.errors import CommonfarmError
+from commonfarm.lib.errors import CommonfarmError, ExitCode
 from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE
 from commonfarm.mirrors import cli as mirrors
 
@@ -69,6 +70,14 @@ def main() -> None:
     except CommonfarmError as error:
         typer.echo(str(error), err=True)
         sys.exit(int(error.exit_code))
+    except PermissionError as error:
+        user = pwd.getpwuid(os.getuid()).pw_name
+        typer.echo(
+            f"{error.filename}: {user} has no access to it; run this as its owner, or open it"
+            f" to {user}",
+            err=True,
+        )
+        sys.exit(int(ExitCode.NO))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

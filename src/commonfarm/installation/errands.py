@@ -15,11 +15,18 @@ from typing import Any
 
 from commonfarm.http.client import HubClient
 from commonfarm.http.session import token_file
+from commonfarm.installation import checks
 from commonfarm.installation.launch import agent_files
 from commonfarm.installation.supervised import Supervised
 from commonfarm.installation.users import separate
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import CommonfarmError, NotFoundError, Reason, UnreachableError
+from commonfarm.lib.errors import (
+    CommonfarmError,
+    NotFoundError,
+    Reason,
+    RefusedError,
+    UnreachableError,
+)
 from commonfarm.lib.secret import Secret
 
 BUILDER = "local"
@@ -66,16 +73,21 @@ class Errands(threading.Thread):
                     self._load_estate()
                 elif not self._agent.wanted:
                     self._make_builder_ready()
-            except (UnreachableError, OSError, subprocess.TimeoutExpired) as error:
-                # An OSError is a tool that is not here, such as sudo.
-                self._agent.waits_for = str(error)
-                self._ending.wait(RETRY_SECONDS)
             except CommonfarmError as error:
-                if not self.done:
+                if not self.done and not isinstance(error, UnreachableError):
                     self.failed = error
                     return
-                self._agent.waits_for = str(error)
-                self._ending.wait(RETRY_SECONDS)
+                self._wait_for(error.reason)
+            except OSError as error:
+                self._wait_for(Reason("no-files-for-builder", str(error), "it tries again"))
+
+    def _wait_for(self, reason: Reason) -> None:
+        """Say once why the builder does not start, and give that some time to change."""
+        if self._agent.waits_for != str(reason):
+            self._agent.waits_for = str(reason)
+            if self.done:
+                self._say(f"the local builder waits: {reason}")
+        self._ending.wait(RETRY_SECONDS)
 
     def _client(self) -> HubClient:
         token = token_file(self._config).read_text(encoding="ascii").strip()
@@ -93,11 +105,18 @@ class Errands(threading.Thread):
         names = [one["name"] for one in (pools if isinstance(pools, list) else pools["items"])]
         self.wants_builder = POOL in names
         if not self.wants_builder:
-            self._agent.waits_for = (
-                f"the estate has no pool named {POOL}; the local builder starts when it has"
+            self._wait_for(
+                Reason(
+                    "no-local-pool",
+                    f"the estate has no pool named {POOL}",
+                    "the local builder starts when it has",
+                )
             )
-            self._ending.wait(RETRY_SECONDS)
             return
+        if not separate():
+            found, mended_by = checks.sudo()
+            if mended_by:
+                raise RefusedError(Reason("no-root-for-builder", found, mended_by))
         zipapp, state = agent_files(self._config)
         partial = zipapp.with_suffix(".partial")
         client.download("/agent/zipapp", partial)
@@ -125,35 +144,34 @@ class Errands(threading.Thread):
     def _enrol(self, client: HubClient) -> None:
         token = client.post("/fleet/enrolment-tokens", {"pool": POOL})["token"]
         zipapp, state = agent_files(self._config)
-        done = subprocess.run(
-            [
-                *([] if separate() else ["sudo", "-n"]),
-                "/usr/bin/python3",
-                str(zipapp),
-                "enrol",
-                f"--hub={client.url}",
-                "--token=-",
-                f"--name={BUILDER}",
-                f"--state={state}",
-            ],
-            input=token.encode(),
-            capture_output=True,
-            cwd="/",
-            timeout=ENROL_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            said = (done.stderr + done.stdout).decode(errors="replace").strip()
-            raise UnreachableError(
-                Reason(
-                    "builder-not-enrolled",
-                    f"the local builder could not be enrolled: {said}",
-                    ""
-                    if separate()
-                    else "it needs root: let this user run sudo without a password",
-                )
+        try:
+            done = subprocess.run(
+                [
+                    *([] if separate() else ["sudo", "-n"]),
+                    "/usr/bin/python3",
+                    str(zipapp),
+                    "enrol",
+                    f"--hub={client.url}",
+                    "--token=-",
+                    f"--name={BUILDER}",
+                    f"--state={state}",
+                ],
+                input=token.encode(),
+                capture_output=True,
+                cwd="/",
+                timeout=ENROL_SECONDS,
+                check=False,
             )
-        self._say("the local builder is enrolled")
+            said = (done.stderr + done.stdout).decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            said = f"its agent did not end within {ENROL_SECONDS} s"
+        else:
+            if done.returncode == 0:
+                self._say("the local builder is enrolled")
+                return
+        raise UnreachableError(
+            Reason("builder-not-enrolled", f"it could not be enrolled: {said}", "it tries again")
+        )
 
 
 def _read_as_root(file: Path) -> str:
