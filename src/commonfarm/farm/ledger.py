@@ -14,18 +14,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from commonfarm.agent import protocol
+from commonfarm.farm.database import Connection
 from commonfarm.farm.events import JobLeased, SchedulerElected
 from commonfarm.farm.limits import limits_for
 from commonfarm.farm.models import LEASE_TIME, RENEW_SECONDS
 from commonfarm.farm.scheduler import Needs, Offer, QueuedJob
 from commonfarm.journal.interface import CHANNEL
-
-Connection = AsyncConnection[DictRow]
 
 SCHEDULER = "process:scheduler"
 

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 import psycopg
+from django.utils import timezone
 from psycopg_pool import PoolTimeout
 from pydantic import TypeAdapter, ValidationError
 
@@ -116,9 +117,11 @@ async def _lease(scheduler: Scheduler, scope: Message, body: bytes) -> protocol.
         raise await _stranger(scheduler, credential, request)
     lost = heard.active - set(request.holding)
     if lost:
-        await scheduler.in_django(leases.free_lost, heard.id, request.holding, scheduler.clock())
+        await scheduler.database.in_django(
+            leases.free_lost, heard.id, request.holding, timezone.now()
+        )
     if request.clean and not heard.clean:
-        await scheduler.in_django(_mark_clean, heard.id, heard.generation)
+        await scheduler.database.in_django(_mark_clean, heard.id, heard.generation)
     if lost or (request.clean and not heard.clean):
         heard = await _hear(scheduler, credential, request) or heard
     term = scheduler.term
@@ -135,8 +138,8 @@ async def _lease(scheduler: Scheduler, scope: Message, body: bytes) -> protocol.
 async def _hear(
     scheduler: Scheduler, credential: str, request: protocol.LeaseRequest
 ) -> Heard | None:
-    async with scheduler.pool.connection() as connection:
-        return await ledger.hear(connection, hash_token(credential), request, scheduler.clock())
+    async with scheduler.database.pool.connection() as connection:
+        return await ledger.hear(connection, hash_token(credential), request, timezone.now())
 
 
 def _mark_clean(builder_id: int, generation: int) -> None:
@@ -154,7 +157,7 @@ async def _stranger(
             return generation_over(present.name, request.generation, present.generation)
         return past_bearer(credential)
 
-    past = await scheduler.in_django(look)
+    past = await scheduler.database.in_django(look)
     if past is not None:
         return _RefusedError(HTTPStatus.GONE, past)
     return _RefusedError(

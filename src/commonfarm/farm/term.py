@@ -10,18 +10,16 @@ import asyncio
 import gc
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
+from django.utils import timezone
 
 from commonfarm.agent import protocol
 from commonfarm.farm import leases, ledger
+from commonfarm.farm.database import Connection, Database
 from commonfarm.farm.ledger import Grant, Heard, Refused
 from commonfarm.farm.models import QUEUE_CHANNEL
 from commonfarm.farm.scheduler import Queue, QueuedJob, Ticket
-
-if TYPE_CHECKING:
-    from commonfarm.farm.election import Scheduler
 
 BATCH = 64
 
@@ -70,10 +68,13 @@ class _Asked:
 class Term:
     """The time from an election to the loss of the office."""
 
-    def __init__(self, scheduler: Scheduler, connection: ledger.Connection, epoch: int) -> None:
+    def __init__(
+        self, database: Database, timing: Timing, connection: Connection, epoch: int
+    ) -> None:
         self.epoch = epoch
         self.queue = Queue()
-        self._scheduler = scheduler
+        self._database = database
+        self._timing = timing
         self._connection = connection
         self._waiters: dict[int, _Waiter] = {}
         self._asked: asyncio.Queue[_Asked] = asyncio.Queue()
@@ -81,10 +82,12 @@ class Term:
         self._over = False
 
     @classmethod
-    async def begin(cls, scheduler: Scheduler, connection: ledger.Connection, holder: str) -> Term:
+    async def begin(
+        cls, database: Database, timing: Timing, connection: Connection, holder: str
+    ) -> Term:
         """Raise the epoch, then listen, then load: so no job made meanwhile is missed."""
-        epoch = await ledger.begin_epoch(connection, holder, scheduler.clock())
-        term = cls(scheduler, connection, epoch)
+        epoch = await ledger.begin_epoch(connection, holder, timezone.now())
+        term = cls(database, timing, connection, epoch)
         await connection.execute(f"LISTEN {QUEUE_CHANNEL}")
         for job in await ledger.waiting(connection):
             term.queue.put(job)
@@ -175,10 +178,8 @@ class Term:
             if not batch:
                 continue
             grants = [Grant(asked.ticket.job, asked.heard) for asked in batch]
-            async with self._scheduler.pool.connection() as connection:
-                answers = await ledger.commit(
-                    connection, self.epoch, grants, self._scheduler.clock()
-                )
+            async with self._database.pool.connection() as connection:
+                answers = await ledger.commit(connection, self.epoch, grants, timezone.now())
             for asked, answer in zip(batch, answers, strict=True):
                 self._settle(asked, answer)
 
@@ -193,7 +194,7 @@ class Term:
     async def listen(self) -> None:
         """Follow the notifications of new and ended jobs; ends by an error with the connection."""
         while True:
-            every = self._scheduler.timing.listen
+            every = self._timing.listen
             async for notice in self._connection.notifies(timeout=every):
                 await self._look_at(notice)
             # An idle connection does not tell that it is dead until it is used.
@@ -204,7 +205,7 @@ class Term:
         if not ids:
             await self._compare()
             return
-        async with self._scheduler.pool.connection() as connection:
+        async with self._database.pool.connection() as connection:
             found = {job.id: job for job in await ledger.waiting(connection, ids)}
         for number in ids:
             if number not in found:
@@ -214,11 +215,11 @@ class Term:
     async def resync(self) -> None:
         """Compare the queue with the tables now and then, should a notification have been lost."""
         while True:
-            await asyncio.sleep(self._scheduler.timing.resync)
+            await asyncio.sleep(self._timing.resync)
             await self._compare()
 
     async def _compare(self) -> None:
-        async with self._scheduler.pool.connection() as connection:
+        async with self._database.pool.connection() as connection:
             known = self.queue.ids()
             there = await ledger.waiting_ids(connection)
             missing = await ledger.waiting(connection, there - known)
@@ -236,7 +237,7 @@ class Term:
 
     async def sweep(self) -> None:
         """Free leases whose deadline has passed."""
-        await asyncio.sleep(self._scheduler.timing.grace)
+        await asyncio.sleep(self._timing.grace)
         while True:
-            await self._scheduler.in_django(leases.sweep, self._scheduler.clock())
-            await asyncio.sleep(self._scheduler.timing.sweep)
+            await self._database.in_django(leases.sweep, timezone.now())
+            await asyncio.sleep(self._timing.sweep)
