@@ -9,6 +9,7 @@ import atexit
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -43,6 +44,8 @@ _postgres = EmbeddedPostgres(
     runs_as="nobody" if os.getuid() == 0 else None,
     peers={_me: ["commonfarm", "commonfarm_signer"]},
 )
+# As after Ctrl-C the tests' processes are stopped and their folders removed.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 _postgres.prepare()
 _server = _postgres.start(_home / "postgres.log")
 _postgres.create("commonfarm", "commonfarm", readers=("commonfarm_signer",))

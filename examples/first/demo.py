@@ -98,7 +98,8 @@ def _tell(console: Console, story: Story, since: float, *, end: bool) -> None:
     telling = Telling(console, 7)
     telling.add("set up this machine", time.time() - since, "make setup")
     try:
-        telling.step("start every process", story.start)
+        # The addresses that `up` prints, and its own sign-in link, would stand here twice.
+        telling.step("start every process", story.start, only="[")
         console.print(f"    the pages: {story.installation.status_or_fail()['web']}")
         console.print(f"    sign in once by: {story.sign_in_link()}", soft_wrap=True)
         telling.step("fetch, check and submit a source", story.submit)
@@ -133,7 +134,7 @@ def main() -> int:
         tell(console, options.since, end=options.exit)
     except KeyboardInterrupt:
         return 130
-    except StoryError as error:
+    except (StoryError, PermissionError) as error:
         console.print(f"[red]The demo stopped:[/red] {escape(str(error))}", soft_wrap=True)
         return 1
     return 0
