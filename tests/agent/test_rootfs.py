@@ -57,6 +57,22 @@ def test_every_file_belongs_to_the_sandbox_and_set_id_bits_stay(root: BaseRoot) 
     assert (root.tree / "build").stat().st_uid == FIRST_ID + 1000
 
 
+def test_a_folder_that_cannot_be_read_is_no_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    scandir = os.scandir
+
+    def without_bin(path: str) -> object:
+        if str(path).endswith("/bin"):
+            raise OSError(5, "Input/output error", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_bin)
+    with pytest.raises(OSError, match="Input/output error"):
+        rootfs._shift(tmp_path)
+
+
 def test_a_root_is_used_again_while_no_upgrade_would_change_it(
     state: State, buildroot: Buildroot, root: BaseRoot
 ) -> None:

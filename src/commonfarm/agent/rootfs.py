@@ -231,9 +231,16 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def _shift(tree: Path) -> None:
-    """Give every file to the sandbox's ids. A chown drops the set-id bits: they are put back."""
+    """Give every file to the sandbox's ids. A chown drops the set-id bits: they are put back.
+
+    Raises OSError; a folder that cannot be read would else keep this host's ids below it.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     _shift_one(str(tree))
-    for folder, names, files in os.walk(tree):
+    for folder, names, files in os.walk(tree, onerror=fail):
         for name in names + files:
             _shift_one(f"{folder}/{name}")
 
