@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,11 +125,36 @@ def described(folder: Path) -> tuple[list[SourceFile], dict[str, bytes]]:
     return files, contents
 
 
+def _stanza(package: str, architecture: str, more: str) -> str:
+    fields = f"Package: {package}\nArchitecture: {architecture}\n{more}"
+    return f"\n{fields}Description: a probe\n A probe.\n"
+
+
+def _packing(package: str) -> str:
+    """The lines of a makefile recipe that make one package."""
+    folder = f"debian/{package}"
+    return (
+        f"\tmkdir -p {folder}/DEBIAN {folder}/usr/share/{package}\n"
+        f"\techo hello > {folder}/usr/share/{package}/greeting\n"
+        f"\tdpkg-gencontrol -p{package} -P{folder}\n"
+        f"\tdpkg-deb --root-owner-group --build {folder} ..\n"
+    )
+
+
 @pytest.fixture
 def make_source(tmp_path: Path) -> Callable[..., Path]:
-    """Make a real source package whose build runs the given lines of a makefile recipe."""
+    """Make a real source package whose build runs the given lines of a makefile recipe.
 
-    def make(recipe: str = "true", depends: str = "", more: str = "") -> Path:
+    It makes `probe` for `architecture`, and the packages `indep` for all, which depend on it.
+    """
+
+    def make(
+        recipe: str = "true",
+        depends: str = "",
+        more: str = "",
+        architecture: str = "any",
+        indep: Sequence[str] = (),
+    ) -> Path:
         tree = tmp_path / "work" / "probe-1.0"
         debian = tree / "debian"
         (debian / "source").mkdir(parents=True)
@@ -138,23 +163,24 @@ def make_source(tmp_path: Path) -> Callable[..., Path]:
             "probe (1.0) unstable; urgency=low\n\n  * A probe.\n\n"
             " -- A Tester <t@example.org>  Thu, 01 Jan 2026 00:00:00 +0000\n"
         )
+        version = "Depends: probe (= ${source:Version})\n"
         (debian / "control").write_text(
             "Source: probe\nMaintainer: A Tester <t@example.org>\nSection: misc\n"
-            f"Priority: optional\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n{depends}\n"
-            "Package: probe\nArchitecture: any\nDescription: a probe\n A probe.\n"
+            f"Priority: optional\nStandards-Version: 4.6.2\nRules-Requires-Root: no\n{depends}"
+            + _stanza("probe", architecture, "")
+            + "".join(_stanza(package, "all", version) for package in indep)
         )
         rules = debian / "rules"
         lines = "".join(f"\t{line}\n" for line in recipe.splitlines())
+        packing = {"arch": "", "indep": "".join(map(_packing, indep))}
+        packing["indep" if architecture == "all" else "arch"] += _packing("probe")
         rules.write_text(
             "#!/usr/bin/make -f\nbuild build-arch build-indep:\n"
             f"{lines}"
             "clean:\n\trm -rf debian/probe debian/files debian/substvars\n"
-            "binary-indep:\nbinary binary-arch: build\n"
-            "\tmkdir -p debian/probe/DEBIAN debian/probe/usr/share/probe\n"
-            "\techo hello > debian/probe/usr/share/probe/greeting\n"
-            "\tdpkg-gencontrol -pprobe -Pdebian/probe\n"
-            "\tdpkg-deb --root-owner-group --build debian/probe ..\n"
-            f"{more}"
+            f"binary-indep: build\n{packing['indep']}"
+            f"binary-arch: build\n{packing['arch']}"
+            f"binary: binary-indep binary-arch\n{more}"
         )
         rules.chmod(0o755)
         done = subprocess.run(

@@ -106,12 +106,38 @@ def test_two_builds_are_the_same_bytes(work: Work, make_source: Source) -> None:
     assert first == work(folder, id=2).artifact(".deb")
 
 
-def test_a_rebuild_suffix_makes_another_version(work: Work, make_source: Source) -> None:
-    given = work(make_source(), rebuild_suffix=3)
+def packages(given: Given, deb: Path) -> dict[str, str]:
+    """The control of each package that was brought, by name and version; `deb` is a place."""
     assert given.report is not None
     assert given.report["outcome"] == "succeeded", given.log.decode()
-    names = [file["name"] for file in given.report["artifacts"]]
-    assert any(name.startswith("probe_1.0+b3_") and name.endswith(".deb") for name in names)
+    found = {}
+    for file in given.report["artifacts"]:
+        if file["name"].endswith(".deb"):
+            deb.write_bytes(given.uploads[file["sha256"]])
+            shown = subprocess.run(
+                ["dpkg-deb", "-f", deb], capture_output=True, text=True, check=True
+            )
+            found[file["name"].rpartition("_")[0]] = shown.stdout
+    return found
+
+
+def test_a_rebuild_suffix_makes_another_version(
+    work: Work, make_source: Source, tmp_path: Path
+) -> None:
+    folder, deb = make_source(indep=["probe-doc"]), tmp_path / "deb"
+    assert set(packages(work(folder, id=1), deb)) == {"probe_1.0", "probe-doc_1.0"}
+    again = packages(work(folder, id=2, rebuild_suffix=3, build="any"), deb)
+    assert set(again) == {"probe_1.0+b3"}  # the other one stays as it was published
+    assert "\nSource: probe (1.0)\n" in again["probe_1.0+b3"]
+
+
+def test_a_rebuild_of_what_is_the_same_everywhere_makes_all_of_it(
+    work: Work, make_source: Source, tmp_path: Path
+) -> None:
+    folder = make_source(architecture="all", indep=["probe-doc"])
+    again = packages(work(folder, rebuild_suffix=1), tmp_path / "deb")
+    assert set(again) == {"probe_1.0+b1", "probe-doc_1.0+b1"}
+    assert "\nDepends: probe (= 1.0+b1)\n" in again["probe-doc_1.0+b1"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 from pytest_django.live_server_helper import LiveServer
 
 from commonfarm.agent.errors import HubRefusedError, LeaseOverError
@@ -19,10 +20,10 @@ from commonfarm.agent.protocol import (
 )
 from commonfarm.estate.interface import Pool
 from commonfarm.farm import log
-from commonfarm.farm.models import Job, JobState, Lease
+from commonfarm.farm.models import Job, JobState, Lease, Source
 from commonfarm.fleet.interface import make_enrolment_token
 from commonfarm.store.interface import read
-from tests.farm.world import facts, make_job, make_project, make_target, now, scheduler
+from tests.farm.world import Agent, facts, make_job, make_project, make_target, now, scheduler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,3 +76,33 @@ def test_a_job_from_enrolment_to_report(live_server: LiveServer, tmp_path: Path)
             hub.lease(f"http://127.0.0.1:{running.port}", asking)
         with pytest.raises(LeaseOverError, match="generation 1 of b1 is over"):
             hub.renew(lease.id)
+
+
+@pytest.mark.parametrize(
+    ("built_for", "rebuilt"),
+    [
+        ("all", "binary"),
+        ("any", "any"),
+        ("any all", "any"),
+        ("linux-any all", "any"),
+        ("all hurd-any", "binary"),
+        ("all arm64", "binary"),
+    ],
+)
+def test_a_rebuild_makes_what_depends_on_the_architecture_or_else_all(
+    live_server: LiveServer, tmp_path: Path, built_for: str, rebuilt: str
+) -> None:
+    first = make_job(make_project(make_target(tmp_path / "keyring.gpg")))
+    Source.objects.update(control={"Architecture": built_for})
+    with transaction.atomic():
+        first.rebuild("its bytes differ", who="user:anna")
+    with scheduler(tmp_path) as running:
+        running.until_active()
+        given = []
+        for agent in (Agent.enrol("b1"), Agent.enrol("b2")):
+            asking = LeaseRequest(agent.generation, agent.facts, clean=True, wait_seconds=20)
+            hub = Hub(live_server.url, agent.credential)
+            lease = hub.lease(f"http://127.0.0.1:{running.port}", asking)
+            assert lease is not None
+            given.append((lease.rebuild_suffix, lease.build))
+    assert given == [(None, "binary"), (1, rebuilt)]

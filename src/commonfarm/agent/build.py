@@ -16,7 +16,7 @@ from commonfarm.agent.limits import Means
 from commonfarm.agent.log import Log
 from commonfarm.agent.oci import Step
 from commonfarm.agent.packages import Apt, Solution, installed
-from commonfarm.agent.protocol import Lease, SourceFile
+from commonfarm.agent.protocol import ANY, Lease, SourceFile
 from commonfarm.agent.rootfs import BaseRoot, base_root
 from commonfarm.agent.sandbox import Sandbox
 from commonfarm.agent.state import State
@@ -24,8 +24,10 @@ from commonfarm.agent.state import State
 _SOURCE = "/run/commonfarm/source"
 _PACKAGES = "/run/commonfarm/packages"
 _SIGNED = "Commonfarm <nobody@localhost>"
-# $1 suffix, $2 architecture, $3 the maintainer named. The date is that of the entry before, so
-# that two rebuilds of one version have the same SOURCE_DATE_EPOCH.
+# $1 suffix, $2 architecture, $3 the maintainer named, $4 the kind of build. The date is that of the
+# entry before, so that two rebuilds of one version have the same SOURCE_DATE_EPOCH. To dpkg
+# ${source:Version} is always the version without +bN, which the packages not built again have;
+# where all are built again, they could not be installed beside each other by it.
 _REBUILD_ENTRY = r"""
 set -eu
 field() { dpkg-parsechangelog -S "$1"; }
@@ -38,6 +40,7 @@ field() { dpkg-parsechangelog -S "$1"; }
 } > ../changelog.rebuild
 cat ../changelog.rebuild > debian/changelog
 rm ../changelog.rebuild
+test "$4" = any || sed -i 's/${source:Version}/${binary:Version}/g' debian/control
 """
 
 
@@ -128,7 +131,7 @@ class Build:
 
     def _install(self, sandbox: Sandbox, root: BaseRoot, source: Path) -> None:
         apt = Apt(self._state, self._lease.buildroot)
-        only_arch = self._lease.rebuild_suffix is not None
+        only_arch = self._lease.build == ANY
         wanted = apt.build_dependencies(source / self._lease.dsc, root.status, only_arch)
         self._say(f"{len(wanted.files)} packages to install, {len(wanted.remove)} to remove")
         if wanted.is_empty:
@@ -160,21 +163,18 @@ class Build:
             read_only={_SOURCE: str(source)},
         )
         self._must(sandbox, unpacking, "the source cannot be unpacked")
-        kind = "-b"
         if lease.rebuild_suffix is not None:
-            kind = "-B"
-            architecture = lease.buildroot.architecture
             entry = Step(
                 name="rebuild-entry",
                 arguments=["sh", "-c", _REBUILD_ENTRY, "sh", str(lease.rebuild_suffix),
-                           architecture, _SIGNED],
+                           lease.buildroot.architecture, _SIGNED, lease.build],
                 directory=self._directory,
                 environment=environment,
             )  # fmt: skip
             self._must(sandbox, entry, "the rebuild suffix cannot be written into debian/changelog")
         building = Step(
             name="build",
-            arguments=["dpkg-buildpackage", "-us", "-uc", kind],
+            arguments=["dpkg-buildpackage", "-us", "-uc", f"--build={lease.build}"],
             directory=self._directory,
             environment=environment,
         )

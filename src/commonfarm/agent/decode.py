@@ -11,6 +11,8 @@ from typing import Any
 
 from commonfarm.agent.errors import AgentError
 from commonfarm.agent.protocol import (
+    ANY,
+    BINARY,
     Buildroot,
     Enrolled,
     Lease,
@@ -25,6 +27,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~_:=%@-]{0,254}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SOURCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,199}")
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~:-]{0,199}")
+_BUILD = re.compile(f"{ANY}|{BINARY}")
 _BUILDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -127,4 +130,5 @@ def lease_from(data: Any) -> Lease:
         limits=_limits(_get(data, "limits", dict)),
         parallel=max(1, _get(data, "parallel", int)),
         rebuild_suffix=None if suffix is None else _get(data, "rebuild_suffix", int),
+        build=_get({"build": BINARY, **data}, "build", str, _BUILD),
     )

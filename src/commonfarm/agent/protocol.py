@@ -121,11 +121,16 @@ class Limits:
     log_bytes: int = 512 * 2**20
 
 
+BINARY = "binary"
+ANY = "any"
+
+
 @dataclass(frozen=True)
 class Lease:
     """A job given to this builder until `deadline_at`, renewed every `renew_seconds`.
 
-    `rebuild_suffix` N asks for the version with `+bN` behind it.
+    `rebuild_suffix` N asks for the version with `+bN` behind it. `build` is the --build of
+    dpkg-buildpackage(1): BINARY, all packages, or ANY, only those that depend on the architecture.
     """
 
     id: int
@@ -140,6 +145,7 @@ class Lease:
     limits: Limits
     parallel: int
     rebuild_suffix: int | None = None
+    build: str = BINARY
 
 
 @dataclass(frozen=True)

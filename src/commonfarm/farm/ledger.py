@@ -23,6 +23,7 @@ from commonfarm.farm.events import JobLeased, SchedulerElected
 from commonfarm.farm.limits import limits_for
 from commonfarm.farm.models import LEASE_TIME, RENEW_SECONDS
 from commonfarm.farm.scheduler import Needs, Offer, QueuedJob
+from commonfarm.farm.sources import has_packages_of
 from commonfarm.journal.interface import CHANNEL
 
 SCHEDULER = "process:scheduler"
@@ -302,7 +303,7 @@ async def _record(
 
 _DETAILS = """
 SELECT j.id, j.rebuild_suffix, t.name AS target, t.architecture, t.package_sources, t.keyring,
-    s.name AS source, s.version, d.name AS dsc,
+    s.name AS source, s.version, s.control->>'Architecture' AS built_for, d.name AS dsc,
     (SELECT jsonb_agg(jsonb_build_object('name', f.name, 'size', o.size, 'sha256', o.sha256)
                       ORDER BY f.name)
      FROM farm_sourcefile f JOIN store_blob o ON o.sha256 = f.blob_id
@@ -355,7 +356,20 @@ def _lease(lease_id: int, grant: Grant, row: DictRow, deadline: datetime) -> pro
         ),
         parallel=max(1, builder.cores // builder.slots),
         rebuild_suffix=row["rebuild_suffix"],
+        build=_build(row),
     )
+
+
+def _build(row: DictRow) -> str:
+    """Say what a job builds: all packages, but in a rebuild only what depends on the architecture.
+
+    The packages for all architectures stay as they are published, since a rebuild for another
+    target would make them once more. A source that has nothing else here builds them again.
+    """
+    built_for = (row["built_for"] or "any").split()
+    if row["rebuild_suffix"] is None or not has_packages_of(row["architecture"], built_for):
+        return protocol.BINARY
+    return protocol.ANY
 
 
 def keyring(path: str) -> str:

@@ -9,11 +9,12 @@ import hashlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from debian.deb822 import Deb822
+from debian.debian_support import DpkgArchTable
 
 from commonfarm.farm.tarballs import (
     COMPRESSIONS,
@@ -114,6 +115,15 @@ def read_dsc(data: bytes, *, keyrings: Sequence[Path] = (), must_be_signed: bool
         control=control,
         signed_by=signed_by,
     )
+
+
+def has_packages_of(architecture: str, built_for: Iterable[str]) -> bool:
+    """Say whether some package of a source depends on the architecture and is built for this one.
+
+    `built_for` are the words of the .dsc's Architecture.
+    """
+    table = DpkgArchTable.load_arch_table()
+    return any(table.matches_architecture(architecture, word) for word in built_for)
 
 
 def check_files(dsc: Dsc, files: Mapping[str, Path], bounds: Bounds | None = None) -> None:

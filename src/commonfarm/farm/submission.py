@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian.debian_support import DpkgArchTable
 from django.db import transaction
 
 from commonfarm.estate.interface import Project, Target
 from commonfarm.farm.events import BuildSubmitted
 from commonfarm.farm.models import Build, Job, Source, SourceFile, tell_scheduler
-from commonfarm.farm.sources import Dsc, check_files, read_dsc
+from commonfarm.farm.sources import Dsc, check_files, has_packages_of, read_dsc
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.store.interface import Blob, path_of, read
@@ -123,13 +122,9 @@ def submit(
 
 
 def _check_architectures(dsc: Dsc, targets: Sequence[Target]) -> None:
-    table = DpkgArchTable.load_arch_table()
     builds_on = [wildcard for wildcard in dsc.architectures if wildcard != "source"]
     for target in targets:
-        if not any(
-            wildcard == "all" or table.matches_architecture(target.architecture, wildcard)
-            for wildcard in builds_on
-        ):
+        if "all" not in builds_on and not has_packages_of(target.architecture, builds_on):
             raise BadInputError(
                 Problem(
                     dsc.file_name,
