@@ -80,6 +80,24 @@ def new_files(publication: Publication, begin: Start) -> dict[str, Blob]:
     return wanted
 
 
+def is_outdated(publication: Publication) -> bool:
+    """Say whether the estate wants other indexes than were assembled.
+
+    A Release file tells its suite, architectures and validity in its head. A damaged one tells
+    nothing.
+    """
+    wanted = {
+        f"{one.folder}/Release": one.release(publication, [])
+        for one in distributions.of(publication, since=publication.revision)
+    }
+    files = files_of(publication.tree, publication.revision).filter(path__in=list(wanted))
+    assembled = dict(files.values_list("path", "blob_id"))
+    return wanted.keys() != assembled.keys() or any(
+        not _is_damaged(sha256) and not read(sha256).startswith(wanted[path])
+        for path, sha256 in assembled.items()
+    )
+
+
 def index_folders(publication: Publication) -> list[str]:
     """Return the folders of the tree that hold indexes, each with a slash behind it."""
     paths = Repository.objects.filter(tree=publication.tree).values_list("path", flat=True)

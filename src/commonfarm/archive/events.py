@@ -34,6 +34,13 @@ class Assembled(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Outdated(Event):
+    """The estate changed after a revision was assembled: its indexes are written anew."""
+
+    what: ClassVar[str] = "tree to be assembled again"
+
+
+@dataclass(frozen=True, slots=True)
 class Signed(Event):
     """The signer has signed a revision's indexes and its packages' provenance."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db import models, transaction
+from django.db import models
 
 from commonfarm.journal.interface import Event, record
 
@@ -75,6 +75,9 @@ class PublicationState(models.TextChoices):
     FAILED = "failed"
 
 
+UNFINISHED = (PublicationState.PENDING, PublicationState.ASSEMBLED, PublicationState.SIGNED)
+
+
 class Publication(models.Model):
     """One revision of a release tree, from the wish to publish to the switch.
 
@@ -123,12 +126,18 @@ class Publication(models.Model):
         """Note what keeps it from going on; it is tried again."""
         Publication.objects.filter(pk=self.pk).exclude(problem=problem).update(problem=problem)
 
+    def begin_again(self, problem: str, event: Event, *, who: str) -> None:
+        """Have it assembled once more, in the transaction that found out why."""
+        self._refused(PublicationState.PENDING, problem, event, who)
+
     def fail(self, problem: str, event: Event, *, who: str) -> None:
-        """Give it up for good; what was published before stays as it is."""
-        with transaction.atomic():
-            self.state, self.problem = PublicationState.FAILED, problem
-            self.save(update_fields=["state", "problem"])
-            record(event, who=who, why=problem)
+        """Give it up for good, in the transaction that found out why; what users see stays."""
+        self._refused(PublicationState.FAILED, problem, event, who)
+
+    def _refused(self, state: PublicationState, problem: str, event: Event, who: str) -> None:
+        self.state, self.problem = state, problem
+        self.save(update_fields=["state", "problem"])
+        record(event, who=who, why=problem)
 
 
 class TreeFile(models.Model):

@@ -4,7 +4,8 @@
     ASSEMBLED  --sign------>  SIGNED      so are signatures and provenance
     SIGNED     --switch---->  PUBLISHED   users see it
 
-Each step locks the publication's row, and is recorded in the transaction that does it. Killed
+Where the estate changes between the first two, the publication begins again. Each step locks the
+publication's row, and is recorded in the transaction that does it. Killed
 anywhere, the next worker does the same step again; what it leaves outside of the database (blobs,
 a half-made folder) is the same when made again.
 """
@@ -18,9 +19,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from commonfarm.archive import assembling, folders, ports, signing
-from commonfarm.archive.events import Assembled, PublicationFailed, Published, Signed
-from commonfarm.archive.models import Publication, PublicationState
-from commonfarm.archive.tasks import UNFINISHED
+from commonfarm.archive.events import Assembled, Outdated, PublicationFailed, Published, Signed
+from commonfarm.archive.models import UNFINISHED, Publication, PublicationState
 from commonfarm.archive.trees import put_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import RefusedError, UnreachableError
@@ -41,12 +41,13 @@ def publish(tree: ReleaseTree) -> None:
         except (UnreachableError, StoreFullError) as error:
             publication.waits(str(error))
             return
-        except RefusedError as error:
-            publication.fail(str(error), PublicationFailed(publication.label), who=WHO)
 
 
 def advance(publication: Publication) -> None:
-    """Do the next step of a publication, unless another worker just did it."""
+    """Do the next step of a publication, unless another worker just did it.
+
+    Refused, it begins again if the estate changed meanwhile, and else fails.
+    """
     expected = PublicationState(publication.state)
     step = STEPS[expected]
     with transaction.atomic():
@@ -59,8 +60,23 @@ def advance(publication: Publication) -> None:
             .get(pk=publication.pk)
         )
         if locked.state == expected:
-            step(locked)
+            try:
+                with transaction.atomic():
+                    step(locked)
+            except RefusedError as error:
+                _refuse(locked, str(error))
             publication.state = locked.state
+
+
+def _refuse(publication: Publication, why: str) -> None:
+    if publication.state == PublicationState.ASSEMBLED and assembling.is_outdated(publication):
+        publication.begin_again(
+            "the estate has changed since the indexes were written: they are written anew",
+            Outdated(publication.label),
+            who=WHO,
+        )
+    else:
+        publication.fail(why, PublicationFailed(publication.label), who=WHO)
 
 
 def _wait_for_another_second(publication: Publication) -> None:

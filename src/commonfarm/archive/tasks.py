@@ -5,11 +5,9 @@ from __future__ import annotations
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from commonfarm.archive.models import Publication, PublicationState
+from commonfarm.archive.models import UNFINISHED, Publication
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
-
-UNFINISHED = (PublicationState.PENDING, PublicationState.ASSEMBLED, PublicationState.SIGNED)
 
 
 @app.task

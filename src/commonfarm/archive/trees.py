@@ -48,7 +48,7 @@ def put_files(
 
     Below each prefix of `complete_below` ("" is the whole tree), what is not wanted ends as well,
     but for indexes by hash, which stay a while, and signatures and provenance, which a later step
-    replaces.
+    replaces. Of what an earlier assembling of this same revision made, nobody saw anything.
     """
     tree, revision = publication.tree, publication.revision
     rows = TreeFile.objects.filter
@@ -62,6 +62,7 @@ def put_files(
         )
     }
     ended: list[int] = []
+    unseen: list[int] = []
     kept_a_while: list[int] = []
     revived: list[int] = []
     new: list[TreeFile] = []
@@ -80,7 +81,11 @@ def put_files(
     for path, old in current.items():
         if path in wanted or old.until_revision is not None or _is_later(path):
             continue
-        (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
+        if old.since_revision == revision:
+            unseen.append(old.pk)
+        else:
+            (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
+    rows(pk__in=unseen).delete()
     rows(pk__in=ended).update(until_revision=revision)
     rows(pk__in=kept_a_while).update(until_revision=revision + KEEP_REVISIONS)
     rows(pk__in=revived).update(until_revision=None)
