@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from commonfarm.agent import limits, loop
+from commonfarm.agent.__main__ import main
 from commonfarm.agent.disk import mounts_below
 from commonfarm.agent.limits import cgroup_folders
 from commonfarm.agent.protocol import Lease
@@ -24,10 +26,12 @@ from commonfarm.agent.state import Credential, State
 from commonfarm.agent.zipapp import build_zipapp
 
 from .conftest import KEYRING
-from .fake_hub import FakeHub
+from .fake_hub import FakeHub, Given
 
 Leases = Callable[..., tuple[Lease, dict[str, bytes]]]
-SLOW = "echo marker-of-the-build; setsid sleep 600 & sleep 600"
+Start = Callable[[], subprocess.Popen[str]]
+Building = Callable[[str], tuple[Given, subprocess.Popen[str]]]
+SLOW = "setsid sleep 600 & sleep 600"
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
@@ -45,9 +49,7 @@ def pyz(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(
-    state: State, hub: FakeHub, root: BaseRoot, pyz: Path
-) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+def start(state: State, hub: FakeHub, root: BaseRoot, pyz: Path) -> Iterator[Start]:
     """Start the zipapp as an enrolled agent on the shared state directory."""
     assert root.tree.exists()
     state.save_credential(Credential(hub.url, [hub.url], "b7", hub.generation, hub.credential))
@@ -69,6 +71,21 @@ def start(
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+@pytest.fixture
+def build(
+    hub: FakeHub, start: Start, make_source: Callable[..., Path], make_lease: Leases
+) -> Building:
+    """Start an agent, and return when its build runs the given lines."""
+
+    def begin(recipe: str) -> tuple[Given, subprocess.Popen[str]]:
+        given = hub.offer(*make_lease(make_source(f"echo marker-of-the-build; {recipe}")))
+        agent = start()
+        wait_for(lambda: b"marker-of-the-build" in given.log)
+        return given, agent
+
+    return begin
 
 
 def processes_of(state: State) -> list[str]:
@@ -99,15 +116,9 @@ def mounts_of(state: State) -> list[str]:
 @pytest.mark.root
 @pytest.mark.network
 def test_a_killed_agent_leaves_nothing_alive_and_goes_on(
-    hub: FakeHub,
-    state: State,
-    start: Callable[[], subprocess.Popen[str]],
-    make_source: Callable[..., Path],
-    make_lease: Leases,
+    hub: FakeHub, state: State, start: Start, build: Building
 ) -> None:
-    given = hub.offer(*make_lease(make_source(SLOW)))
-    agent = start()
-    wait_for(lambda: b"marker-of-the-build" in given.log)
+    _, agent = build(SLOW)
     agent.kill()
     agent.wait()
     wait_for(lambda: not processes_of(state), 10)
@@ -128,15 +139,9 @@ def test_a_killed_agent_leaves_nothing_alive_and_goes_on(
 @pytest.mark.root
 @pytest.mark.network
 def test_a_stopped_agent_says_so_and_leaves_nothing(
-    hub: FakeHub,
-    state: State,
-    start: Callable[[], subprocess.Popen[str]],
-    make_source: Callable[..., Path],
-    make_lease: Leases,
+    hub: FakeHub, state: State, start: Start, build: Building
 ) -> None:
-    given = hub.offer(*make_lease(make_source(SLOW)))
-    agent = start()
-    wait_for(lambda: b"marker-of-the-build" in given.log)
+    given, agent = build(SLOW)
     agent.terminate()
     assert agent.wait(20) == 0
     assert given.report is not None
@@ -151,15 +156,9 @@ def test_a_stopped_agent_says_so_and_leaves_nothing(
 @pytest.mark.root
 @pytest.mark.network
 def test_a_finished_job_is_reported_after_a_kill_while_the_hub_was_away(
-    hub: FakeHub,
-    state: State,
-    start: Callable[[], subprocess.Popen[str]],
-    make_source: Callable[..., Path],
-    make_lease: Leases,
+    hub: FakeHub, state: State, start: Start, build: Building
 ) -> None:
-    given = hub.offer(*make_lease(make_source("echo marker-of-the-build; sleep 1")))
-    agent = start()
-    wait_for(lambda: b"marker-of-the-build" in given.log)
+    given, agent = build("sleep 1")
     hub.failing = 10**6
     wait_for(lambda: (state.jobs / "7/report.json").exists())
     agent.kill()
@@ -178,9 +177,7 @@ def test_a_finished_job_is_reported_after_a_kill_while_the_hub_was_away(
 
 @pytest.mark.root
 @pytest.mark.network
-def test_an_agent_of_a_past_generation_ends_and_says_what_to_do(
-    hub: FakeHub, start: Callable[[], subprocess.Popen[str]]
-) -> None:
+def test_an_agent_of_a_past_generation_ends_and_says_what_to_do(hub: FakeHub, start: Start) -> None:
     hub.generation = 2
     agent = start()
     said, _ = agent.communicate(timeout=30)
@@ -210,6 +207,19 @@ def test_enrolment_takes_the_token_from_standard_input(
     without = {k: v for k, v in os.environ.items() if k != "COMMONFARM_ENROLMENT_TOKEN"}
     done = subprocess.run(far, env=without, capture_output=True, text=True)
     assert "there is no token" in done.stderr
+
+
+@pytest.mark.root
+def test_a_hub_that_cannot_be_reached_has_an_exit_code_of_its_own(
+    empty_state: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("commonfarm.agent.hub.ENROL_PATIENCE_SECONDS", 0.0)
+    state = ["--state", str(empty_state.root)]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["enrol", "--hub", url, "--token", "x", *state]) == 3
+    assert "does not answer" in capsys.readouterr().err
 
 
 @pytest.mark.root

@@ -246,6 +246,7 @@ def test_the_fake_asks_for_a_credential_and_knows_its_leases(hub: FakeHub, given
         ("files", [{"name": "f0.dsc", "size": 1, "sha256": "../" + "0" * 61}]),
         ("files", []),
         ("limits", {"memory_bytes": "much"}),
+        ("build", "source"),
         ("buildroot", None),
     ],
 )

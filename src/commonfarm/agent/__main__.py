@@ -45,7 +45,7 @@ def _token(given: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return 0 done, 1 no, 2 bad input."""
+    """Run the command; return 0 done, 1 no, 2 bad input, 3 hub not reached."""
     options = parser().parse_args(arguments)
     try:
         state = State(options.state)
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1 if problems else 0
     except AgentError as error:
         print(error, file=sys.stderr)
-        return 1
+        return error.exit_code
     except OSError as error:
         print(f"this host refuses: {error}", file=sys.stderr)
         return 1

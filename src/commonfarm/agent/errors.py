@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class AgentError(Exception):
-    """Shown to the person who runs the agent as it stands, without a traceback."""
+    """Shown to the person who runs the agent as it stands, without a traceback.
+
+    `exit_code` is what the agent then ends with, as the command line does: 1 no, 3 not reached.
+    """
+
+    exit_code = 1
 
 
 class HubRefusedError(AgentError):
@@ -17,6 +22,8 @@ class HubRefusedError(AgentError):
 
 class HubUnreachableError(AgentError):
     """The hub did not answer within the patience that the caller had."""
+
+    exit_code = 3
 
 
 class LeaseOverError(AgentError):

@@ -50,6 +50,7 @@ from commonfarm.agent.protocol import (
     UploadRequest,
 )
 
+ENROL_PATIENCE_SECONDS = 60.0
 _PREFIX = "/api/v1/agent"
 _ANSWER_BYTES = 8 * 2**20
 _FIRST_PAUSE_SECONDS = 0.25
@@ -110,7 +111,9 @@ class Hub:
 
     def enrol(self, request: EnrolRequest) -> Enrolled:
         """Spend a token for a credential. Not tried again after an answer: the token is spent."""
-        return enrolled_from(self._json("POST", f"{self._base}/enrol", asdict(request), 60.0))
+        return enrolled_from(
+            self._json("POST", f"{self._base}/enrol", asdict(request), ENROL_PATIENCE_SECONDS)
+        )
 
     def lease(self, scheduler: str, request: LeaseRequest) -> Lease | None:
         """Ask for a job once, waiting as long as `request` says; None if there is none.

@@ -174,4 +174,4 @@ def run(state: State) -> int:
             return Loop(state).run()
     except AgentError as error:
         print(error, file=sys.stderr, flush=True)
-        return 1
+        return error.exit_code
