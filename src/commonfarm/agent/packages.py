@@ -156,15 +156,6 @@ class Apt:
 
     def run(self, *arguments: str, status: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run apt-get for this buildroot, judging by the dpkg status file `status`."""
-        return self._call("apt-get", *arguments, status=status)
-
-    def configuration_dump(self) -> str:
-        """Return what is in force, as apt-config(8) prints it."""
-        return self._call("apt-config", "dump").stdout
-
-    def _call(
-        self, program: str, *arguments: str, status: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
         configuration = self._configuration(status or self._folder / "empty-status")
         environment = {
             "APT_CONFIG": str(configuration),
@@ -173,7 +164,7 @@ class Apt:
             "DEBIAN_FRONTEND": "noninteractive",
         }
         return subprocess.run(
-            [program, *arguments],
+            ["apt-get", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
