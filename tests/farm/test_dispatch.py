@@ -113,6 +113,16 @@ def test_only_what_fits_is_given(running: SchedulerProcess, project: Project) ->
     assert lease["limits"]["memory_bytes"] >= 64 * GIB
 
 
+def test_what_was_accepted_is_built_though_its_target_was_retired(
+    running: SchedulerProcess, project: Project
+) -> None:
+    agent, job = Agent.enrol(), make_job(project)
+    project.targets.update(retired_at=now())
+    status, lease = agent.poll(running.port, wait=5)
+    assert (status, lease["job"]) == (200, job.pk)
+    assert lease["buildroot"]["target"] == "bookworm-amd64"
+
+
 def test_a_cordoned_builder_gets_nothing(running: SchedulerProcess, project: Project) -> None:
     agent, job = Agent.enrol(), make_job(project)
     agent.row.cordon("its disk fails", who="user:anna", now=now())
