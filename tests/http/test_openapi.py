@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from commonfarm.accounts.interface import ApiToken, Role, User
 from tests.web import world
 from tests.web.served import served
 
-SECONDS = 60
+SECONDS = 300 if os.environ.get("COMMONFARM_LONG_STORIES") else 30
 # 507 is an honest answer to an upload that no disk of ours holds.
 SETTINGS = """
 headers = { Authorization = "Bearer ${TOKEN}" }
@@ -32,6 +31,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.story
 @pytest.mark.django_db(transaction=True)
 def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
     with transaction.atomic():
@@ -42,7 +42,6 @@ def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
     world.fill(6)
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     report = tmp_path / "report.ndjson"
-    began = time.monotonic()
     with served(tmp_path, "hub") as site:
         done = subprocess.run(
             [
@@ -61,8 +60,6 @@ def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
             cwd=tmp_path,
             env={**os.environ, "PYTHONWARNINGS": "ignore", "TOKEN": token},
         )
-    seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     calls = sum(1 for line in report.read_text().splitlines() if json.loads(line))
     assert calls > 50, done.stdout[-3000:]
-    assert seconds < SECONDS + 30
