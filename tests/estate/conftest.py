@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.estate.test_reader import GOOD
+
 
 class Apt:
     """The configuration that the host's apt tools read while a test runs, and indices in its lists.
@@ -65,3 +67,31 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     made = Apt(tmp_path / "apt")
     monkeypatch.setenv("APT_CONFIG", str(made.conf))
     return made
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Path:
+    file = tmp_path / "keys.gpg"
+    file.write_bytes(b"\x99keys")
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path, keyring: Path) -> Path:
+    """A folder with an estate that can be loaded on any machine."""
+    made = tmp_path / "estate"
+    made.mkdir()
+    write(made, GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:"))
+    return made
+
+
+def write(folder: Path, text: str) -> None:
+    """Make `text` the whole estate."""
+    (folder / "estate.yaml").write_text(text)
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    """Write `new` for `old` in the estate."""
+    text = (folder / "estate.yaml").read_text()
+    assert old in text
+    write(folder, text.replace(old, new))

@@ -11,20 +11,8 @@ from django.test import Client
 
 from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.estate.interface import Load
-from tests.estate.test_reader import GOOD
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    keyring = tmp_path / "keys.gpg"
-    keyring.write_bytes(b"keys")
-    made = tmp_path / "estate"
-    made.mkdir()
-    text = GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:")
-    (made / "estate.yaml").write_text(text)
-    return made
 
 
 def client(role: Role) -> Client:

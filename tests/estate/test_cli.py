@@ -27,14 +27,6 @@ def commonfarm(*arguments: object, **environment: str) -> subprocess.CompletedPr
     )
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "estate"
-    made.mkdir()
-    (made / "estate.yaml").write_text(GOOD)
-    return made
-
-
 def test_the_example_has_nothing_wrong_and_no_hub_is_needed() -> None:
     nowhere = {"COMMONFARM_HUB": "http://127.0.0.1:9", "COMMONFARM_TOKEN": "x"}
     done = commonfarm("estate", "check", EXAMPLE, **nowhere)
@@ -88,10 +80,6 @@ def test_without_a_hub_loading_could_not_reach_it(folder: Path) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_estate_is_loaded_and_shown(live_server: LiveServer, folder: Path) -> None:
-    keyring = folder / "keys.gpg"
-    keyring.write_bytes(b"keys")
-    good = GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:")
-    (folder / "estate.yaml").write_text(good)
     user = User.add("anna", Role.ADMIN, who="test")
     token = ApiToken.make(user, "test", who="test").reveal()
     hub = {"COMMONFARM_HUB": live_server.url, "COMMONFARM_TOKEN": token}

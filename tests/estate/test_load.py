@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from commonfarm.estate.interface import (
 )
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import BadInputError, NotFoundError, Reason, RefusedError
-from tests.estate.test_reader import GOOD
+from tests.estate.conftest import change, write
 
 pytestmark = pytest.mark.django_db
 
@@ -36,21 +38,6 @@ SOURCES = [
 
 
 @pytest.fixture
-def keyring(tmp_path: Path) -> Path:
-    file = tmp_path / "keys.gpg"
-    file.write_bytes(b"\x99keys")
-    return file
-
-
-@pytest.fixture
-def folder(tmp_path: Path, keyring: Path) -> Path:
-    made = tmp_path / "estate"
-    made.mkdir()
-    write(made, GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:"))
-    return made
-
-
-@pytest.fixture
 def bookworm(monkeypatch: pytest.MonkeyPatch, keyring: Path) -> None:
     """Be a bookworm host with one mirror, whatever runs the tests."""
     monkeypatch.setattr(host_apt, "host_suite", lambda: "bookworm")
@@ -59,21 +46,11 @@ def bookworm(monkeypatch: pytest.MonkeyPatch, keyring: Path) -> None:
     monkeypatch.setattr("commonfarm.estate.keyrings.ARCHIVE_KEYRINGS", [keyring])
 
 
-def write(folder: Path, text: str) -> None:
-    (folder / "estate.yaml").write_text(text)
-
-
-def change(folder: Path, old: str, new: str) -> None:
-    text = (folder / "estate.yaml").read_text()
-    assert old in text
-    write(folder, text.replace(old, new))
-
-
 def test_the_example_is_loaded_and_host_is_resolved_and_recorded(
     bookworm: None, keyring: Path
 ) -> None:
     load = load_directory(EXAMPLE, WHO)
-    target = Target.named("host")
+    target = Target.named("bookworm-arm64")
     assert (target.declared_suite, target.suite, target.architecture) == (
         "host",
         "bookworm",
@@ -86,17 +63,17 @@ def test_the_example_is_loaded_and_host_is_resolved_and_recorded(
     assert Pool.named("local").architecture == "arm64"
     assert Host.named("local").pool == Pool.named("local")
     project = Project.named("first")
-    assert [one.name for one in project.targets.all()] == ["host"]
+    assert [one.name for one in project.targets.all()] == ["bookworm-arm64"]
     assert project.repository == Repository.named("demo")
     assert Repository.named("demo").valid_seconds == 7 * 86400
     assert load.changes == [
         "pool local: new",
         "host local: new",
-        "target host: new",
+        "target bookworm-arm64: new",
         "release tree pub: new",
         "repository demo: new",
         "project first: new",
-        "project first: targets are host",
+        "project first: targets are bookworm-arm64",
     ]
     entry = Entry.objects.get(what="estate loaded")
     assert (entry.who, entry.subject) == (WHO, f"load:{load.pk}")
@@ -110,19 +87,102 @@ def test_loaded_twice_is_recorded_once(folder: Path) -> None:
     assert (Load.objects.count(), Entry.objects.count()) == (1, 1)
 
 
-def test_a_host_that_became_another_release_is_recorded(
-    bookworm: None, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def upgraded(bookworm: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what turns the bookworm host into one of trixie."""
+
+    def upgrade() -> None:
+        sources = [replace(one, suite=one.suite.replace("bookworm", "trixie")) for one in SOURCES]
+        monkeypatch.setattr(host_apt, "host_suite", lambda: "trixie")
+        monkeypatch.setattr(host_apt, "host_package_sources", lambda: sources)
+
+    return upgrade
+
+
+def test_a_host_that_became_another_release_has_another_target(
+    upgraded: Callable[[], None],
 ) -> None:
     load_directory(EXAMPLE, WHO)
-    monkeypatch.setattr(host_apt, "host_suite", lambda: "trixie")
-    monkeypatch.setattr(
-        host_apt,
-        "host_package_sources",
-        lambda: [host_apt.PackageSource("http://deb.example.org/debian/", "trixie", ("main",))],
-    )
-    again = load_directory(EXAMPLE, WHO)
+    upgraded()
+    assert load_directory(EXAMPLE, WHO).changes == [
+        "target trixie-arm64: new",
+        "project first: targets are trixie-arm64",
+        "target bookworm-arm64: retired",
+    ]
+    assert Target.named("trixie-arm64").declared_suite == "host"
+    assert Target.objects.get(name="bookworm-arm64").suite == "bookworm", "as it was"
+    assert load_directory(EXAMPLE, WHO).pk == Load.objects.latest("pk").pk, "and not once more"
+
+
+def test_a_target_with_a_name_keeps_it_when_the_host_is_another_release(
+    upgraded: Callable[[], None], folder: Path
+) -> None:
+    write(folder, (EXAMPLE / "estate.yaml").read_text())
+    change(folder, "  - suite: host", "  - name: host\n    suite: host")
+    load_directory(folder, WHO)
+    upgraded()
+    again = load_directory(folder, WHO)
     assert "target host: suite is trixie, was bookworm" in again.changes
-    assert Target.named("host").declared_suite == "host"
+    target = Target.named("host")
+    assert (target.declared_suite, target.suite) == ("host", "trixie")
+
+
+def nameless(*suites: str, **project: str) -> str:
+    """Return an estate with targets without a name, and a project."""
+    text = "targets:\n"
+    for suite in suites:
+        text += f"  - suite: {suite}\n    architecture: host\n    packages: host\n"
+    text += "projects:\n  - name: first\n"
+    return text + "".join(f"    {key}: {value}\n" for key, value in project.items())
+
+
+def test_a_project_may_name_a_target_by_what_it_comes_to(bookworm: None, folder: Path) -> None:
+    write(folder, nameless("host", "trixie", targets="[bookworm-arm64]"))
+    load_directory(folder, WHO)
+    assert Target.named("trixie-arm64")
+    assert [one.name for one in Project.named("first").targets.all()] == ["bookworm-arm64"]
+    write(folder, nameless("host", targets="[trixie-arm64]"))
+    with pytest.raises(BadInputError) as error:
+        load_directory(folder, WHO)
+    assert str(error.value) == (
+        "estate.yaml:7:15: there is no target `trixie-arm64`; there are: bookworm-arm64"
+    )
+
+
+@pytest.mark.parametrize("other", ["  - ", "  - name: bookworm-arm64\n    "])
+def test_two_targets_that_come_to_one_name_are_told(
+    bookworm: None, folder: Path, other: str
+) -> None:
+    write(folder, nameless("host"))
+    rest = f"targets:\n{other}suite: bookworm\n    architecture: arm64\n    packages: host\n"
+    (folder / "more.yaml").write_text(rest)
+    with pytest.raises(BadInputError) as error:
+        load_directory(folder, WHO)
+    column = 5 if other == "  - " else 11
+    assert str(error.value) == (
+        f"more.yaml:2:{column}: the target bookworm-arm64 is declared already, at"
+        " estate.yaml:2:5; give one of them another name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "pool", "said"),
+    [
+        ("host", "amd64", "is arm64, and its pool local amd64; name a pool of arm64"),
+        ("amd64", "host", "is amd64, and its pool local arm64; name a pool of amd64"),
+    ],
+)
+def test_a_host_is_of_the_architecture_of_its_pool(
+    bookworm: None, folder: Path, host: str, pool: str, said: str
+) -> None:
+    text = "pools: [{name: local, architecture: %s}]\n"
+    text += "hosts:\n  - {name: anvil, architecture: %s, pool: local}\n"
+    write(folder, text % (pool, host))
+    with pytest.raises(BadInputError) as error:
+        load_directory(folder, WHO)
+    assert str(error.value).startswith(f"estate.yaml:3:33: the host anvil {said}")
+    write(folder, text % (pool, "arm64" if pool == "host" else "amd64"))
+    assert load_directory(folder, WHO).changes == ["pool local: new", "host anvil: new"]
 
 
 def test_what_changed_is_told_in_lines_a_person_can_read(folder: Path) -> None:
@@ -265,6 +325,8 @@ def test_another_suite_from_the_hosts_mirror(
     load_directory(folder, WHO)
     sources = Target.named("t").package_sources
     assert [one["suite"] for one in sources] == expected
+    mirrors = [one.uri for one in SOURCES[: len(expected)]]
+    assert [one["uri"] for one in sources] == mirrors, "the host's own, each for its part"
     assert {" ".join(one["components"]) for one in sources} == {"main contrib"}
 
 
@@ -283,8 +345,8 @@ def test_a_keyring_put_together_lies_in_the_state(folder: Path, keyring: Path) -
 
 def test_this_host_itself_resolves(tmp_path: Path) -> None:
     load_directory(EXAMPLE, WHO)
-    target = Target.named("host")
-    assert target.suite == host_apt.host_suite()
-    assert target.architecture == host_apt.host_architecture()
+    suite, architecture = host_apt.host_suite(), host_apt.host_architecture()
+    target = Target.named(f"{suite}-{architecture}")
+    assert (target.suite, target.architecture) == (suite, architecture)
     assert target.package_sources[0]["uri"].startswith("http")
     assert Path(target.keyring).is_file()

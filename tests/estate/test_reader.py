@@ -243,6 +243,72 @@ def test_a_thing_with_a_fault_does_not_make_those_dangle_that_name_it() -> None:
     ]
 
 
+def targets(*written: str, project: str = "") -> str:
+    """Return an estate with these targets, and a project that is written so."""
+    text = "".join(f"  - {{{one}, packages: host}}\n" for one in written)
+    return f"targets:\n{text}projects:\n  - {{name: first{project}}}\n"
+
+
+def test_a_target_without_a_name_is_named_by_suite_and_architecture() -> None:
+    text = targets("suite: trixie, architecture: arm64", project=", targets: [trixie-arm64]")
+    found = estate(a=text)
+    assert found.targets[0].thing.name is None
+    assert faults(a=text.replace("[trixie-arm64]", "[trixie-arm46]")) == [
+        "a.yaml:4:29: there is no target `trixie-arm46`; did you mean `trixie-arm64`?"
+    ]
+    assert faults(a=text, b="targets: [{suite: trixie, architecture: arm64, packages: host}]") == [
+        (
+            "b.yaml:1:11: the target trixie-arm64 is declared already, at a.yaml:2:5;"
+            " give one of them another name"
+        )
+    ]
+
+
+def test_a_name_that_only_loading_knows_may_be_referred_to() -> None:
+    for written, right, wrong in (
+        ("suite: host, architecture: host", "bookworm-amd64", "hots"),
+        ("suite: host, architecture: arm64", "bookworm-arm64", "bookworm-amd64"),
+        ("suite: sid, architecture: host", "sid-riscv64", "bookworm-riscv64"),
+    ):
+        text = targets(written, "name: x, suite: sid, architecture: host", project=", targets: [T]")
+        estate(a=text.replace("[T]", f"[x, {right}]"))
+        assert faults(a=text.replace("[T]", f"[x, {wrong}]")) == [
+            f"a.yaml:5:32: there is no target `{wrong}`; there are: x"
+        ]
+
+
+def test_a_fault_in_a_target_without_a_name_is_told_alone() -> None:
+    text = targets("architecture: arm64", project=", targets: [trixie-arm64]")
+    assert faults(a=text) == ["a.yaml:2:5: `suite` is missing; add `suite:`"]
+    assert faults(a=targets("suite: trixie, architecture: arm64, name: X")) == [
+        (
+            "a.yaml:2:48: 'X' is not a name; use up to 63 small letters, digits, and between"
+            " them hyphens, dots, plus signs"
+        )
+    ]
+
+
+def test_a_project_without_targets_builds_for_all_there_are() -> None:
+    assert estate(a=targets("suite: host, architecture: host")).projects[0].thing.targets is None
+    assert faults(a="projects: [{name: first}]") == [
+        "a.yaml:1:12: there is no target to build for; declare one under `targets:`"
+    ]
+    assert faults(a=targets("suite: sid, architecture: host", project=", targets: []")) == [
+        "a.yaml:4:28: the list is empty; name at least one"
+    ]
+
+
+def test_a_host_is_of_the_architecture_of_its_pool() -> None:
+    other = GOOD.replace("name: anvil\n    architecture: amd64", "name: anvil\n    architecture: X")
+    assert faults(a=other.replace("X", "arm64")) == [
+        (
+            "a.yaml:6:19: the host anvil is arm64, and its pool local amd64;"
+            " name a pool of arm64, or mend the architecture"
+        )
+    ]
+    assert estate(a=other.replace("X", "host")), "whether it is one is known at load"
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [

@@ -12,24 +12,12 @@ from commonfarm.archive.interface import current_files
 from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.estate.interface import Project, ReleaseTree, load_directory
 from commonfarm.store.interface import put_bytes
-from tests.estate.test_reader import GOOD
 from tests.farm.packages import make_source
 from tests.farm.test_api import Caller
 
 pytestmark = pytest.mark.django_db
 
 DEB = "pub/demo/pool/bookworm/main/g/greeting/greeting_1.0-1_amd64.deb"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    keyring = tmp_path / "keys.gpg"
-    keyring.write_bytes(b"keys")
-    made = tmp_path / "estate"
-    made.mkdir()
-    text = GOOD.replace("    packages:", f"    keyring: {keyring}\n    packages:")
-    (made / "estate.yaml").write_text(text)
-    return made
 
 
 def publish(tree: ReleaseTree) -> None:

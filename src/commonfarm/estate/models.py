@@ -65,6 +65,14 @@ class Declared(models.Model):
             )
         )
 
+    def in_use(self) -> bool:
+        """Say whether a row of another room refers to this one."""
+        return any(
+            relation.related_model._base_manager.filter(**{relation.field.name: self}).exists()
+            for relation in self._meta.related_objects
+            if relation.related_model._meta.app_label != self._meta.app_label
+        )
+
 
 class Pool(Declared):
     """Builders of one architecture, kind and trust."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -70,6 +71,16 @@ class _Item:
         """Return what stands under `key`, None where this is no mapping."""
         return self.value.get(key) if isinstance(self.value, dict) else None
 
+    @property
+    def name(self) -> str | None:
+        """What it is called; `*` stands in it for what is not known before loading."""
+        name = self.get("name")
+        if name is None and self.section == "targets":
+            parts = (self.get("suite"), self.get("architecture"))
+            known = (isinstance(part, str) and part != schema.HOST for part in parts)
+            return "-".join(p if k else "*" for p, k in zip(parts, known, strict=True))
+        return name if isinstance(name, str) else None
+
     def at(self, what: str, to_do: str, *inside: str | int) -> Problem:
         """Return a problem at a part of this item."""
         return self.document.at((*self.place, *inside), what, to_do)
@@ -105,7 +116,14 @@ def read(texts: Sequence[Text]) -> Estate:
     ]
     names = _names([*items, *_repositories(items)], problems)
     problems += _dangling(items, names)
-    problems += _overlapping(repositories)
+    problems += overlapping(repositories)
+    problems += unlike_their_pools(found["hosts"], found["pools"])
+    if not any(item.section == "targets" for item in items):
+        problems += [
+            project.problem("there is no target to build for", "declare one under `targets:`")
+            for project in found["projects"]
+            if project.thing.targets is None
+        ]
     if not problems and not items:
         file = texts[0].name if texts else "the estate"
         problems.append(Problem(file, 0, 0, "declares nothing", "declare targets and a project"))
@@ -158,23 +176,57 @@ def _names(items: Sequence[_Item], problems: list[Problem]) -> dict[str, set[str
     """
     first: dict[tuple[str, str], _Item] = {}
     for item in items:
-        name = item.get("name")
-        if not isinstance(name, str):
+        if item.name is None:
             continue
-        earlier = first.setdefault((item.section, name), item)
-        if earlier is not item:
-            where = earlier.document.where((*earlier.place, "name"))
-            what = f"the {_singular(item.section)} {name[:80]} is declared already, at {where}"
-            problems.append(item.at(what, "give one of them another name", "name"))
+        earlier = first.setdefault((item.section, item.name), item)
+        if earlier is not item and "*" not in item.name:
+            problems.append(declared_twice(item.name, earlier, item))
     sections = (*schema.SECTIONS, "repositories")
     return {section: {name for kind, name in first if kind == section} for section in sections}
 
 
-def _overlapping(
-    repositories: Sequence[tuple[str, Declared[schema.Repository]]],
+def declared_twice(
+    name: str, first: _Item | Declared[Any], second: _Item | Declared[Any]
+) -> Problem:
+    """Return what is wrong with `second`, which has the name of `first`."""
+    kind = _singular(str(second.place[-2]))
+    where = first.document.where((*first.place, "name"))
+    what = f"the {kind} {name[:80]} is declared already, at {where}"
+    place = (*second.place, "name")
+    return second.document.at(place, what, "give one of them another name")
+
+
+def unlike_their_pools(
+    hosts: Sequence[Declared[schema.Host]],
+    pools: Sequence[Declared[schema.Pool]],
+    resolve: Callable[[str], str] = str,
 ) -> Iterator[Problem]:
-    """Two repositories of a tree must not lie inside each other."""
-    taken: dict[tuple[str, str], str] = {}
+    """Yield every host of another architecture than its pool's.
+
+    `resolve` turns `host` into an architecture; what it leaves as it is is not judged.
+    """
+    # Of two pools with one name, which is a fault of its own, the first counts.
+    wanted = {pool.thing.name: pool.thing.architecture for pool in reversed(pools)}
+    for host in hosts:
+        its, of_pool = host.thing.architecture, wanted.get(host.thing.pool or "")
+        if of_pool is None or its == of_pool:
+            continue
+        its, of_pool = resolve(its), resolve(of_pool)
+        if its != of_pool and schema.HOST not in (its, of_pool):
+            what = f"the host {host.thing.name} is {its}, and its pool {host.thing.pool} {of_pool}"
+            to_do = f"name a pool of {its}, or mend the architecture"
+            yield host.problem(what, to_do, "architecture")
+
+
+def overlapping(
+    repositories: Sequence[tuple[str, Declared[schema.Repository]]],
+    before: Mapping[tuple[str, str], str] = types.MappingProxyType({}),
+) -> Iterator[Problem]:
+    """Yield every repository that lies in another of its tree, or holds it.
+
+    `before` are further places that are taken: (tree, path), and what to call who has it.
+    """
+    taken = dict(before)
     for tree, item in repositories:
         path = item.thing.path
         for other, owner in taken.items():
@@ -193,11 +245,13 @@ def _dangling(items: Sequence[_Item], names: dict[str, set[str]]) -> Iterator[Pr
                 continue
             value = item.get(key)
             named = enumerate(value) if isinstance(value, list) else [(None, value)]
+            not_yet = {known for known in names[to] if "*" in known}
             for number, name in named:
-                if isinstance(name, str) and name not in names[to]:
-                    what = f"there is no {_singular(to)} `{name[:80]}`"
+                if not isinstance(name, str) or name in names[to] - not_yet:
+                    continue
+                if not any(fnmatchcase(name, pattern) for pattern in not_yet):
                     inside = (key,) if number is None else (key, number)
-                    yield item.at(what, _hint(name, names[to]), *inside)
+                    yield item.at(*no_such(to, name, names[to] - not_yet), *inside)
 
 
 def _explained(kind: type[BaseModel], item: _Item, error: ErrorDetails) -> Problem:
@@ -257,6 +311,11 @@ def _innermost(annotation: Any) -> type[BaseModel] | None:
             if found is not None:
                 return found
     return None
+
+
+def no_such(section: str, name: str, known: typing.Iterable[str]) -> tuple[str, str]:
+    """Return what is wrong with a reference to something that is not declared, what to do."""
+    return f"there is no {_singular(section)} `{name[:80]}`", _hint(name, known)
 
 
 def _hint(wrong: str, known: typing.Iterable[str]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from commonfarm.estate import host_apt
-from commonfarm.estate.reader import Declared
+from commonfarm.estate.reader import Declared, Estate, declared_twice, no_such
 from commonfarm.estate.schema import HOST, Target
 from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
 
@@ -19,6 +18,7 @@ UNSTABLE = ("sid", "unstable")
 class ResolvedTarget:
     """A target with nothing left to find out; the fields are those of the model."""
 
+    name: str
     declared_suite: str
     suite: str
     components: list[str]
@@ -33,18 +33,31 @@ def architecture(written: str) -> str:
     return host_apt.host_architecture() if written == HOST else written
 
 
-def targets(declared: Sequence[Declared[Target]], keyrings: Path) -> dict[str, ResolvedTarget]:
-    """Return the targets by name, resolved; raise BadInputError for each that cannot be.
+def targets(estate: Estate, keyrings: Path) -> dict[str, tuple[Declared[Target], ResolvedTarget]]:
+    """Return the targets by name, as declared and resolved.
 
-    `keyrings` is where a keyring is kept that had to be put together from several.
+    `keyrings` is where a keyring is kept that had to be put together from several. Raises
+    BadInputError for each target that cannot be resolved or has the name of another, and for each
+    that a project names and that is not there.
     """
     problems: list[Problem] = []
-    found = {}
-    for one in declared:
+    found: dict[str, tuple[Declared[Target], ResolvedTarget]] = {}
+    for one in estate.targets:
         try:
-            found[one.thing.name] = _target(one, keyrings)
+            target = _target(one, keyrings)
         except BadInputError as error:
             problems += error.problems
+            continue
+        first, _ = found.setdefault(target.name, (one, target))
+        if first is not one:
+            problems.append(declared_twice(target.name, first, one))
+    if not problems:
+        problems += [
+            project.problem(*no_such("targets", name, found), "targets", number)
+            for project in estate.projects
+            for number, name in enumerate(project.thing.targets or ())
+            if name not in found
+        ]
     if problems:
         raise BadInputError(*problems)
     return found
@@ -54,6 +67,8 @@ def _target(one: Declared[Target], keyrings: Path) -> ResolvedTarget:
     target, key = one.thing, "suite"
     try:
         suite = host_apt.host_suite() if target.suite == HOST else target.suite
+        key = "architecture"
+        resolved_architecture = architecture(target.architecture)
         key = "packages"
         sources = _sources(target, suite)
         key = "keyring"
@@ -61,10 +76,11 @@ def _target(one: Declared[Target], keyrings: Path) -> ResolvedTarget:
     except CommonfarmError as error:
         raise BadInputError(one.problem(error.reason.text, error.reason.lifted_by, key)) from None
     return ResolvedTarget(
+        name=target.name or f"{suite}-{resolved_architecture}",
         declared_suite=target.suite,
         suite=suite,
         components=list(target.components),
-        architecture=architecture(target.architecture),
+        architecture=resolved_architecture,
         package_sources=[
             {"uri": one.uri, "suite": one.suite, "components": list(one.components)}
             for one in sources

@@ -96,11 +96,15 @@ Name = Annotated[
 ]
 Architecture = Annotated[
     str,
-    _matches(r"[a-z0-9][a-z0-9-]{0,19}", "an architecture", "write one of Debian's, or `host`"),
+    _matches(
+        r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?",
+        "an architecture",
+        "write one of Debian's, or `host`",
+    ),
 ]
 Suite = Annotated[
     str,
-    _matches(r"[a-z][a-z0-9-]{0,63}", "a suite", "write a codename such as `bookworm`, or `host`"),
+    _matches(r"[a-z][a-z0-9-]{0,39}", "a suite", "write a codename such as `bookworm`, or `host`"),
 ]
 Component = Annotated[
     str, _matches(r"[a-z][a-z0-9-]{0,40}", "a component", "write one such as `main`")
@@ -117,30 +121,32 @@ Components = Annotated[list[Component], AfterValidator(_some)]
 
 
 class Thing(BaseModel):
-    """What every declared thing has: a name; and no key that is not known."""
+    """What is declared: it has no key that is not known."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Named(Thing):
+    """A thing with a name of its own."""
 
     name: Name
 
 
-class Pool(Thing):
+class Pool(Named):
     """Builders of one architecture, kind and trust."""
 
     architecture: Architecture
 
 
-class Host(Thing):
+class Host(Named):
     """A machine, physical or virtual."""
 
     architecture: Architecture
     pool: str | None = None
 
 
-class Packages(BaseModel):
+class Packages(Thing):
     """One archive of packages, all of them signed by the target's keyring."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     uri: Annotated[str, AfterValidator(_uri)]
     suite: Annotated[
@@ -153,8 +159,12 @@ class Packages(BaseModel):
 
 
 class Target(Thing):
-    """What to build for. `packages: host` takes the Debian mirror from the hub's own apt."""
+    """What to build for. `packages: host` takes the Debian mirror from the hub's own apt.
 
+    Without a name it is called `<suite>-<architecture>`, as these are resolved.
+    """
+
+    name: Name | None = None
     suite: Suite
     architecture: Architecture
     components: Components = Field(default_factory=lambda: ["main"])
@@ -168,23 +178,23 @@ class Target(Thing):
     signed_sources_only: bool = False
 
 
-class Repository(Thing):
+class Repository(Named):
     """A part of a release tree that apt reads."""
 
     path: TreePath
     valid_for: Annotated[int, BeforeValidator(_seconds)]
 
 
-class Tree(Thing):
+class Tree(Named):
     """What users see: a release tree."""
 
     repositories: list[Repository] = Field(default_factory=list)
 
 
-class Project(Thing):
-    """Who builds what for which targets, and where the results are published."""
+class Project(Named):
+    """Who builds what for which targets (all of them where none is named), published where."""
 
-    targets: Annotated[list[str], AfterValidator(_some)]
+    targets: Annotated[list[str], AfterValidator(_some)] | None = None
     repository: str | None = None
 
 

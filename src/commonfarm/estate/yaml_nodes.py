@@ -36,20 +36,17 @@ class Document:
 
     def at(self, place: Place, what: str, to_do: str, *, key: bool = False) -> Problem:
         """Return a problem at `place`, or at the nearest part around it that is there."""
-        line, column = (0, 0)
-        if key and place in self.keys:
-            line, column = self.keys[place]
-        else:
-            for length in range(len(place), -1, -1):
-                if place[:length] in self.places:
-                    line, column = self.places[place[:length]]
-                    break
+        line, column = (key and self.keys.get(place)) or self._nearest(place)
         return Problem(self.file, line, column, what, to_do)
 
     def where(self, place: Place) -> str:
-        """Return `file:line:column` of a part."""
-        line, column = self.places.get(place, (0, 0))
+        """Return `file:line:column` of a part, or of the nearest part around it that is there."""
+        line, column = self._nearest(place)
         return f"{self.file}:{line}:{column}"
+
+    def _nearest(self, place: Place) -> tuple[int, int]:
+        found = (self.places.get(place[:length]) for length in range(len(place), -1, -1))
+        return next((at for at in found if at is not None), (0, 0))
 
 
 def parse(file: str, data: bytes) -> Document:

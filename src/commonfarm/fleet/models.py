@@ -191,7 +191,8 @@ class EnrolmentToken(models.Model):
     LIFETIME = timedelta(minutes=15)
 
     digest = models.CharField(max_length=64, unique=True)
-    pool = models.ForeignKey(Pool, on_delete=models.PROTECT)
+    # With "+" the pool does not know of it: a token alone does not make a pool be in use.
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="+")
     made_by = models.CharField(max_length=200)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)

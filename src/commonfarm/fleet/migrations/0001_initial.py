@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('made_by', models.CharField(max_length=200)),
                 ('expires_at', models.DateTimeField()),
                 ('used_at', models.DateTimeField(blank=True, null=True)),
-                ('pool', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='estate.pool')),
+                ('pool', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='estate.pool')),
             ],
         ),
         migrations.CreateModel(
