@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -71,6 +72,13 @@ def published_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 @pytest.fixture
 def signer(world: World, installation: Config) -> Iterator[Config]:
     """A real signer process on the test's database, as the role that may only read."""
+    with running_signer(installation):
+        yield installation
+
+
+@contextlib.contextmanager
+def running_signer(installation: Config) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the signer; at the end nothing of it is left."""
     with connection.cursor() as cursor:
         cursor.execute("GRANT USAGE ON SCHEMA public TO commonfarm_signer")
         cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO commonfarm_signer")
@@ -86,7 +94,7 @@ def signer(world: World, installation: Config) -> Iterator[Config]:
             assert process.poll() is None, (installation.state / "signer.log").read_text()
             assert time.monotonic() < deadline, "the signer did not start"
             time.sleep(0.05)
-        yield installation
+        yield process
     finally:
         process.terminate()
         process.wait(20)

@@ -15,7 +15,7 @@ from commonfarm.archive import deb, index
 from commonfarm.archive.distributions import COMPONENT
 from commonfarm.archive.events import PackagesAdded, PublicationAsked
 from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState
-from commonfarm.archive.tasks import publish_soon
+from commonfarm.archive.publishing import publish_soon
 from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError

@@ -17,22 +17,37 @@ from collections.abc import Callable, Mapping
 
 from django.db import transaction
 from django.utils import timezone
+from procrastinate.contrib.django import app
 
 from commonfarm.archive import assembling, folders, ports, signing
 from commonfarm.archive.events import Assembled, Outdated, PublicationFailed, Published, Signed
 from commonfarm.archive.models import UNFINISHED, Publication, PublicationState
 from commonfarm.archive.trees import put_files
 from commonfarm.estate.interface import ReleaseTree
+from commonfarm.guard.interface import defer_once
 from commonfarm.lib.errors import RefusedError, UnreachableError
 from commonfarm.store.interface import Blob, StoreFullError, put_all
 
 WHO = "process:worker"
+AGAIN_SECONDS = 5
+
+
+@app.task(name="archive.publish_tree", queue="default")
+def publish_tree(tree_id: int) -> None:
+    """Take the unfinished publications of a tree through their steps."""
+    publish(ReleaseTree.objects.get(pk=tree_id))
+
+
+def publish_soon(tree: ReleaseTree, *, in_seconds: int = 0) -> None:
+    """Have the tree's publications go on, once the surrounding transaction commits."""
+    defer_once(publish_tree, f"publish-tree-{tree.pk}", in_seconds=in_seconds, tree_id=tree.pk)
 
 
 def publish(tree: ReleaseTree) -> None:
     """Take every unfinished publication of `tree` to its end, oldest first.
 
-    What cannot go on now (no signer, no space) keeps its state and says why; it is tried again.
+    What cannot go on now (no signer, no space) keeps its state and says why; it is tried again in
+    AGAIN_SECONDS.
     """
     while publication := _oldest(tree):
         _wait_for_another_second(publication)
@@ -40,6 +55,7 @@ def publish(tree: ReleaseTree) -> None:
             advance(publication)
         except (UnreachableError, StoreFullError) as error:
             publication.waits(str(error))
+            publish_soon(tree, in_seconds=AGAIN_SECONDS)
             return
 
 
@@ -97,12 +113,15 @@ def _wait_for_another_second(publication: Publication) -> None:
 
 
 def _oldest(tree: ReleaseTree) -> Publication | None:
-    return (
-        Publication.objects.filter(tree=tree, state__in=UNFINISHED)
-        .select_related("tree")
-        .order_by("revision")
-        .first()
-    )
+    with transaction.atomic():
+        # Whoever adds now may have found this very task waiting, and left no other: see it.
+        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        return (
+            Publication.objects.filter(tree=tree, state__in=UNFINISHED)
+            .select_related("tree")
+            .order_by("revision")
+            .first()
+        )
 
 
 def _assemble(publication: Publication) -> None:

@@ -14,14 +14,19 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.tasks import Task
 
 
-def defer_once(task: Task[Any, Any, Any], key: str, **arguments: Any) -> bool:
+def defer_once(
+    task: Task[Any, Any, Any], key: str, *, in_seconds: int = 0, **arguments: Any
+) -> bool:
     """Enqueue `task` unless one with the same `key` is waiting already; say whether it was.
 
+    It starts no sooner than `in_seconds` from now.
     The savepoint keeps the surrounding transaction usable when the queue refuses.
     """
     try:
         with transaction.atomic():
-            task.configure(queueing_lock=key).defer(**arguments)
+            task.configure(
+                queueing_lock=key, schedule_in={"seconds": in_seconds} if in_seconds else None
+            ).defer(**arguments)
     except AlreadyEnqueued:
         return False
     return True
