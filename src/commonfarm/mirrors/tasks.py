@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued
 
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
@@ -24,7 +21,7 @@ def scan_mirror(mirror_id: int) -> None:
         done = reconcile.scan(mirror_id, timezone.now)
     except reconcile.BusyError:
         # The scan under way may have begun before what this one was asked for.
-        _again(mirror_id)
+        defer_once(scan_mirror, _key(mirror_id), in_seconds=AGAIN_SECONDS, mirror_id=mirror_id)
         return
     if done is not None:
         reconcile.write_map(timezone.now())
@@ -44,14 +41,6 @@ def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
         for mirror in reconcile.due(timezone.now()):
             want_scan(mirror)
     reconcile.write_map(timezone.now())
-
-
-def _again(mirror_id: int) -> None:
-    later = scan_mirror.configure(
-        queueing_lock=_key(mirror_id), schedule_in={"seconds": AGAIN_SECONDS}
-    )
-    with suppress(AlreadyEnqueued), transaction.atomic():
-        later.defer(mirror_id=mirror_id)
 
 
 def _key(mirror_id: int) -> str:
