@@ -231,7 +231,7 @@ def test_what_is_not_there_is_named_with_what_is(folder: Path) -> None:
     load_directory(folder, WHO)
     with pytest.raises(NotFoundError, match="there is no target"):
         Target.named("bookworm-amd64\0")
-    with pytest.raises(NotFoundError, match="did you mean bookworm-amd64"):
+    with pytest.raises(NotFoundError, match="did you mean `bookworm-amd64`"):
         Target.named("bookwrom-amd64")
     with pytest.raises(NotFoundError, match="there are: pub") as error:
         ReleaseTree.named("zzz")

@@ -50,7 +50,7 @@ def test_no_new_builds_and_nothing_is_taken_back(folder: Path, tmp_path: Path) -
     status, said = anna.submit(dsc, project="first", targets=["bookworm-amd64"])
     assert status == 422
     assert said["problems"][0]["what"] == "'bookworm-amd64' is not a target of first"
-    assert said["problems"][0]["to_do"] == "name some of bookworm-again"
+    assert said["problems"][0]["to_do"] == "did you mean `bookworm-again`?"
     assert anna.get(f"/builds/{build['id']}")[1]["jobs"] == build["jobs"]
     assert [file.path for file in current_files(ReleaseTree.named("pub"))] == [DEB]
 

@@ -89,7 +89,7 @@ def test_a_token_is_made_by_a_coordinator_and_shown_once(
 @pytest.mark.parametrize(
     ("pool_name", "status", "said"),
     [
-        ("locla", 404, "did you mean local?"),
+        ("locla", 404, "did you mean `local`?"),
         ("", 404, "there are: local"),
         ("a\0b", 422, ""),
         ("x" * 200, 422, ""),

@@ -108,15 +108,15 @@ def test_enrolling_again_begins_a_new_generation(
 
 def test_mistakes(hub: dict[str, str], pool: Pool) -> None:
     for arguments, code, said in (
-        (("fleet", "token", "locla"), 1, "there is no pool 'locla'; did you mean local?"),
+        (("fleet", "token", "locla"), 1, "there is no pool 'locla'; did you mean `local`?"),
         (("fleet", "show", "b9"), 1, "there is no builder 'b9'; `commonfarm fleet builders`"),
         (("fleet", "show", "../x"), 1, "there is no"),
         (("fleet", "cordon", "b9"), 2, "--why"),
         (("agent", "enrol"), 2, "--hub"),
-        (("agent", "enrol", "--hub", "http://127.0.0.1:9"), 1, "there is no token"),
+        (("agent", "enrol", "--hub", "http://127.0.0.1:9"), 2, "there is no token"),
         (
             ("agent", "enrol", "--hub", "http://192.0.2.1", "--token", "x"),
-            1,
+            2,
             "plain HTTP to another machine",
         ),
     ):

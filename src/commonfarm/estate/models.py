@@ -6,12 +6,12 @@ published under it stays.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Self
 
 from django.db import models
 
 from commonfarm.lib.errors import NotFoundError, Reason
+from commonfarm.lib.hints import hint
 
 
 class Load(models.Model):
@@ -55,13 +55,11 @@ class Declared(models.Model):
         names = sorted(
             cls._default_manager.filter(retired_at=None).values_list("name", flat=True)[:1000]
         )
-        close = get_close_matches(name[:100], names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(names[:20])}"
         raise NotFoundError(
             Reason(
                 f"no-such-{kind}".replace(" ", "-"),
                 f"there is no {kind} {name[:100]!r}",
-                hint if names else "load an estate: commonfarm estate load DIR",
+                hint(name, names) or "load an estate: commonfarm estate load DIR",
             )
         )
 

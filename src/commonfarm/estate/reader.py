@@ -10,7 +10,6 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +19,7 @@ from pydantic_core import ErrorDetails
 from commonfarm.estate import schema
 from commonfarm.estate.yaml_nodes import Document, Place, parse
 from commonfarm.lib.errors import BadInputError, Problem
+from commonfarm.lib.hints import hint
 
 T = TypeVar("T", bound=schema.Thing)
 
@@ -150,7 +150,7 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
         return
     for section, items in document.value.items():
         if section not in schema.SECTIONS:
-            to_do = _hint(section, schema.SECTIONS)
+            to_do = hint(section, schema.SECTIONS)
             what = f"unknown section `{section[:80]}`"
             problems.append(document.at((section,), what, to_do, key=True))
         elif not isinstance(items, list):
@@ -268,7 +268,7 @@ def _explained(kind: type[BaseModel], item: _Item, error: ErrorDetails) -> Probl
             return document.at(at[:-1], f"`{last}` is missing", f"add `{last}:`")
         case "extra_forbidden":
             fields = _model_at(kind, inside[:-1])
-            return document.at(at, f"unknown key `{last[:80]}`", _hint(last, fields), key=True)
+            return document.at(at, f"unknown key `{last[:80]}`", hint(last, fields), key=True)
         case "string_type":
             what = f"{_named(last)} is {_kind(error['input'])}, not text"
             return document.at(at, what, "write text, in quotes if it looks like a number")
@@ -315,15 +315,7 @@ def _innermost(annotation: Any) -> type[BaseModel] | None:
 
 def no_such(section: str, name: str, known: typing.Iterable[str]) -> tuple[str, str]:
     """Return what is wrong with a reference to something that is not declared, what to do."""
-    return f"there is no {_singular(section)} `{name[:80]}`", _hint(name, known)
-
-
-def _hint(wrong: str, known: typing.Iterable[str]) -> str:
-    names = sorted(known)
-    close = get_close_matches(wrong[:80], names, 1)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    return f"there are: {', '.join(names[:20])}" if names else "declare it"
+    return f"there is no {_singular(section)} `{name[:80]}`", hint(name, known) or "declare it"
 
 
 def _named(key: str) -> str:

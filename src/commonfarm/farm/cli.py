@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +60,19 @@ def submit(
 ) -> None:
     """Check a source package and have it built."""
     from commonfarm.farm.bringing import find_dsc, upload
+    from commonfarm.farm.choosing import check_targets
 
     needs: dict[str, Any] = {"features": feature}
     for name, text in (("memory_bytes", memory), ("disk_bytes", disk)):
         if text:
             needs[name] = _size(text)
     client = _hub()
-    chosen = project or _only_project(client)
-    packages_from = _named(client.get("/estate/targets"), target[0]) if target else None
+    projects = {one["name"]: one for one in _items(client.get("/estate/projects"))}
+    chosen = project or _only(projects)
+    if chosen in projects:
+        check_targets(target, chosen, projects[chosen]["targets"])
+    targets = {one["name"]: one for one in _items(client.get("/estate/targets"))}
+    packages_from = targets.get(target[0]) if target else None
     with tempfile.TemporaryDirectory(prefix="commonfarm-build-") as work:
         dsc = find_dsc(source, packages_from, Path(work))
         with _Progress(quiet=as_json) as progress:
@@ -148,22 +154,16 @@ def _items(answer: Any) -> list[dict[str, Any]]:
     return list(answer["items"] if isinstance(answer, dict) else answer)
 
 
-def _only_project(client: HubClient) -> str:
-    names = [one["name"] for one in _items(client.get("/estate/projects"))]
-    if len(names) != 1:
+def _only(projects: Collection[str]) -> str:
+    if len(projects) != 1:
         raise RefusedError(
             Reason(
                 "which-project",
-                f"there are {len(names)} projects: {', '.join(names) or 'none'}",
-                "name one with --project" if names else "load an estate that has one",
+                f"there are {len(projects)} projects: {', '.join(projects) or 'none'}",
+                "name one with --project" if projects else "load an estate that has one",
             )
         )
-    return str(names[0])
-
-
-def _named(answer: Any, name: str) -> dict[str, Any] | None:
-    """Return the target `name`; the hub says what is wrong with one that is not there."""
-    return next((one for one in _items(answer) if one["name"] == name), None)
+    return next(iter(projects))
 
 
 def _is_over(client: HubClient, job: int) -> bool:

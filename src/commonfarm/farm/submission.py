@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db import transaction
 
 from commonfarm.estate.interface import Project, Target
+from commonfarm.farm.choosing import check_targets
 from commonfarm.farm.events import BuildSubmitted
 from commonfarm.farm.models import Build, Job, Source, SourceFile, tell_scheduler
 from commonfarm.farm.sources import Dsc, check_files, has_packages_of, read_dsc
@@ -35,20 +36,7 @@ def targets_of(project: Project, names: Sequence[str]) -> list[Target]:
             Reason("project-retired", f"the project {project} left the estate", "name another")
         )
     known = {target.name: target for target in project.targets.filter(retired_at=None)}
-    unknown = sorted({name for name in names if name not in known})
-    if unknown:
-        raise BadInputError(
-            *(
-                Problem(
-                    "targets",
-                    0,
-                    0,
-                    f"{name[:80]!r} is not a target of {project}",
-                    f"name some of {', '.join(sorted(known)) or 'none'}",
-                )
-                for name in unknown
-            )
-        )
+    check_targets(names, project.name, known)
     chosen = [known[name] for name in dict.fromkeys(names)] or list(known.values())
     if not chosen:
         raise RefusedError(
