@@ -202,18 +202,18 @@ def test_enrolment_takes_the_token_from_standard_input(
     done = subprocess.run(
         far, env={**os.environ, "COMMONFARM_ENROLMENT_TOKEN": "x"}, capture_output=True, text=True
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "plain HTTP to another machine" in done.stderr
     without = {k: v for k, v in os.environ.items() if k != "COMMONFARM_ENROLMENT_TOKEN"}
     done = subprocess.run(far, env=without, capture_output=True, text=True)
+    assert done.returncode == 2
     assert "there is no token" in done.stderr
 
 
 @pytest.mark.root
 def test_a_hub_that_cannot_be_reached_has_an_exit_code_of_its_own(
-    empty_state: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    empty_state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("commonfarm.agent.hub.ENROL_PATIENCE_SECONDS", 0.0)
     state = ["--state", str(empty_state.root)]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and nobody listens

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from commonfarm.agent import lifetime, loop
-from commonfarm.agent.errors import AgentError
+from commonfarm.agent.errors import AgentError, BadInputError
 from commonfarm.agent.state import DEFAULT, State
 
 # Not the variable of the command line's API token, which must not be sent to whatever --hub says.
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 def _token(given: str) -> str:
     token = sys.stdin.readline() if given == "-" else given or os.environ.get(TOKEN_VARIABLE, "")
     if not token.strip():
-        raise AgentError("there is no token; pass it on standard input with `--token -`")
+        raise BadInputError("there is no token; pass it on standard input with `--token -`")
     return token.strip()
 
 

@@ -6,10 +6,17 @@ from __future__ import annotations
 class AgentError(Exception):
     """Shown to the person who runs the agent as it stands, without a traceback.
 
-    `exit_code` is what the agent then ends with, as the command line does: 1 no, 3 not reached.
+    `exit_code` is what the agent then ends with, as the command line does: 1 no, 2 bad input,
+    3 not reached.
     """
 
     exit_code = 1
+
+
+class BadInputError(AgentError):
+    """What the person wrote cannot be meant."""
+
+    exit_code = 2
 
 
 class HubRefusedError(AgentError):

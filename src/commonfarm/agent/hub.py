@@ -30,6 +30,7 @@ from commonfarm.agent.decode import (
 )
 from commonfarm.agent.errors import (
     AgentError,
+    BadInputError,
     BrokenError,
     HubRefusedError,
     HubUnreachableError,
@@ -50,7 +51,6 @@ from commonfarm.agent.protocol import (
     UploadRequest,
 )
 
-ENROL_PATIENCE_SECONDS = 60.0
 _PREFIX = "/api/v1/agent"
 _ANSWER_BYTES = 8 * 2**20
 _FIRST_PAUSE_SECONDS = 0.25
@@ -67,14 +67,14 @@ class GapError(AgentError):
 
 
 def checked_url(url: str) -> str:
-    """Return `url` without a slash at its end; raise AgentError unless it is https or loopback."""
+    """Return `url` without a slash at its end; BadInputError unless it is https or loopback."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise AgentError(f"{url!r} is not the address of a hub; write https://HOST[:PORT]")
+        raise BadInputError(f"{url!r} is not the address of a hub; write https://HOST[:PORT]")
     if parts.query or parts.fragment:
-        raise AgentError(f"{url!r} has a query; write https://HOST[:PORT]")
+        raise BadInputError(f"{url!r} has a query; write https://HOST[:PORT]")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise AgentError(
+        raise BadInputError(
             f"{url} is plain HTTP to another machine, where anyone between could read the "
             "credential; use https://, or plain HTTP on loopback only"
         )
@@ -110,10 +110,9 @@ class Hub:
         self._stop = stop or threading.Event()
 
     def enrol(self, request: EnrolRequest) -> Enrolled:
-        """Spend a token for a credential. Not tried again after an answer: the token is spent."""
-        return enrolled_from(
-            self._json("POST", f"{self._base}/enrol", asdict(request), ENROL_PATIENCE_SECONDS)
-        )
+        """Spend a token for a credential. Tried once: somebody waits for the answer."""
+        body = self._once("POST", f"{self._base}/enrol", json.dumps(asdict(request)).encode())
+        return enrolled_from(_decoded(body))
 
     def lease(self, scheduler: str, request: LeaseRequest) -> Lease | None:
         """Ask for a job once, waiting as long as `request` says; None if there is none.
