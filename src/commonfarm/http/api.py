@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -64,9 +65,7 @@ def build_api(routers: dict[str, Router]) -> NinjaAPI:
 
     @api.exception_handler(ValidationError)
     def _invalid(_request: HttpRequest, error: ValidationError) -> HttpResponse:
-        problems = [
-            {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors
-        ]
+        problems = [{"where": _where(one["loc"]), "what": one["msg"]} for one in error.errors]
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             Reason("bad-input", "the request does not fit", "mend what `problems` names"),
@@ -85,3 +84,9 @@ def build_api(routers: dict[str, Router]) -> NinjaAPI:
         return problem(status, Reason(status.phrase.lower().replace(" ", "-"), str(error)))
 
     return api
+
+
+def _where(place: Sequence[str | int]) -> str:
+    """Return the member that is wrong as the caller wrote it, without our own parameter's name."""
+    inside = place[2:] if place[:1] == ("body",) and len(place) > 2 else place[1:]
+    return ".".join(map(str, inside)) or "body"
