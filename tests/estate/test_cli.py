@@ -93,6 +93,7 @@ def test_an_estate_is_loaded_and_shown(live_server: LiveServer, folder: Path) ->
     assert "  bookworm-amd64\n    declared_suite: bookworm\n" in shown
     assert "    package_sources: https://deb.example.org/debian/ bookworm main\n" in shown
     assert "    signed_sources_only: no\n" in shown
+    assert "    repositories: demo pub/demo valid for 7 d\n" in shown
     estate = json.loads(commonfarm("estate", "show", "--json", **hub).stdout)
     assert [one["name"] for one in estate["trees"][0]["repositories"]] == ["demo"]
     (folder / "estate.yaml").write_text("pools: [{name: X, architecture: amd64}]\n")
