@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,22 @@ def test_now_and_then_all_is_written_anew(
         publication = counted.publish()
         assert bool(assembling.start(publication).since) == (number not in (1, 5))
         counted.is_right()
+    assert folders_left(counted.config) == {"main", "main.r6", "main.r5", "main.r4"}
+
+
+def test_a_folder_whose_removal_was_cut_short_is_not_brought_forward(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (assembling, folders):
+        monkeypatch.setattr(module, "WHOLE_EVERY", 5)
+    for _ in range(4):
+        counted.publish()
+    past = counted.config.published / "main.r2"
+    with monkeypatch.context() as killed:
+        killed.setattr(folders, "prune", lambda _tree: shutil.rmtree(past / "demo/pool"))
+        counted.publish()
+    counted.publish()
+    counted.is_right()
     assert folders_left(counted.config) == {"main", "main.r6", "main.r5", "main.r4"}
 
 

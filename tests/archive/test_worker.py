@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,17 +11,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
-from commonfarm.archive import publishing
+from commonfarm.archive import ports, publishing
 from commonfarm.archive.models import Publication
 from commonfarm.lib.config import Config
 from tests.archive.conftest import running_signer
 from tests.archive.world import World, make_deb
 
 ENOUGH_SECONDS = 120.0
+CUT_THE_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+"""
 
 
 class Worker:
@@ -134,11 +140,7 @@ def test_a_worker_whose_sessions_were_cut_goes_on(
         for number in (1, 2):
             world.add(f"job:{number}", make_deb(pool, f"p{number}", "1", "amd64"))
             wait_for(lambda: state() == "published", worker)
-            rows(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND usename = current_user"
-                " AND pid <> pg_backend_pid()"
-            )
+            rows(CUT_THE_OTHERS)
         world.add("job:3", make_deb(pool, "p3", "1", "amd64"))
         wait_for(lambda: state() == "published", worker)
 
@@ -163,3 +165,48 @@ def test_who_adds_while_the_task_looks_for_work_is_waited_for(
         assert task.is_alive(), "it looked, found nothing and ended"
     task.join(ENOUGH_SECONDS)
     assert state() == "assembled"
+
+
+def test_a_switch_whose_session_was_cut_ends_before_the_next_one_begins(
+    world: World, pool: Path, signer: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database lets go of the lock of a session that was cut; the folder is still written."""
+    monkeypatch.setattr(ports.tree_published, "_filled_by", lambda tree, revision: None)
+    world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
+    publication = Publication.objects.get()
+    for _ in ("assemble", "sign"):
+        publishing.advance(publication)
+    writes, goes_on, errors = threading.Event(), threading.Event(), []
+    real = subprocess.run
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        if not writes.is_set():
+            writes.set()
+            assert goes_on.wait(ENOUGH_SECONDS)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+    def work() -> None:
+        try:
+            publishing.publish(world.tree)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    cut, next_one = threading.Thread(target=work), threading.Thread(target=work)
+    cut.start()
+    assert writes.wait(ENOUGH_SECONDS)
+    rows(CUT_THE_OTHERS)
+    next_one.start()
+    waits_for_cut = re.compile(r"-> FLOCK .* WRITE ")
+    while next_one.is_alive() and not waits_for_cut.search(Path("/proc/locks").read_text()):
+        time.sleep(0.05)
+    goes_on.set()
+    cut.join(ENOUGH_SECONDS)
+    next_one.join(ENOUGH_SECONDS)
+    assert state() == "published"
+    assert [type(one) for one in errors] == [OperationalError]
+    assert (signer.published / "main").readlink() == Path("main.r1")
+    assert not [one.name for one in signer.published.iterdir() if one.name.startswith(".")]

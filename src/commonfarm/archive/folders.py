@@ -12,11 +12,14 @@ and after that reads a newer whole file, never half of one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -39,19 +42,22 @@ def switch(publication: Publication) -> int:
     tree, revision = publication.tree, publication.revision
     published = Path(settings.COMMONFARM.published)
     whole = published / f"{_name(tree)}.r{revision}"
-    with full_disk_is_said():
+    with full_disk_is_said(), _alone(published):
+        # Raises where the session was cut, and with it our claim on the publication.
+        publication.refresh_from_db(fields=["state"])
         if not whole.is_dir():
             aside = published / f".{_name(tree)}.r{revision}.new"
             if aside.exists():
                 shutil.rmtree(aside)
-            past = _past(tree, revision)
-            if len(past) < KEEP_FOLDERS or revision % WHOLE_EVERY == 0:
+            # An older one may be half removed already.
+            kept = _past(tree, revision)[-KEEP_FOLDERS:]
+            if len(kept) < KEEP_FOLDERS or revision % WHOLE_EVERY == 0:
                 files = files_of(tree, revision).values_list("path", "blob_id")
                 _fill(aside, {path: blob_path(sha256) for path, sha256 in files})
             else:
-                past[0].rename(aside)
+                kept[0].rename(aside)
                 sync_folder(published)
-                _bring_forward(aside, tree, _revision(past[0]), revision)
+                _bring_forward(aside, tree, _revision(kept[0]), revision)
             aside.rename(whole)
             sync_folder(published)
         link = published / f".{_name(tree)}.link"
@@ -60,6 +66,22 @@ def switch(publication: Publication) -> int:
         link.replace(published / _name(tree))
         sync_folder(published)
     return files_of(tree, revision).count()
+
+
+@contextlib.contextmanager
+def _alone(published: Path) -> Iterator[None]:
+    """Let one process or thread at a time write below `published`.
+
+    The lock of the publication's row is not enough: PostgreSQL frees it when it is killed, while
+    who held it is still writing.
+    """
+    _make_folders(published, set())
+    descriptor = os.open(published, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def prune(tree: ReleaseTree) -> list[str]:
