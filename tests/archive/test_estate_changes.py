@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from commonfarm.archive import publishing, trees
+from commonfarm.archive import distributions, publishing, trees
 from commonfarm.archive.models import Publication, TreeFile
-from commonfarm.estate.interface import Repository, Target
+from commonfarm.estate.interface import Project, Repository, Target
 from commonfarm.journal.interface import latest
 from commonfarm.lib.config import Config
 from commonfarm.store.interface import put_bytes
@@ -85,3 +86,15 @@ def test_what_an_assembling_before_made_and_nobody_saw_leaves_no_trace(
     assert [file.path for file in TreeFile.objects.all()] == ["demo/b"]
     trees.put_files(publication, {"demo/a": second}, complete_below=[""])
     assert [(file.path, file.blob) for file in TreeFile.objects.all()] == [("demo/a", second)]
+
+
+def test_a_suite_of_a_project_that_left_is_no_longer_announced(world: World, pool: Path) -> None:
+    world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
+    gone = Project.objects.create(
+        name="gone", repository=world.repository, retired_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    add_target(world, "trixie", "amd64")
+    gone.targets.set(Target.objects.filter(suite="trixie"))
+    world.project.targets.remove(*gone.targets.all())
+    found = distributions.of(Publication.objects.get())
+    assert [one.suite for one in found] == ["bookworm"]

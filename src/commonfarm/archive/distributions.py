@@ -15,7 +15,7 @@ from django.db.models import Count
 
 from commonfarm.archive import index
 from commonfarm.archive.models import Entry, Publication
-from commonfarm.estate.interface import Repository, Target
+from commonfarm.estate.interface import Project, Repository, Target
 
 COMPONENT = "main"
 
@@ -99,7 +99,8 @@ def of(publication: Publication, *, since: int = 0) -> list[Distribution]:
     found = []
     for repository in Repository.objects.filter(tree=publication.tree).order_by("name"):
         wanted: dict[str, set[str]] = defaultdict(set)
-        targets = Target.objects.filter(projects__repository=repository, retired_at=None)
+        projects = Project.objects.filter(repository=repository, retired_at=None)
+        targets = Target.objects.filter(projects__in=projects, retired_at=None)
         for suite, architecture in targets.values_list("suite", "architecture").distinct():
             wanted[suite].add(architecture)
         for (repository_id, suite), its in counts.items():
