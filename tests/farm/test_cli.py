@@ -15,8 +15,10 @@ import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from commonfarm.accounts.interface import ApiToken, Role, User
+from commonfarm.estate.host_apt import host_package_sources
 from commonfarm.estate.interface import Project
 from commonfarm.farm import leases, log
+from commonfarm.farm.bringing import find_dsc
 from commonfarm.farm.models import Job, JobState
 from tests.farm.packages import make_source
 from tests.farm.test_agent_api import give
@@ -185,3 +187,16 @@ def test_the_command_line_loads_no_django() -> None:
         "sys.exit(any(name.partition('.')[0] == 'django' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.network
+def test_a_name_is_fetched_from_where_the_target_has_its_packages_from(tmp_path: Path) -> None:
+    source = next(one for one in host_package_sources() if "-" not in one.suite)
+    target = {
+        "package_sources": [
+            {"uri": source.uri, "suite": source.suite, "components": ["main"]},
+        ],
+        "keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    }
+    dsc = find_dsc("figlet", target, tmp_path)
+    assert dsc.name.startswith("figlet_")

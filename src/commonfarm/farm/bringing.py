@@ -14,7 +14,6 @@ from typing import Any
 from commonfarm.agent.protocol import CHUNK_BYTES
 from commonfarm.estate.apt import PackageSource
 from commonfarm.estate.fetch import fetch_source
-from commonfarm.estate.host_apt import host_package_sources
 from commonfarm.farm.sources import check_files, read_dsc
 from commonfarm.http.client import HubClient
 from commonfarm.lib.errors import BadInputError, Problem
@@ -22,11 +21,11 @@ from commonfarm.lib.errors import BadInputError, Problem
 Progress = Callable[[str, int, int], None]
 
 
-def find_dsc(source: str, target: dict[str, Any] | None, work: Path) -> Path:
+def find_dsc(source: str, target: dict[str, Any], work: Path) -> Path:
     """Return the .dsc that `source` means: a path of one, a directory with debian/, or a name.
 
-    A name is fetched with apt, which verifies it, from where `target` has its packages from, or
-    from where this host has. `work` is an empty directory for what is made or fetched.
+    A name is fetched with apt, which verifies it, from where `target` has its packages from.
+    `work` is an empty directory for what is made or fetched.
     """
     path = Path(source)
     if path.is_dir():
@@ -35,12 +34,10 @@ def find_dsc(source: str, target: dict[str, Any] | None, work: Path) -> Path:
         if not path.is_file():
             raise BadInputError(Problem(source, 0, 0, "there is no such file", "name a .dsc"))
         return path
-    sources = host_package_sources()
-    if target is not None:
-        sources = [
-            PackageSource(one["uri"], one["suite"], tuple(one["components"]), target["keyring"])
-            for one in target["package_sources"]
-        ]
+    sources = [
+        PackageSource(one["uri"], one["suite"], tuple(one["components"]), target["keyring"])
+        for one in target["package_sources"]
+    ]
     return fetch_source(source, work, sources)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from commonfarm.lib.errors import BadInputError, Problem
+from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.hints import hint
 
 
-def check_targets(named: Sequence[str], project: str, known: Collection[str]) -> None:
-    """Raise BadInputError for each of `named` that is not among the project's `known` targets."""
+def choose_targets(named: Sequence[str], project: str, known: Collection[str]) -> list[str]:
+    """Return the names of the targets that are `named`, of all that are `known` where none is.
+
+    Raises BadInputError for each that is not among the project's, RefusedError when it has none.
+    """
     unknown = sorted(set(named) - set(known))
     if unknown:
         raise BadInputError(
@@ -24,3 +27,8 @@ def check_targets(named: Sequence[str], project: str, known: Collection[str]) ->
                 for name in unknown
             )
         )
+    if not known:
+        raise RefusedError(
+            Reason("no-target", f"the project {project} has no target", "add one in the estate")
+        )
+    return list(dict.fromkeys(named)) or sorted(known)

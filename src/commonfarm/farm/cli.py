@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from commonfarm.lib.errors import ExitCode, Reason, RefusedError
+from commonfarm.lib.errors import ExitCode, NotFoundError, Reason, RefusedError
+from commonfarm.lib.hints import hint
 from commonfarm.lib.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def submit(
 ) -> None:
     """Check a source package and have it built."""
     from commonfarm.farm.bringing import find_dsc, upload
-    from commonfarm.farm.choosing import check_targets
+    from commonfarm.farm.choosing import choose_targets
 
     needs: dict[str, Any] = {"features": feature}
     for name, text in (("memory_bytes", memory), ("disk_bytes", disk)):
@@ -69,12 +70,13 @@ def submit(
     client = _hub()
     projects = {one["name"]: one for one in _items(client.get("/estate/projects"))}
     chosen = project or _only(projects)
-    if chosen in projects:
-        check_targets(target, chosen, projects[chosen]["targets"])
+    if chosen not in projects:
+        there_is_none = f"there is no project {chosen!r}"
+        raise NotFoundError(Reason("no-such-project", there_is_none, hint(chosen, projects)))
+    first, *_ = choose_targets(target, chosen, projects[chosen]["targets"])
     targets = {one["name"]: one for one in _items(client.get("/estate/targets"))}
-    packages_from = targets.get(target[0]) if target else None
     with tempfile.TemporaryDirectory(prefix="commonfarm-build-") as work:
-        dsc = find_dsc(source, packages_from, Path(work))
+        dsc = find_dsc(source, targets[first], Path(work))
         with _Progress(quiet=as_json) as progress:
             body = upload(client, dsc, progress)
     body |= {"project": chosen, "targets": target, "needs": needs}

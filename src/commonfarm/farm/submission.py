@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import transaction
 
 from commonfarm.estate.interface import Project, Target
-from commonfarm.farm.choosing import check_targets
+from commonfarm.farm.choosing import choose_targets
 from commonfarm.farm.events import BuildSubmitted
 from commonfarm.farm.models import Build, Job, Source, SourceFile, tell_scheduler
 from commonfarm.farm.sources import Dsc, check_files, has_packages_of, read_dsc
@@ -36,13 +36,7 @@ def targets_of(project: Project, names: Sequence[str]) -> list[Target]:
             Reason("project-retired", f"the project {project} left the estate", "name another")
         )
     known = {target.name: target for target in project.targets.filter(retired_at=None)}
-    check_targets(names, project.name, known)
-    chosen = [known[name] for name in dict.fromkeys(names)] or list(known.values())
-    if not chosen:
-        raise RefusedError(
-            Reason("no-target", f"the project {project} has no target", "add one in the estate")
-        )
-    return chosen
+    return [known[name] for name in choose_targets(names, project.name, known)]
 
 
 def take_in(brought: Brought, targets: Sequence[Target]) -> Source:
