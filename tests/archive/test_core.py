@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +41,24 @@ def test_a_control_file_without_end_is_refused(tmp_path: Path) -> None:
         deb.read_control(file, "hello_1_amd64.deb", "amd64")
 
 
+def test_a_control_archive_of_nested_long_names_is_refused(tmp_path: Path) -> None:
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 2
+    nested = (name.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 2000
+    package = b"!<arch>\n"
+    for member, content in (
+        ("debian-binary", b"2.0\n"),
+        ("control.tar", nested + bytes(1024)),
+        ("data.tar", bytes(1024)),
+    ):
+        header = f"{member:16}{0:<12}{0:<6}{0:<6}{'100644':8}{len(content):<10}`\n"
+        package += header.encode() + content
+    file = tmp_path / "hello_1_amd64.deb"
+    file.write_bytes(package)
+    with pytest.raises(BadInputError, match="cannot be read: RecursionError"):
+        deb.read_control(file, file.name, "amd64")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -48,8 +67,10 @@ def test_a_control_file_without_end_is_refused(tmp_path: Path) -> None:
         (GOOD.replace("amd64", "riscv64"), "for riscv64, not for amd64"),
         (GOOD.replace("hello", "hallo"), "it is called hallo_2.10-3_amd64.deb"),
         (GOOD + "Source: ../../etc\n", "field Source"),
+        (GOOD + f"Source: {'a' * 201}\n", "field Source"),
         (GOOD + "X: a\x01b\n", "not a field of one paragraph"),
         ("", "field Package"),
+        (GOOD.replace("2.10", "2." + "1" * 190), "more than 200 characters"),
         (GOOD + "".join(f"X-{n}: 1\n" for n in range(200)), "more than 100"),
     ],
 )

@@ -22,6 +22,8 @@ MOST_CONTROL_BYTES = 256 * 1024
 MOST_ARCHIVE_BYTES = 32 * 2**20
 MOST_MEMBERS = 1000
 MOST_FIELDS = 100
+MOST_NAME = 200
+"""Characters of a file name: its provenance lies beside it, under a longer one."""
 READ_SECONDS = 60
 # dpkg-deb decompresses xz with several threads, each with a stack and a dictionary.
 READ_MEMORY_BYTES = 2 * 2**30
@@ -73,7 +75,14 @@ def read_control(file: Path, name: str, architecture: str) -> Control:
     Raises BadInputError with all faults: it is no .deb, a field cannot be, the architecture is
     neither `architecture` nor `all`, or the name is not the one that the fields ask for.
     """
-    return check_control(_dpkg_deb(file, name), name, architecture)
+    archive = _dpkg_deb(file, name)
+    try:
+        return check_control(_control_of(archive, name), name, architecture)
+    except BadInputError:
+        raise
+    except Exception as error:  # whatever a hostile file makes its readers do, it is its fault
+        fault = f"its control archive cannot be read: {type(error).__name__}: {str(error)[:200]}"
+        raise _bad(name, fault) from None
 
 
 def check_control(text: str, name: str, architecture: str) -> Control:
@@ -92,7 +101,7 @@ def check_control(text: str, name: str, architecture: str) -> Control:
         if any(not line[:1].isspace() or not line.strip() for line in lines[1:]) or any(
             ord(letter) < 32 and letter not in "\n\t" for letter in value
         ):
-            faults.append(f"the field {key[:40]} is not a field of one paragraph")
+            faults.append(f"the field {key[:40]!r} is not a field of one paragraph")
     for key, pattern in (
         ("Package", _PACKAGE),
         ("Version", _VERSION),
@@ -101,10 +110,12 @@ def check_control(text: str, name: str, architecture: str) -> Control:
         if not pattern.fullmatch(fields.get(key, "")) or len(fields[key]) > 200:
             faults.append(f"the field {key} is {fields.get(key, '')[:80]!r}")
     source = fields.get("Source")
-    if source is not None and not _PACKAGE.fullmatch(source.split(" ")[0]):
+    if source is not None and (len(source) > 200 or not _PACKAGE.fullmatch(source.split(" ")[0])):
         faults.append(f"the field Source is {source[:80]!r}")
     control = Control(fields)
     if not faults:
+        if len(control.filename) > MOST_NAME:
+            faults.append(f"its name would have more than {MOST_NAME} characters")
         if control.architecture not in (architecture, "all"):
             faults.append(f"it is for {control.architecture}, not for {architecture} or all")
         if control.filename != name:
@@ -114,7 +125,8 @@ def check_control(text: str, name: str, architecture: str) -> Control:
     return control
 
 
-def _dpkg_deb(file: Path, name: str) -> str:
+def _dpkg_deb(file: Path, name: str) -> bytes:
+    """Return the control archive, unpacked and bounded."""
     command = [
         "prlimit",
         f"--cpu={READ_SECONDS}",
@@ -147,25 +159,23 @@ def _dpkg_deb(file: Path, name: str) -> str:
         process.wait()
         process.stdout.close()
         process.stderr.close()
-    return _control_of(printed, name)
+    return printed
 
 
 def _control_of(archive: bytes, name: str) -> str:
     """Return the text of the file `control` in a control archive; nothing is unpacked to disk."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
-            for member in itertools.islice(opened, MOST_MEMBERS):
-                if member.name.removeprefix("./") != "control" or not member.isreg():
-                    continue
-                if member.size > MOST_CONTROL_BYTES:
-                    raise _bad(name, f"its control file has more than {MOST_CONTROL_BYTES} bytes")
-                found = opened.extractfile(member)
-                assert found is not None
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+        for member in itertools.islice(opened, MOST_MEMBERS):
+            if member.name.removeprefix("./") != "control" or not member.isreg():
+                continue
+            if member.size > MOST_CONTROL_BYTES:
+                raise _bad(name, f"its control file has more than {MOST_CONTROL_BYTES} bytes")
+            found = opened.extractfile(member)
+            assert found is not None
+            try:
                 return found.read().decode()
-    except UnicodeDecodeError:
-        raise _bad(name, "its control file is not UTF-8") from None
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise _bad(name, f"its control archive cannot be read: {error}") from None
+            except UnicodeDecodeError:
+                raise _bad(name, "its control file is not UTF-8") from None
     raise _bad(name, "it has no control file")
 
 
