@@ -63,16 +63,29 @@ class Signer:
     home: Path
     keyring: Path
     fingerprint: str
+    options: tuple[str, ...] = ()
 
     @classmethod
     def make(cls, home: Path) -> Signer:
         """Make a key and export its public half."""
+        return cls._make(home, "never")
+
+    @classmethod
+    def make_expired(cls, home: Path) -> Signer:
+        """Make a key that was good for one day in 2020, on which it signs."""
+        return cls._make(home, "1d", "--faked-system-time", "20200101T120000")
+
+    @classmethod
+    def _make(cls, home: Path, expires: str, *options: str) -> Signer:
         home.mkdir(mode=0o700)
         environment = {**os.environ, "GNUPGHOME": str(home)}
         gpg = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
+        gpg += options
         name = "Anna Tester <anna@example.org>"
         subprocess.run(
-            [*gpg, "--quick-generate-key", name, "ed25519", "sign"], env=environment, check=True
+            [*gpg, "--quick-generate-key", name, "ed25519", "sign", expires],
+            env=environment,
+            check=True,
         )
         listed = subprocess.run(
             [*gpg, "--with-colons", "--list-keys"], env=environment, check=True, capture_output=True
@@ -83,14 +96,22 @@ class Signer:
         keyring = home / "public.gpg"
         subprocess.run([*gpg, "--output", keyring, "--export"], env=environment, check=True)
         subprocess.run(["gpgconf", "--kill", "gpg-agent"], env=environment, check=True)
-        return cls(home, keyring, fingerprint)
+        return cls(home, keyring, fingerprint, options)
+
+    def revoke(self) -> None:
+        """Revoke the key, as its keyring then says."""
+        made = self.home / "openpgp-revocs.d" / f"{self.fingerprint}.rev"
+        made.write_text(made.read_text().replace(":-----BEGIN", "-----BEGIN"))
+        gpg = ["gpg", "--homedir", self.home, "--batch", "--yes", "--quiet"]
+        subprocess.run([*gpg, "--import", made], check=True)
+        subprocess.run([*gpg, "--output", self.keyring, "--export"], check=True)
 
     def sign(self, dsc: Path) -> bytes:
         """Return the clear-signed text of `dsc`."""
         environment = {**os.environ, "GNUPGHOME": str(self.home)}
         done = subprocess.run(
             ["gpg", "--batch", "--pinentry-mode", "loopback", "--passphrase", "",
-             "--clearsign", "--output", "-", dsc],
+             *self.options, "--clearsign", "--output", "-", dsc],
             env=environment, check=True, capture_output=True,
         )  # fmt: skip
         subprocess.run(["gpgconf", "--kill", "gpg-agent"], env=environment, check=True)

@@ -68,6 +68,17 @@ def test_a_bad_signature_is_refused_even_where_none_is_demanded(
     assert "signature is not good" in refusal(signed, keyrings=[signer.keyring])
 
 
+def test_the_signature_of_a_key_that_is_expired_or_revoked_is_not_good(tmp_path: Path) -> None:
+    plain = make_source(tmp_path)
+    expired = Signer.make_expired(tmp_path / "expired")
+    revoked = Signer.make(tmp_path / "revoked")
+    by_revoked = revoked.sign(plain)
+    assert read_dsc(by_revoked, keyrings=[revoked.keyring]).signed_by == revoked.fingerprint
+    revoked.revoke()
+    for signed, signer in ((expired.sign(plain), expired), (by_revoked, revoked)):
+        assert "signature is not good" in refusal(signed, keyrings=[signer.keyring])
+
+
 def test_text_around_the_signed_message_is_not_read(tmp_path: Path, signer: Signer) -> None:
     signed = signer.sign(make_source(tmp_path))
     assert "before the signed message" in refusal(b"Source: other\n\n" + signed)

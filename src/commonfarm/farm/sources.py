@@ -32,6 +32,7 @@ _SOURCE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,198}")
 _VERSION = re.compile(r"(?:\d{1,9}:)?([0-9][0-9A-Za-z.+~-]{0,190})")
 _FORMATS = ("1.0", "3.0 (native)", "3.0 (quilt)")
 _CLEARSIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
+_BAD_SIGNATURE = {"BADSIG", "ERRSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"}
 _PUBLIC_KEY = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _TARBALL = re.compile(rf"(?:orig(?:-[A-Za-z0-9-]+)?\.|debian\.)?tar\.({'|'.join(COMPRESSIONS)})")
 
@@ -303,7 +304,7 @@ def _signed_content(
 def _verify(data: bytes, keyrings: Sequence[Path]) -> tuple[bytes, str] | None:
     """Return the verified content and the signing key, None when no keyring knows the key.
 
-    Raises BadInputError for a signature that is bad, expired or of a revoked key.
+    Raises BadInputError for a signature that is bad or expired, or of such or a revoked key.
     """
     with tempfile.TemporaryDirectory(prefix="cf-dsc-") as name:
         home = Path(name)
@@ -319,10 +320,13 @@ def _verify(data: bytes, keyrings: Sequence[Path]) -> tuple[bytes, str] | None:
             if line.startswith("[GNUPG:] ")
         ]
         words = {line[0] for line in status if line}
-        if done.returncode == 0 and "VALIDSIG" in words:
+        bad = words & _BAD_SIGNATURE
+        # gpgv ends well for a key that is revoked or expired, and has a VALIDSIG for it.
+        if done.returncode == 0 and not bad and {"GOODSIG", "VALIDSIG"} <= words:
             fingerprint = next(line[1] for line in status if line[0] == "VALIDSIG")
             return (home / "content").read_bytes(), fingerprint
-    if "NO_PUBKEY" in words and not words & {"BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG"}:
+    # An ERRSIG is what an unknown key gives, too.
+    if "NO_PUBKEY" in words and bad == {"ERRSIG"}:
         return None
     raise _bad(".dsc", "its signature is not good", "sign it again with a key that is valid")
 
