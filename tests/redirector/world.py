@@ -84,10 +84,12 @@ class Edge:
     def write_map(self, the_map: MirrorMap) -> None:
         write(self.map_file, signed(the_map, self.key))
 
-    def start(self, *proxies: str, address: str = "127.0.0.1") -> Edge:
+    def start(self, *proxies: str, address: str = "127.0.0.1", files: str = "") -> Edge:
+        """Start it; `files` are the limits of open files, soft and hard, as prlimit(1) has them."""
         with (self.home / "log").open("ab") as out:
             self.process = subprocess.Popen(
                 [
+                    *(["prlimit", f"--nofile={files}"] if files else []),
                     *(sys.executable, "-m", "commonfarm.redirector", address, "0"),
                     *(str(self.published), str(self.map_file), str(self.home / "key.pub")),
                     *proxies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import mimetypes
 import os
 import re
@@ -17,6 +18,10 @@ SLOWEST_BYTES = 64 * 1024
 """What a client must take of a file within PATIENCE_SECONDS, or it loses its place."""
 PATIENCE_SECONDS = 60.0
 
+_NO_SUCH_FILE = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EACCES, errno.ENXIO),  # not ours to read; a socket
+}
 _RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _TYPES = {
     ".deb": "application/vnd.debian.binary-package",
@@ -72,16 +77,25 @@ class Published:
         """Open the plain file at `path`; None when there is none that may be given out.
 
         The kernel is asked what was opened, so a symlink that leaves the folder is found out
-        however it was slipped in; O_NONBLOCK keeps a FIFO from holding us up.
+        however it was slipped in; O_NONBLOCK keeps a FIFO from holding us up. OSError when the
+        file may be there but cannot be opened now (no descriptor is free, the disk fails).
         """
         try:
             handle = os.open(
                 f"{self._root}/{path}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
             )
-        except (OSError, ValueError):
+        except ValueError:
             return None
-        status = os.fstat(handle)
-        real = str(Path(f"/proc/self/fd/{handle}").readlink())
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                return None
+            raise
+        try:
+            status = os.fstat(handle)
+            real = str(Path(f"/proc/self/fd/{handle}").readlink())
+        except OSError:
+            os.close(handle)
+            raise
         if not stat.S_ISREG(status.st_mode) or not real.startswith(self._root + "/"):
             os.close(handle)
             return None
@@ -129,7 +143,8 @@ class Transfer:
     """Sends a part of a file straight from the page cache to a socket.
 
     We write beside the event loop's transport, once that has nothing left to write, to a duplicate
-    of its descriptor: uvloop has no `sendfile`. `done(ok)` is called once; the file is closed.
+    of its descriptor: uvloop has no `sendfile`. `done(ok)` is called once; the file is closed, also
+    when OSError is raised because no descriptor is free.
     """
 
     def __init__(
@@ -137,7 +152,11 @@ class Transfer:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        self._socket = os.dup(transport.get_extra_info("socket").fileno())
+        try:
+            self._socket = os.dup(transport.get_extra_info("socket").fileno())
+        except OSError:
+            file.close()
+            raise
         self._file = file.handle
         self._at, self._end = part.start, part.start + part.length
         self._checked = self._at

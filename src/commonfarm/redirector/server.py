@@ -20,7 +20,7 @@ from typing import cast
 import httptools
 import uvloop
 
-from commonfarm.redirector import mirror_map, response
+from commonfarm.redirector import limits, mirror_map, response
 from commonfarm.redirector.mirror_map import MapError, MirrorMap
 from commonfarm.redirector.origin import Published, Transfer, part_of
 from commonfarm.redirector.request import (
@@ -32,8 +32,6 @@ from commonfarm.redirector.request import (
 )
 from commonfarm.redirector.selection import Choice, Client, Ranking, choose, explain, normal, rank
 
-MOST_CONNECTIONS = 4096
-MOST_TRANSFERS = 256
 MOST_HEAD_BYTES = 16 * 1024
 MOST_RANKINGS = 50_000
 HEAD_SECONDS = 15.0
@@ -52,13 +50,15 @@ class Redirector:
         map_file: Path,
         public_key: Path,
         trusted_proxies: Collection[Network] = (),
-        most_transfers: int = MOST_TRANSFERS,
+        most_connections: int = limits.MOST_CONNECTIONS,
+        most_transfers: int = limits.MOST_TRANSFERS,
     ) -> None:
         self.published = Published(published)
         self.trusted_proxies = trusted_proxies
         self.map: MirrorMap = mirror_map.EMPTY
         self.connections: set[Connection] = set()
         self.transfers: set[Transfer] = set()
+        self.most_connections = most_connections
         self.most_transfers = most_transfers
         self.date = b""
         self._map_file = map_file
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         self._peer = normal(peer[0])
         self._client = client_of(self._peer, {}, ())
         self._shared.connections.add(self)
-        if len(self._shared.connections) > MOST_CONNECTIONS:
+        if len(self._shared.connections) > self._shared.most_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; come again")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -290,7 +290,14 @@ class Connection(asyncio.Protocol):
         self._send(request, *response.mirror_list(choice, self._client, as_json))
 
     def _serve(self, request: Request, path: str) -> None:
-        """Answer from our own files."""
+        try:
+            self._serve_file(request, path)
+        except OSError as error:  # may pass: no descriptor is free, the disk fails
+            log.error("%s cannot be served: %s", path, error)
+            text = "this file cannot be read at this moment; come again"
+            self._send(request, *response.refusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
+
+    def _serve_file(self, request: Request, path: str) -> None:
         file = None if is_internal(path) else self._shared.published.open(path)
         if file is None:
             self._send(request, *response.refusal(HTTPStatus.NOT_FOUND, "there is no such file"))
@@ -388,4 +395,5 @@ def run(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     networks = [ip_network(text) for text in trusted_proxies]
-    uvloop.run(serve(Redirector(published, mirror_map, public_key, networks), address, port))
+    shared = Redirector(published, mirror_map, public_key, networks, *limits.fit_open_files())
+    uvloop.run(serve(shared, address, port))
