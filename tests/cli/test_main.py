@@ -61,5 +61,12 @@ def test_a_broken_configuration_names_file_and_line(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"{file}:")
 
 
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("a file where a folder should be")
+    done = commonfarm("up", home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/etc: File exists\n"
+
+
 def test_bad_usage_ends_with_2(tmp_path: Path) -> None:
     assert commonfarm("fly", home=tmp_path).returncode == 2

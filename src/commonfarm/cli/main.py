@@ -9,6 +9,7 @@ and end with their exit code; reading commands take `--json` and print the API's
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import sys
@@ -70,17 +71,22 @@ def main() -> None:
     except CommonfarmError as error:
         typer.echo(str(error), err=True)
         sys.exit(int(error.exit_code))
-    except PermissionError as error:
-        user = pwd.getpwuid(os.getuid()).pw_name
-        typer.echo(
-            f"{error.filename}: {user} has no access to it; run this as its owner, or open it"
-            f" to {user}",
-            err=True,
-        )
-        sys.exit(int(ExitCode.NO))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        # Of a file, or of a full disk: anything else is a fault of ours, and its traceback helps.
+        if not error.filename and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if isinstance(error, PermissionError):
+            user = pwd.getpwuid(os.getuid()).pw_name
+            said = (
+                f"{error.filename}: {user} has no access to it; run this as its owner, or open it"
+                f" to {user}"
+            )
+        typer.echo(said, err=True)
+        sys.exit(int(ExitCode.NO))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import deque
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -24,20 +25,25 @@ HUNG_SECONDS = 60.0
 
 
 class Log:
-    """A log of one process: lines with their time, and one older file kept."""
+    """A log of one process: lines with their time, and one older file kept.
+
+    A line that cannot be written, as on a full disk, is dropped: no process ends for its log.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._out = file.open("ab")
+        self._out: FileIO | None = None
 
     def write(self, line: bytes) -> None:
         """Append one line."""
-        if self._out.tell() > LOG_BYTES:
-            self._out.close()
-            self._file.rename(self._file.with_suffix(".log.1"))
-            self._out = self._file.open("ab")
-        self._out.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} ".encode() + line + b"\n")
-        self._out.flush()
+        with contextlib.suppress(OSError):
+            if self._out and self._out.tell() > LOG_BYTES:
+                self._file.rename(self._file.with_suffix(".log.1"))
+                self._out.close()
+                self._out = None
+            if self._out is None:
+                self._out = self._file.open("ab", buffering=0)
+            self._out.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} ".encode() + line + b"\n")
 
 
 class Supervised:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import signal
 import threading
@@ -121,8 +122,10 @@ class Supervisor:
     def _show(self) -> None:
         shown = (self._ready, [one.shown() for one in self.processes])
         if shown != self._shown:
-            self._shown = shown
-            status.write(self._config, self._ready and not self.stopping, self.processes)
+            # Where the disk is full, it is written once there is room again.
+            with contextlib.suppress(OSError):
+                status.write(self._config, self._ready and not self.stopping, self.processes)
+                self._shown = shown
 
 
 def stop_on_signals(supervisor: Supervisor) -> None:
