@@ -42,13 +42,16 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def served(folder: Path, *names: str, public: Public = DIRECT) -> Iterator[Served]:
+def served(
+    folder: Path, *names: str, public: Public = DIRECT, database_host: str = ""
+) -> Iterator[Served]:
     """Run the processes `names` (`hub`, `live`) as `up` does, until the end of the block."""
     hub, live = free_ports(2)
     config = settings.COMMONFARM
+    host, name = database_host or config.database.host, connection.settings_dict["NAME"]
     config = replace(
         config,
-        database=replace(config.database, name=connection.settings_dict["NAME"]),
+        database=replace(config.database, host=host, name=name),
         listen=replace(config.listen, hub=hub, live=live),
         public=public,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
@@ -21,6 +23,14 @@ BROKEN = Reason(
     "something broke here, and it is not your doing",
     "try again; if it stays, the hub's log says more",
 )
+DATABASE_AWAY = Reason(
+    "database-away",
+    "the database does not answer",
+    "`commonfarm status` shows whether it runs; try again when it does",
+)
+RETRY = {"Retry-After": "5"}
+_AWAY_STATES = ("08", "57P", "53300")
+"""Connection lost or refused, shutting down or starting, too many clients (PostgreSQL, app. A)."""
 
 
 def _answer(request: HttpRequest, status: HTTPStatus, reason: Reason) -> HttpResponse:
@@ -56,8 +66,25 @@ def permission_denied(request: HttpRequest, exception: Exception | None = None) 
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    """Answer 500 without touching the database, which may be what is broken."""
+    """Answer 500, or 503 to the loss of the database; without touching that, which may be broken.
+
+    Django calls this while it handles what was raised, in a view or around it.
+    """
+    if _is_database_away(sys.exc_info()[1]):
+        status, reason, headers = HTTPStatus.SERVICE_UNAVAILABLE, DATABASE_AWAY, RETRY
+        phrase = "The database is away"
+    else:
+        status, reason, headers = HTTPStatus.INTERNAL_SERVER_ERROR, BROKEN, {}
+        phrase = "Something broke"
     if request.path.startswith("/api/"):
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, BROKEN)
-    text = render_to_string("web/broken.html", {"reason": BROKEN})
-    return HttpResponse(text, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        return problem(status, reason, headers=headers)
+    text = render_to_string("web/broken.html", {"phrase": phrase, "reason": reason})
+    return HttpResponse(text, status=status, headers=headers)
+
+
+def _is_database_away(error: BaseException | None) -> bool:
+    """Tell a lost database from one that answers with an error, as after a deadlock."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(_AWAY_STATES)
