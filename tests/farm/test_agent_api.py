@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from commonfarm.agent.protocol import CHUNK_BYTES, LOG_PIECE_BYTES, EnrolRequest, Report
 from commonfarm.agent.protocol import SourceFile as File
 from commonfarm.estate.interface import Pool, Project
-from commonfarm.farm import leases, log
+from commonfarm.farm import leases, log, reports
 from commonfarm.farm.models import Job, JobState, Lease, LogPiece
 from commonfarm.fleet.interface import make_enrolment_token
 from commonfarm.store.interface import read
@@ -308,6 +308,33 @@ def test_odd_reports_are_refused(project: Project, body: str) -> None:
     work = AtWork.on(project)
     assert work.call("POST", "report", body)[0] == 422
     assert work.refresh().job.state == JobState.LEASED
+
+
+def test_facts_that_no_provenance_can_tell_break_the_lease(project: Project) -> None:
+    work = AtWork.on(project)
+    file = work.upload(b"x")
+    for _ in range(2):
+        status, problem = work.report(artifacts=[file], facts={"base_root": [1]})
+        assert status == 422
+        assert problem["problems"][0]["file"] == "facts.base_root"
+    job = work.refresh().job
+    assert (job.state, job.attempts, job.results) == (JobState.WAITING, 1, [])
+    assert "attempt 1 of 3: what the builder says of the build: facts.base_root" in job.state_reason
+    assert (work.lease.outcome, work.lease.facts) == ("broken", {})
+
+
+def test_facts_are_checked_for_shape_and_size() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"base_root": {"digest": 1}}, "facts.base_root.digest: "),
+        ({"packages": 5}, "facts.packages: "),
+        ({"packages": [{"name": "gcc"}]}, "facts.packages.0: "),
+        ({"limits": ["memory"]}, "facts.limits: "),
+        ({"x": json.loads("[" * 50 + "]" * 50)}, "facts: they have more than 8 levels"),
+        ({"packages": ["x" * 1024] * 1024}, "facts: they have 1052686 bytes of JSON, more than"),
+    ]
+    for said, says in cases:
+        assert str(reports.fault_of(said)).startswith(says)
+    assert reports.fault_of({"seconds": {"root": 1.5}, "sources": [{"components": ["a"]}]}) is None
 
 
 def test_what_a_build_printed_cannot_spoil_its_report(project: Project) -> None:

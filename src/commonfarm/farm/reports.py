@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 
 from django.db import transaction
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from commonfarm.agent import protocol
 from commonfarm.archive.interface import NewArtifact, Verdict, add_build
@@ -26,18 +29,46 @@ from commonfarm.store.interface import finished_upload
 
 MOST_ARTIFACTS = 1000
 MOST_REASON = 2000
+MOST_FACTS_BYTES = 2**20
+MOST_FACTS_LEVELS = 8
 DIFFERS = "differs"
 STAGES = ("root", "dependencies", "build", "upload")
+
+
+class _BaseRoot(BaseModel):
+    model_config = ConfigDict(strict=True)
+    digest: str = ""
+    packages: list[str] = []
+
+
+class _Facts(BaseModel):
+    """The facts that are read again; what else a builder tells is only kept."""
+
+    model_config = ConfigDict(strict=True)
+    base_root: _BaseRoot = _BaseRoot()
+    packages: list[str] = []
+    limits: dict[str, str] = {}
 
 
 def take(lease_id: int, report: protocol.Report, now: datetime) -> None:
     """Carry out a report, in one transaction; the same report again changes nothing.
 
     Raises ProblemError (410) when the lease is over or of a past generation, BadInputError for a
-    report that cannot be true, such as an artifact that this lease did not upload.
+    report that cannot be true, such as an artifact that this lease did not upload. Facts that no
+    provenance can tell are raised, too, but end the lease as broken: no later report would do it.
     """
     _check(report)
+    fault = fault_of(report.facts)
+    if fault is not None:
+        reason = f"what the builder says of the build: {fault}"
+        report = replace(report, outcome=protocol.BROKEN, reason=reason, facts={})
     report = replace(report, reason=report.reason[:MOST_REASON])
+    _record(lease_id, report, now)
+    if fault is not None:
+        raise BadInputError(fault)
+
+
+def _record(lease_id: int, report: protocol.Report, now: datetime) -> None:
     with transaction.atomic():
         lease = leases.lock(lease_id)
         builder = lease.builder
@@ -72,6 +103,29 @@ def _check(report: protocol.Report) -> None:
             fault("artifacts", f"{one.name[:80]!r} is odd or named twice", "use plain names")
     if problems:
         raise BadInputError(*problems)
+
+
+def fault_of(facts: dict[str, Any]) -> Problem | None:
+    """Return the first reason why no provenance can be made of what a builder says."""
+
+    def fault(what: str, where: str = "facts") -> Problem:
+        return Problem(where[:80], 0, 0, what, "update the agent, or replace it if it was changed")
+
+    level: list[Any] = [facts]
+    for _ in range(MOST_FACTS_LEVELS):
+        dicts = (one.values() for one in level if isinstance(one, dict))
+        level = [*chain(*dicts), *chain(*(one for one in level if isinstance(one, list)))]
+    if any(isinstance(one, dict | list) for one in level):
+        return fault(f"they have more than {MOST_FACTS_LEVELS} levels")
+    size = len(json.dumps(facts))
+    if size > MOST_FACTS_BYTES:
+        return fault(f"they have {size} bytes of JSON, more than {MOST_FACTS_BYTES}")
+    try:
+        _Facts.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return fault(first["msg"], ".".join(map(str, ("facts", *first["loc"]))))
+    return None
 
 
 def _succeeded(lease: Lease, report: protocol.Report, now: datetime) -> None:
