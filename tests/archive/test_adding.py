@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -11,6 +12,7 @@ from commonfarm.archive import interface as archive
 from commonfarm.archive.models import Artifact, Entry, Publication
 from commonfarm.journal.models import Entry as Line
 from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError
+from commonfarm.store.interface import put_file
 from tests.archive.world import World, make_deb
 
 
@@ -98,6 +100,22 @@ def test_names_and_blobs_that_are_not_there_are_refused(world: World) -> None:
         add("hello_1_amd64.deb")
     with pytest.raises(BadInputError):
         add("../hello_1_amd64.deb")
+
+
+def test_what_the_signer_could_state_nothing_of_is_refused(world: World, pool: Path) -> None:
+    deb = make_deb(pool, "hello", "1", "amd64")
+    new = [archive.NewArtifact(deb.name, put_file(deb).sha256)]
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"base_root": [1]}, "no statement can be made of them: AttributeError"),
+        ({"packages": 5}, "no statement can be made of them: TypeError"),
+        ({"packages": ["gcc"] * 40_000}, "more than 1048576"),
+    ]
+    for says, why in cases:
+        with pytest.raises(BadInputError, match=why):
+            archive.add_build(
+                "job:1", world.project, world.target, new, {"agent": says}, who="builder:b@1"
+            )
+    assert not Artifact.objects.exists()
 
 
 def test_without_a_repository_everything_is_kept(world: World, pool: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonfarm.archive import deb, index, provenance
+from commonfarm.archive.signer import protocol
 from commonfarm.lib.errors import BadInputError
 from tests.archive.world import make_deb
 
@@ -148,3 +149,9 @@ def test_provenance_is_verified_against_file_and_key() -> None:
     for nonsense in (b"", b"{}", b"[]", b'{"payload": 1}', b"\xff"):
         with pytest.raises(provenance.NoProvenanceError):
             provenance.verify(nonsense, "ab" * 32, key.public_key())
+
+
+def test_as_many_of_the_largest_statements_as_may_be_asked_for_fit_into_one_answer() -> None:
+    statement = {"": "x" * provenance.MOST_STATEMENT_BYTES}
+    sealed = provenance.seal(statement, Ed25519PrivateKey.generate())
+    assert len(json.dumps(sealed.decode())) * protocol.MOST_IDS < protocol.MOST_ANSWER_BYTES

@@ -19,8 +19,11 @@ from django.db import OperationalError, connection, transaction
 from commonfarm.archive import ports, publishing
 from commonfarm.archive.models import Publication
 from commonfarm.lib.config import Config
+from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.tasks import want_scan
 from tests.archive.conftest import running_signer
 from tests.archive.world import World, make_deb
+from tests.mirrors.web import serving
 
 ENOUGH_SECONDS = 120.0
 CUT_THE_OTHERS = """
@@ -210,3 +213,23 @@ def test_a_switch_whose_session_was_cut_ends_before_the_next_one_begins(
     assert [type(one) for one in errors] == [OperationalError]
     assert (signer.published / "main").readlink() == Path("main.r1")
     assert not [one.name for one in signer.published.iterdir() if one.name.startswith(".")]
+
+
+def test_mirrors_that_do_not_answer_hold_up_no_publication(
+    world: World, pool: Path, worker: Worker, signer: Config, tmp_path: Path
+) -> None:
+    world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
+    publishing.publish(world.tree)
+    with serving(tmp_path / "web") as web:
+        web.behaviour = "hold"
+        for number in range(20):
+            mirror = Mirror.objects.create(
+                name=f"m{number}", url=f"{web.url}{number}/", tree=world.tree, country="DE"
+            )
+            want_scan(mirror)
+        last = rows("SELECT max(id) FROM procrastinate_jobs WHERE task_name = 'mirrors.scan'")[0][0]
+        worker.start()
+        wait_for(lambda: len(web.asked) >= 4, worker)
+        world.add("job:2", make_deb(pool, "bye", "1", "amd64"))
+        wait_for(lambda: state() == "published", worker)
+        assert rows(f"SELECT status FROM procrastinate_jobs WHERE id = {last}") == [("todo",)]

@@ -11,7 +11,7 @@ from debian.debian_support import Version
 from django.db import transaction
 from django.db.models import Max
 
-from commonfarm.archive import deb, index
+from commonfarm.archive import deb, index, provenance
 from commonfarm.archive.distributions import COMPONENT
 from commonfarm.archive.events import PackagesAdded, PublicationAsked
 from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState
@@ -71,9 +71,10 @@ def add_build(
     Returns one verdict per file: `added`; `identical` to what was published before, so dropped;
     `differs`, published before with other bytes, so that nothing of this build is added; or `kept`
     as an artifact only. A producer that was added before gets the same answer and changes nothing.
-    Raises BadInputError for a package that is not what it says, RefusedError for a version lower
-    than the published one.
+    Raises BadInputError for a package that is not what it says and for facts of which no statement
+    can be made, RefusedError for a version lower than the published one.
     """
+    _check_facts(statement_facts)
     candidates = [_examine(new, target) for new in files]
     with transaction.atomic():
         repository = project.repository
@@ -126,6 +127,18 @@ def ask_publication(tree: ReleaseTree, why: str, *, who: str) -> Publication:
 def publication_of(producer: str) -> Publication | None:
     """Return the revision that made this producer's packages visible, or None."""
     return Publication.objects.filter(entries__artifact__producer=producer).order_by("pk").first()
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """Make the statement that the signer will make: where it fails, nothing can be published."""
+    try:
+        size = len(provenance.encode(provenance.statement("", "", facts)))
+    except Exception as error:  # the facts are the builder's, and so is whatever they do here
+        fault = f"no statement can be made of them: {type(error).__name__}: {str(error)[:200]}"
+        raise BadInputError(Problem("facts", 0, 0, fault, "mend the builder")) from None
+    if size > provenance.MOST_STATEMENT_BYTES:
+        fault = f"their statement has {size} bytes, more than {provenance.MOST_STATEMENT_BYTES}"
+        raise BadInputError(Problem("facts", 0, 0, fault, "install less in the build"))
 
 
 def _examine(new: NewArtifact, target: Target) -> _Candidate:

@@ -23,6 +23,8 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:commonfarm:build:debian-binary:1"
 MOST_ENVELOPE_BYTES = 16 * 2**20
+MOST_STATEMENT_BYTES = 2**20
+"""Of a statement that the archive takes. The signer answers with several at once, as base64."""
 
 
 class NotVerifiedError(ValueError):
@@ -92,10 +94,14 @@ def _package_url(line: str) -> str:
     return f"pkg:deb/debian/{quote(name)}@{quote(version)}?arch={quote(architecture)}"
 
 
+def encode(the_statement: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a statement that are signed."""
+    return json.dumps(the_statement, sort_keys=True, separators=(",", ":")).encode()
+
+
 def seal(the_statement: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
     """Return the signed envelope of a statement, one line of JSON."""
-    payload = json.dumps(the_statement, sort_keys=True, separators=(",", ":")).encode()
-    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope = Envelope(encode(the_statement), PAYLOAD_TYPE, {})
     envelope.sign(CryptoSigner(key))
     return json.dumps(envelope.to_dict(), sort_keys=True).encode() + b"\n"
 

@@ -15,9 +15,10 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
-MOST_IDS = 100
+MOST_IDS = 40
 MOST_REQUEST_BYTES = 4096
 MOST_ANSWER_BYTES = 64 * 2**20
+"""Room for MOST_IDS of the largest statements, as base64."""
 KINDS = ("publication", "statements", "mirror-map", "public-keys")
 
 
