@@ -83,16 +83,19 @@ def free_ports(address: str, number: int, taken: set[int]) -> list[int]:
 def refuse_taken_ports(config: Config) -> None:
     """Raise RefusedError that names the process whose port somebody else has bound."""
     for process in PROCESSES:
-        port = getattr(config.listen, process)
-        if not _bindable(config.listen.address, port):
-            raise RefusedError(
-                Reason(
-                    "port-taken",
-                    f"port {port} of {process} is in use by another program",
-                    f"stop that program (`ss -ltnp sport = :{port}` names it), or set"
-                    f" listen.{process} in {config.file}",
-                )
-            )
+        if not _bindable(config.listen.address, getattr(config.listen, process)):
+            raise RefusedError(port_taken(config, process))
+
+
+def port_taken(config: Config, process: str) -> Reason:
+    """Return the reason that says somebody else has the port of `process`."""
+    port = getattr(config.listen, process)
+    return Reason(
+        "port-taken",
+        f"port {port} of {process} is in use by another program",
+        f"stop that program (`ss -ltnp sport = :{port}` names it), or set"
+        f" listen.{process} in {config.file}",
+    )
 
 
 def refuse_sharing(config: Config, other: Config) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from commonfarm.agent.zipapp import build_zipapp
 from commonfarm.http.client import HubClient
 from commonfarm.http.session import token_file
-from commonfarm.installation import checks
-from commonfarm.installation.launch import agent_files
+from commonfarm.installation import checks, configure
+from commonfarm.installation.launch import agent_files, is_listened_to_by
 from commonfarm.installation.supervised import Supervised
-from commonfarm.installation.users import separate
+from commonfarm.installation.users import separate, user_of
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import (
     CommonfarmError,
@@ -78,19 +79,24 @@ class Errands(threading.Thread):
                     self.failed = error
                     return
                 self._wait_for(error.reason)
-            except OSError as error:
-                self._wait_for(Reason("no-files-for-builder", str(error), "it tries again"))
+            except Exception as error:
+                # Whatever a stranger on a port answers, or a full disk does: we must live on.
+                text = f"{type(error).__name__}: {error}"
+                self._wait_for(Reason("errand-failed", text, "it tries again"))
 
     def _wait_for(self, reason: Reason) -> None:
-        """Say once why the builder does not start, and give that some time to change."""
+        """Say once why it does not go on, and give that some time to change."""
         if self._agent.waits_for != str(reason):
             self._agent.waits_for = str(reason)
-            if self.done:
-                self._say(f"the local builder waits: {reason}")
+            self._say(f"the {'local builder' if self.done else 'estate'} waits: {reason}")
         self._ending.wait(RETRY_SECONDS)
 
     def _client(self) -> HubClient:
+        """Return a client with the admin's token, which only our own hub may be given."""
         token = token_file(self._config).read_text(encoding="ascii").strip()
+        listen = self._config.listen
+        if not is_listened_to_by(user_of("hub"), listen.address, listen.hub):
+            raise UnreachableError(configure.port_taken(self._config, "hub"))
         return HubClient(self._config.url("hub"), Secret(token))
 
     def _load_estate(self) -> None:
@@ -119,7 +125,7 @@ class Errands(threading.Thread):
                 raise RefusedError(Reason("no-root-for-builder", found, mended_by))
         zipapp, state = agent_files(self._config)
         partial = zipapp.with_suffix(".partial")
-        client.download("/agent/zipapp", partial)
+        partial.write_bytes(build_zipapp())
         partial.chmod(0o644)
         partial.rename(zipapp)
         if not self._credential_is_good(client, state):

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import socket
 import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
 from pathlib import Path
 
 import psycopg
@@ -23,6 +25,8 @@ from commonfarm.lib.places import CONFIG_VARIABLE
 
 PROBE_SECONDS = 3.0
 SYSTEM_BUILDERS = Path("/var/lib/commonfarm-agent")
+_LISTENS = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 _KEPT = ("LANG", "LC_ALL", "PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What our processes get of the environment of who starts `up`; no secret is among it."""
 
@@ -170,13 +174,37 @@ def _is_closed(folder: Path) -> bool:
     return folder.exists() and not folder.stat().st_mode & stat.S_IXOTH
 
 
+def is_listened_to_by(user: str, address: str, port: int) -> bool:
+    """Say whether who listens on exactly that address and port is `user`'s process.
+
+    Nobody else can then have a listener that is asked instead: the kernel refuses such a bind.
+    """
+    uid = str(pwd.getpwnam(user).pw_uid)
+    known = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    wanted = {(ip_address(where[0]).packed, port) for *_, where in known}
+    for table in ("tcp", "tcp6"):
+        file = Path("/proc/net", table)
+        rows = file.read_text("ascii").splitlines()[1:] if file.exists() else []
+        for local, _remote, state, *_rest, owner in (row.split()[1:8] for row in rows):
+            if state == _LISTENS and owner == uid and _endpoint(local) in wanted:
+                return True
+    return False
+
+
+def _endpoint(text: str) -> tuple[bytes, int]:
+    """Read ADDRESS:PORT of /proc/net/tcp: words of 32 bits, each in this machine's byte order."""
+    address, _, port = text.partition(":")
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    return b"".join(word.to_bytes(4, sys.byteorder) for word in words), int(port, 16)
+
+
 def http_answers(address: str, port: int, path: str) -> bool:
     """Say whether a server gives any answer to GET `path` but one of its own failing (500)."""
     connection = HTTPConnection(address, port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", path)
         return connection.getresponse().status != 500
-    except OSError:
+    except (OSError, HTTPException):
         return False
     finally:
         connection.close()
