@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
@@ -67,12 +66,6 @@ class HubClient:
         """PUT raw bytes and return the answer."""
         headers = {"Content-Type": "application/octet-stream"}
         return json.load(self._open("PUT", path, data, headers, query=query))
-
-    def download(self, path: str, to: Path) -> None:
-        """Write what is at `path` to the file `to`."""
-        with self._open("GET", path) as response, to.open("wb") as out:
-            while chunk := response.read(1 << 20):
-                out.write(chunk)
 
     def _open(
         self,
