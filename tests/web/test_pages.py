@@ -105,6 +105,18 @@ def test_a_failed_publication_is_named_until_the_next_one() -> None:
     assert whats() == []
 
 
+def test_a_publication_that_waits_says_for_what() -> None:
+    world.fill(1)
+    Scan.objects.update(ok=True)
+    tree = Publication.objects.get().tree
+    waits = Publication.objects.create(tree=tree, revision=2, state=PublicationState.ASSEMBLED)
+    Publication.objects.create(tree=tree, revision=3)
+    assert whats() == []
+    waits.waits("the signer failed; see its log")
+    (need,) = needs(timezone.now())
+    assert (need.what, need.why) == ("Revision 2 of first waits", "the signer failed; see its log")
+
+
 def test_many_of_a_kind_are_counted() -> None:
     for number in range(10):
         world.builder(f"b{number}", timedelta(hours=1))

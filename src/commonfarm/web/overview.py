@@ -71,7 +71,7 @@ def needs(now: datetime) -> Iterator[Need]:
     """Give what needs a person today, the most pressing kind first, a few of each kind."""
     kinds = (
         ("jobs that wait", "builds", idle_queue(now)),
-        ("release trees", "repositories", failed_publications()),
+        ("release trees", "repositories", unpublished()),
         ("builders", "builders", silent_builders(now)),
         ("failed jobs", "builds", failed_jobs(now)),
         ("mirrors", "mirrors", lost_mirrors()),
@@ -98,17 +98,20 @@ def idle_queue(now: datetime) -> Iterator[Need]:
         )
 
 
-def failed_publications() -> Iterator[Need]:
-    """Release trees whose newest publication failed."""
-    newest = Publication.objects.order_by("tree_id", "-revision").distinct("tree_id")
-    for one in newest.select_related("tree"):
+def unpublished() -> Iterator[Need]:
+    """Release trees whose newest publication failed, or where one waits for something."""
+    rows = Publication.objects.select_related("tree").order_by("tree_id", "-revision")
+    for one in rows.distinct("tree_id"):
         if one.state == PublicationState.FAILED:
-            yield Need(
-                f"Revision {one.revision} of {one.tree} was not published",
-                reverse("repositories"),
-                one.problem,
-                one.created_at,
-            )
+            yield _unpublished(one, "was not published")
+    over = (PublicationState.PUBLISHED, PublicationState.FAILED)
+    for one in rows.exclude(state__in=over).exclude(problem=""):
+        yield _unpublished(one, "waits")
+
+
+def _unpublished(one: Publication, what: str) -> Need:
+    name = f"Revision {one.revision} of {one.tree} {what}"
+    return Need(name, reverse("repositories"), one.problem, one.created_at)
 
 
 def silent_builders(now: datetime) -> Iterator[Need]:
