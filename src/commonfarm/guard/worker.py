@@ -8,7 +8,6 @@ harmless.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -16,7 +15,8 @@ from datetime import UTC, datetime
 
 from commonfarm.lib.config import Config
 
-CONCURRENCY = 4
+CONCURRENCY = {"default": 4, "scans": 4}
+"""How many jobs of a queue run at once; slow mirrors hold up nothing but each other."""
 HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 10.0
 SWEEP_SECONDS = 5.0
@@ -54,20 +54,32 @@ async def _work() -> None:
     from procrastinate.contrib.django import app
 
     async with app.open_async():
-        sweeping = asyncio.create_task(_sweep())
-        try:
-            await app.run_worker_async(
-                concurrency=CONCURRENCY,
-                update_heartbeat_interval=HEARTBEAT_SECONDS,
-                stalled_worker_timeout=DEAD_SECONDS,
-                shutdown_graceful_timeout=STOP_SECONDS,
-                fetch_job_polling_interval=1.0,
-                delete_jobs="successful",
+        running = [asyncio.create_task(_sweep())]
+        running += [
+            asyncio.create_task(
+                app.run_worker_async(
+                    queues=[queue],
+                    concurrency=concurrency,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=DEAD_SECONDS,
+                    shutdown_graceful_timeout=STOP_SECONDS,
+                    fetch_job_polling_interval=1.0,
+                    delete_jobs="successful",
+                    # SIGTERM ends the first; that ends the others.
+                    install_signal_handlers=queue == "default",
+                )
             )
+            for queue, concurrency in CONCURRENCY.items()
+        ]
+        try:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sweeping
+            for one in running:
+                one.cancel()
+            ends = await asyncio.gather(*running, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
 
 async def _sweep() -> None:

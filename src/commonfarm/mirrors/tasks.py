@@ -14,7 +14,7 @@ from commonfarm.mirrors.models import Mirror
 AGAIN_SECONDS = 2
 
 
-@app.task(name="mirrors.scan", queue="default")
+@app.task(name="mirrors.scan", queue="scans")
 def scan_mirror(mirror_id: int) -> None:
     """Look at a mirror, and let the map say what was seen."""
     try:
