@@ -11,7 +11,7 @@ import pytest
 from commonfarm.installation import configure
 from commonfarm.lib import places
 from commonfarm.lib.config import PROCESSES, Config, dump, load
-from commonfarm.lib.errors import NotFoundError, RefusedError
+from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError
 
 
 @pytest.fixture
@@ -50,6 +50,16 @@ def _share(config: Config, other: Config, what: str) -> Config:
         return replace(config, **{what: getattr(other, what)})
     if what == "below":
         return replace(config, store=other.state / "deep" / "below")
+    if what == "link":
+        other.store.mkdir(parents=True)
+        link = config.file.with_name("link")
+        link.symlink_to(other.store)
+        return replace(config, store=link / "below")
+    if what == "dots":
+        return replace(config, state=config.state / ".." / other.name)
+    if what == "socket":
+        host = str(Path(config.database.host, "../../production/postgres"))
+        return replace(config, database=replace(config.database, host=host))
     if what == "above":
         return replace(config, state=other.state.parent)
     if what == "database":
@@ -58,7 +68,11 @@ def _share(config: Config, other: Config, what: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    "what", ["state", "store", "published", "runtime", "below", "above", "database", "port"]
+    "what",
+    [
+        *("state", "store", "published", "runtime", "below", "above", "link", "dots"),
+        *("database", "socket", "port"),
+    ],
 )
 def test_sharing_is_refused_by_name(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     other, config = configure.make("production"), configure.make("testing")
@@ -69,6 +83,32 @@ def test_sharing_is_refused_by_name(home: Path, monkeypatch: pytest.MonkeyPatch,
     assert caught.value.reason.code == "shared-with-another"
     assert "testing and production share" in caught.value.reason.text
     assert str(config.file) in caught.value.reason.lifted_by
+
+
+def test_a_copied_configuration_is_refused_by_its_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = configure.make("production")
+    copy = home / "etc/testing.toml"
+    copy.write_text("# A copy.\n" + first.file.read_text())
+    monkeypatch.setenv("COMMONFARM_INSTALLATION", "testing")
+    with pytest.raises(BadInputError) as caught:
+        configure.find_or_make()
+    (problem,) = caught.value.problems
+    assert (problem.file, problem.line) == (str(copy), 3)
+    assert problem.what == "the name is 'production', not 'testing' as the file's"
+    assert 'name = "testing"' in problem.to_do
+    first.file.unlink()
+    monkeypatch.delenv("COMMONFARM_INSTALLATION")
+    with pytest.raises(BadInputError):
+        configure.find_or_make()
+
+    # One that is named by its path may have any name, and shares with nobody either.
+    monkeypatch.setenv("COMMONFARM_CONFIG", str(copy))
+    assert configure.find_or_make().name == "production"
+    first.file.write_text(dump(first))
+    with pytest.raises(RefusedError, match="production and production share"):
+        configure.find_or_make()
 
 
 def test_a_port_of_a_stranger_is_named(home: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -280,3 +281,26 @@ def _run_below(closed: Path) -> None:
         machine.clean_up()
     assert closed.stat().st_mode & 0o777 == 0o700
     assert Path("/proc/self/mounts").read_text() == mounts
+
+
+@pytest.mark.root
+def test_a_folder_for_sockets_that_another_user_made_is_refused(machine: Machine) -> None:
+    if os.getuid():
+        pytest.skip("needs root: to be another user")
+    machine.environment["COMMONFARM_HOME"] = str(machine.home / ("deep" * 20))
+    # Enough for the configuration to be written: the folder that holds the state is a file.
+    state = Path(machine.environment["COMMONFARM_HOME"], "state")
+    state.parent.mkdir()
+    state.write_text("")
+    assert machine.run("up").returncode == 1
+    configuration = state.with_name("etc") / "production.toml"
+    runtime = Path(tomllib.loads(configuration.read_text())["paths"]["runtime"])
+    state.unlink()
+    assert runtime.parent.parent == Path("/tmp")
+    try:
+        shutil.chown(runtime.parent, "nobody")
+        refused = machine.run("up")
+    finally:
+        runtime.parent.rmdir()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"{runtime.parent} exists, and others may write to it")

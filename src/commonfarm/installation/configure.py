@@ -8,7 +8,7 @@ import socket
 from itertools import count
 from pathlib import Path
 
-from commonfarm.lib.config import PROCESSES, Config, Listen, default, dump, load
+from commonfarm.lib.config import PROCESSES, Config, Database, Listen, default, dump, load
 from commonfarm.lib.errors import CommonfarmError, Reason, RefusedError
 from commonfarm.lib.places import (
     HOME_VARIABLE,
@@ -111,12 +111,13 @@ def refuse_sharing(config: Config, other: Config) -> None:
         )
 
     for key in ("state", "store", "published", "runtime"):
-        mine: Path = getattr(config, key)
-        for theirs in (other.state, other.store, other.published, other.runtime):
+        mine: Path = getattr(config, key).resolve()
+        for place in (other.state, other.store, other.published, other.runtime):
+            theirs = place.resolve()
             if mine == theirs or mine in theirs.parents or theirs in mine.parents:
                 raise refuse(f"files: {mine} and {theirs}", f"paths.{key}")
-    database = (config.database.host, config.database.port, config.database.name)
-    if database == (other.database.host, other.database.port, other.database.name):
+    database = _place(config.database)
+    if database == _place(other.database):
         raise refuse(f"the database {database[2]} at {database[0]}", "database.host")
     theirs_bound = {getattr(other.listen, process): process for process in PROCESSES}
     for process in PROCESSES:
@@ -125,11 +126,16 @@ def refuse_sharing(config: Config, other: Config) -> None:
             raise refuse(f"port {port} ({theirs_bound[port]} of {other.name})", f"listen.{process}")
 
 
+def _place(database: Database) -> tuple[str, int, str]:
+    host = database.host
+    return (os.path.realpath(host) if host.startswith("/") else host), database.port, database.name
+
+
 def _others(config: Config) -> list[Config]:
     found = []
     for name in installations():
         file = config_folder() / f"{name}.toml"
-        if file == config.file or name == config.name:
+        if config.file.exists() and file.samefile(config.file):
             continue
         try:
             found.append(load(file))

@@ -22,7 +22,7 @@ from commonfarm.installation.supervised import Supervised
 from commonfarm.installation.supervisor import Supervisor, stop_on_signals
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import ExitCode, Reason, RefusedError
-from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE
+from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE, check_runtime
 
 LEFTOVER_SECONDS = 15
 
@@ -40,6 +40,7 @@ def run(estate: Path | None) -> int:
     config = configure.find_or_make()
     os.environ[INSTALLATION_VARIABLE] = config.name
     os.environ[CONFIG_VARIABLE] = str(config.file)
+    check_runtime(config.runtime)
     say(f"installation {config.name}, configured in {config.file}")
     config.state.mkdir(parents=True, exist_ok=True)
     held = status.hold(config)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from commonfarm.lib import config as configuration
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
+from commonfarm.lib.errors import BadInputError, NotFoundError, Problem, Reason, RefusedError
 
 HOME_VARIABLE = "COMMONFARM_HOME"
 CONFIG_VARIABLE = "COMMONFARM_CONFIG"
@@ -70,9 +70,22 @@ def runtime_folder(name: str) -> Path:
     if natural and len(os.fsencode(natural)) + _SOCKET_NAME_BYTES <= LONGEST_SOCKET_PATH:
         return natural
     digest = hashlib.sha256(os.fsencode(home or Path.home())).hexdigest()[:8]
-    private = Path(f"/tmp/commonfarm-{os.getuid()}-{digest}")  # noqa: S108 - checked below
-    check_private(private)
-    return private / name
+    folder = Path(f"{_private()}{digest}") / name
+    check_runtime(folder)
+    return folder
+
+
+def check_runtime(folder: Path) -> None:
+    """Make sure that a runtime folder within /tmp is private; RefusedError when it is not.
+
+    To be called at each start: another user may have made it since the machine was rebooted.
+    """
+    if str(folder).startswith(_private()):
+        check_private(folder.parent)
+
+
+def _private() -> str:
+    return f"/tmp/commonfarm-{os.getuid()}-"  # noqa: S108 - see check_runtime
 
 
 def check_private(folder: Path) -> None:
@@ -98,7 +111,8 @@ def find(name: str | None = None) -> Config:
     """Return the configuration of the installation `name`, else of the only one there is.
 
     `COMMONFARM_CONFIG` and `COMMONFARM_INSTALLATION` count when no name is given. NotFoundError
-    names the installations there are when none or more than one could be meant.
+    names the installations there are when none or more than one could be meant; BadInputError, a
+    file that holds another name than its own, as a copy does.
     """
     file = os.environ.get(CONFIG_VARIABLE)
     if file and not name:
@@ -106,11 +120,11 @@ def find(name: str | None = None) -> Config:
     name = name or os.environ.get(INSTALLATION_VARIABLE)
     known = installations()
     if name in known:
-        return configuration.load(config_folder() / f"{name}.toml")
+        return _named(name)
     if name:
         text = f"there is no installation {name!r} in {config_folder()}"
     elif len(known) == 1:
-        return configuration.load(config_folder() / f"{known[0]}.toml")
+        return _named(known[0])
     elif known:
         text = "more than one installation is configured here"
     else:
@@ -119,3 +133,15 @@ def find(name: str | None = None) -> Config:
     raise NotFoundError(
         Reason("which-installation", text, there or "`commonfarm up` makes and starts one")
     )
+
+
+def _named(name: str) -> Config:
+    file = config_folder() / f"{name}.toml"
+    config = configuration.load(file)
+    if config.name != name:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        line = next((at for at, text in enumerate(lines, 1) if text.lstrip().startswith("name")), 0)
+        what = f"the name is {config.name!r}, not {name!r} as the file's"
+        to_do = f'write name = "{name}", and give it paths, a database and ports of its own'
+        raise BadInputError(Problem(str(file), line, 0, what, to_do))
+    return config
