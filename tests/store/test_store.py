@@ -77,6 +77,8 @@ def test_check_finds_damage() -> None:
     path.write_bytes(b"whale")
     with pytest.raises(store.BlobDamagedError, match="SHA-256 is"):
         store.check(blob.sha256)
+    store.put_bytes(b"whole")
+    assert store.check(blob.sha256) == blob
     path.write_bytes(b"who")
     with pytest.raises(store.BlobDamagedError, match="3 bytes instead of 5"):
         store.check(blob.sha256)
@@ -104,6 +106,14 @@ def test_any_order_of_chunks_ends_in_the_same_blob(data: st.DataObject, content:
             assert received >= end
         assert store.read(store.finished_upload("lease:1", sha(content)).sha256) == content
         transaction.set_rollback(True)
+
+
+def test_an_upload_mends_a_damaged_blob() -> None:
+    blob = store.put_bytes(b"abcdef")
+    store.path_of(blob.sha256).write_bytes(b"abcdeX")
+    store.start_upload("lease:1", blob.sha256, 6)
+    store.add_chunk("lease:1", blob.sha256, 0, b"abcdef")
+    assert store.check(blob.sha256) == blob
 
 
 def test_an_upload_resumes_where_it_was_and_is_finished_once() -> None:

@@ -90,8 +90,8 @@ def settle(temporary: Path, sha256: str, size: int) -> None:
     """Put a whole file of `incoming` where its hash belongs, durably; the caller unlinks it there.
 
     The file and its folder are on disk when this returns. When the same bytes lie there already
-    they stay, since published trees may be links to them; a file of another size is a damaged one,
-    and is replaced.
+    they stay, since published trees may be links to them; other bytes are a damaged file, and are
+    replaced.
     """
     target = blob_path(sha256)
     make_folder(target.parent)
@@ -105,6 +105,6 @@ def settle(temporary: Path, sha256: str, size: int) -> None:
         try:
             target.hardlink_to(temporary)
         except FileExistsError:
-            if target.stat().st_size != size:
+            if hash_file(target) != (sha256, size):
                 temporary.replace(target)
         sync_folder(target.parent)
