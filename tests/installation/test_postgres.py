@@ -15,6 +15,7 @@ import pytest
 
 from commonfarm.installation import leftovers
 from commonfarm.installation.postgres import EmbeddedPostgres
+from commonfarm.lib.errors import UnreachableError
 
 
 @pytest.fixture
@@ -105,3 +106,13 @@ def test_its_folders_are_its_own_and_nothing_above_is_touched(home: Path) -> Non
     if os.getuid() == 0:
         assert server.data.stat().st_uid == pwd.getpwnam("nobody").pw_uid
         assert {file.stat().st_uid for file in server.data.iterdir()} == {server.data.stat().st_uid}
+
+
+@pytest.mark.root
+def test_why_no_cluster_can_be_made_is_said(home: Path) -> None:
+    if os.getuid():
+        pytest.skip("needs root: a server that is another user")
+    home.chmod(0o700)
+    with pytest.raises(UnreachableError, match=r"initdb failed: .*Permission denied") as caught:
+        _server(home).prepare()
+    assert caught.value.reason.code == "database-not-made"

@@ -304,3 +304,19 @@ def test_a_folder_for_sockets_that_another_user_made_is_refused(machine: Machine
         runtime.parent.rmdir()
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"{runtime.parent} exists, and others may write to it")
+
+
+def test_why_postgres_does_not_start_is_said_and_logged(machine: Machine) -> None:
+    data = machine.home / "state/production/postgres"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("9\n")
+    (data / "postgresql.conf").write_text("")
+    refused = machine.run("up")
+    assert refused.returncode == 3
+    why = "database files are incompatible with server"
+    log = machine.home / "state/production/log/postgres.log"
+    assert "PostgreSQL did not start: it ended with code 1" in refused.stderr
+    assert why in refused.stderr
+    assert f"{log} has the whole of it" in refused.stderr
+    assert why in log.read_text()
+    assert "version 9" in log.read_text()

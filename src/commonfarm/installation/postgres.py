@@ -51,7 +51,10 @@ class EmbeddedPostgres:
     programs: Path = field(default_factory=binaries)
 
     def prepare(self) -> None:
-        """Make the cluster on first use and write who may connect; idempotent."""
+        """Make the cluster on first use and write who may connect; idempotent.
+
+        UnreachableError says why the cluster cannot be made.
+        """
         self._make_directory(self.data, 0o700)
         self._make_directory(self.socket_directory, 0o755)
         if not (self.data / "PG_VERSION").exists():
@@ -200,15 +203,27 @@ class EmbeddedPostgres:
             process.wait()
 
     def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
+        done = subprocess.run(
             [self.programs / program, *arguments],
-            check=True,
+            check=False,
             cwd="/",
             capture_output=True,
+            text=True,
+            errors="replace",
             user=self.runs_as,
             group=self._group(),
             extra_groups=self._extra_groups(),
         )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+            told = [line for line in said if "error" in line.lower()] or said
+            raise UnreachableError(
+                Reason(
+                    "database-not-made",
+                    f"{program} failed: {told[-1]}",
+                    "mend that, then start again",
+                )
+            )
 
     def _group(self) -> int | None:
         return pwd.getpwnam(self.runs_as).pw_gid if self.runs_as else None

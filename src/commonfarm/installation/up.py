@@ -21,7 +21,7 @@ from commonfarm.installation.errands import Errands, Say
 from commonfarm.installation.supervised import Supervised
 from commonfarm.installation.supervisor import Supervisor, stop_on_signals
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import ExitCode, Reason, RefusedError
+from commonfarm.lib.errors import ExitCode, Reason, RefusedError, UnreachableError
 from commonfarm.lib.places import CONFIG_VARIABLE, INSTALLATION_VARIABLE, check_runtime
 
 LEFTOVER_SECONDS = 15
@@ -63,18 +63,11 @@ def _run(config: Config, estate: Path | None, console: Console, say: Say) -> int
     if not config.secret_key_file.exists():
         users.write_private(config.secret_key_file, secrets.token_urlsafe(50), users.WEB_GROUP)
 
-    processes = []
-    if config.database.embedded:
-        server = launch.embedded_postgres(config)
-        server.prepare()
-        processes.append(Supervised(launch.postgres(server), config))
-        processes[0].start()
-        assert processes[0].running is not None
-        server.wait_until_ready(processes[0].running)
-        reader = (config.database.signer_user,)
-        server.create(config.database.name, config.database.user, readers=reader)
-        say("PostgreSQL answers")
+    processes: list[Supervised] = []
     try:
+        if config.database.embedded:
+            processes.append(_start_database(config, say))
+            say("PostgreSQL answers")
         sign_in = _prepare(config)
     except BaseException:
         Supervisor(config, processes, say).stop()
@@ -95,6 +88,28 @@ def _run(config: Config, estate: Path | None, console: Console, say: Say) -> int
     supervisor.run(errands, when_ready)
     say("stopped")
     return int(ExitCode.DONE)
+
+
+def _start_database(config: Config, say: Say) -> Supervised:
+    """Return the embedded PostgreSQL once it answers; UnreachableError says why it does not."""
+    server = launch.embedded_postgres(config)
+    server.prepare()
+    database = Supervised(launch.postgres(server), config)
+    database.start()
+    assert database.running is not None
+    try:
+        server.wait_until_ready(database.running)
+    except UnreachableError:
+        # What it said goes to its log, and what tells most into its last error.
+        Supervisor(config, [database], say).stop()
+        text = f"PostgreSQL did not start: it {database.last_error}"
+        log = config.state / "log" / "postgres.log"
+        raise UnreachableError(
+            Reason("database-did-not-start", text, f"{log} has the whole of it")
+        ) from None
+    reader = (config.database.signer_user,)
+    server.create(config.database.name, config.database.user, readers=reader)
+    return database
 
 
 def _prepare(config: Config) -> str:
