@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -34,7 +35,7 @@ class HubClient:
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON at `/api/v1` + `path`."""
-        return json.load(self._open("GET", path, query=query))
+        return self._json("GET", path, query=query)
 
     def pages(self, path: str, **query: Any) -> Iterator[Any]:
         """Yield every item of a paginated list."""
@@ -48,15 +49,13 @@ class HubClient:
     def post(self, path: str, body: Any = None) -> Any:
         """POST `body` as JSON under a fresh idempotency key and return the answer."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
-        with self._open("POST", path, json.dumps(body).encode(), headers) as response:
-            text = response.read()
-        return json.loads(text) if text else None
+        return self._json("POST", path, json.dumps(body).encode(), headers)
 
     def patch(self, path: str, body: Any) -> Any:
         """Change what is at `path`, from the version that is there now, and return the answer."""
         with self._open("GET", path) as now:
-            headers = {"Content-Type": "application/json", "If-Match": now.headers["ETag"]}
-        return json.load(self._open("PATCH", path, json.dumps(body).encode(), headers))
+            headers = {"Content-Type": "application/json", "If-Match": now.headers.get("ETag", "")}
+        return self._json("PATCH", path, json.dumps(body).encode(), headers)
 
     def delete(self, path: str) -> None:
         """Remove what is at `path`."""
@@ -65,7 +64,22 @@ class HubClient:
     def put_bytes(self, path: str, data: bytes, **query: Any) -> Any:
         """PUT raw bytes and return the answer."""
         headers = {"Content-Type": "application/octet-stream"}
-        return json.load(self._open("PUT", path, data, headers, query=query))
+        return self._json("PUT", path, data, headers, query=query)
+
+    def _json(self, *arguments: Any, **options: Any) -> Any:
+        """Return the JSON that `_open` is answered with, None for an empty body."""
+        with self._open(*arguments, **options) as response, self._reaching():
+            text = response.read()
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            raise UnreachableError(
+                Reason(
+                    "not-a-hub",
+                    f"what answers at {self.url} is no hub: it does not speak JSON",
+                    "look at the address",
+                )
+            ) from None
 
     def _open(
         self,
@@ -81,11 +95,17 @@ class HubClient:
         request.add_header("Authorization", f"Bearer {self.token.reveal()}")
         for name, value in (headers or {}).items():
             request.add_header(name, value)
-        try:
+        with self._reaching():
             return cast("HTTPResponse", urlopen(request, timeout=TIMEOUT_SECONDS))  # noqa: S310
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Raise what goes wrong between us and the hub as an exception of `lib.errors`."""
+        try:
+            yield
         except HTTPError as error:
             raise _as_error(error) from None
-        except (URLError, OSError) as error:
+        except (OSError, HTTPException) as error:
             raise UnreachableError(
                 Reason(
                     "hub-unreachable",
@@ -99,7 +119,9 @@ def _as_error(error: HTTPError) -> Exception:
     """Return the exception that the hub's problem details stand for."""
     try:
         body = json.load(error)
-    except ValueError:
+    except (ValueError, OSError, HTTPException):
+        body = None
+    if not isinstance(body, dict):  # something between us and the hub answered
         body = {}
     code = str(body.get("type", "")).rpartition(":")[2] or f"http-{error.code}"
     reason = Reason(code, body.get("detail") or str(error), body.get("lifted_by", ""))

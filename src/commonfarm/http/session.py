@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from commonfarm.agent.errors import BadInputError as BadAddressError
+from commonfarm.agent.hub import checked_url
 from commonfarm.http.client import HubClient
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import Reason, RefusedError
+from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.places import find
 from commonfarm.lib.secret import Secret
 
@@ -24,12 +26,21 @@ def hub() -> HubClient:
     """Return the client of the chosen installation's hub.
 
     With `COMMONFARM_HUB` and `COMMONFARM_TOKEN` set it is that hub, so the command line works from
-    any machine. Otherwise the token is the one that `commonfarm up` left for the user who ran it;
+    any machine; BadInputError when the first is set without the second, or is plain HTTP to another
+    machine. Otherwise the token is the one that `commonfarm up` left for the user who ran it;
     RefusedError when that is another user.
     """
     url, token = os.environ.get(URL_VARIABLE), os.environ.get(TOKEN_VARIABLE)
+    if url and not token:
+        raise _bad_address(
+            f"it is set, and {TOKEN_VARIABLE} is not",
+            f"set {TOKEN_VARIABLE} to an API token of that hub, or unset {URL_VARIABLE}",
+        )
     if url and token:
-        return HubClient(url.rstrip("/"), Secret(token))
+        try:
+            return HubClient(checked_url(url), Secret(token))
+        except (BadAddressError, ValueError) as error:
+            raise _bad_address(str(error), "") from None
     config = find()
     if token:
         return HubClient(config.url("hub"), Secret(token))
@@ -52,3 +63,7 @@ def hub() -> HubClient:
             )
         ) from None
     return HubClient(config.url("hub"), Secret(kept))
+
+
+def _bad_address(what: str, to_do: str) -> BadInputError:
+    return BadInputError(Problem(URL_VARIABLE, 0, 0, what, to_do))
