@@ -102,7 +102,7 @@ class Signer:
         """Revoke the key, as its keyring then says."""
         made = self.home / "openpgp-revocs.d" / f"{self.fingerprint}.rev"
         made.write_text(made.read_text().replace(":-----BEGIN", "-----BEGIN"))
-        gpg = ["gpg", "--homedir", self.home, "--batch", "--yes", "--quiet"]
+        gpg = ["gpg", "--homedir", str(self.home), "--batch", "--yes", "--quiet"]
         subprocess.run([*gpg, "--import", made], check=True)
         subprocess.run([*gpg, "--output", self.keyring, "--export"], check=True)
 

@@ -189,6 +189,8 @@ def tarball_refusal(folder: Path, data: bytes, bounds: Bounds | None = None) -> 
         ([member("a", tarfile.LNKTYPE, "../../etc/passwd")], "leaves its directory"),
         ([member("a", tarfile.SYMTYPE, "/etc"), member("a/passwd")], "behind a symbolic link"),
         ([member("a", tarfile.SYMTYPE, "/etc/x"), member("a")], "behind a symbolic link"),
+        ([member("a/b", tarfile.SYMTYPE, "/etc"), member("a/b/c/d")], "behind a symbolic link"),
+        ([member(".", tarfile.SYMTYPE, "/etc"), member("a")], "behind a symbolic link"),
         ([member("a", tarfile.CHRTYPE)], "device or a pipe"),
         ([member("a", tarfile.FIFOTYPE)], "device or a pipe"),
     ],
@@ -220,7 +222,63 @@ def test_a_header_that_wants_the_memory_is_refused(tmp_path: Path) -> None:
     header = big(2**30)
     header.type = tarfile.XHDTYPE
     data = lzma.compress(header.tobuf() + b"\0" * 2**20)
-    assert "a header of" in tarball_refusal(tmp_path, data)
+    assert "a member has headers of 107374" in tarball_refusal(tmp_path, data)
+
+
+def sparse(size_map: bytes) -> bytes:
+    """Return a tarball whose only member is sparse, in the form 1.0 of GNU tar."""
+    form = {"major": "1", "minor": "0", "name": "greeting-1/a", "realsize": "0"}
+    info = member("greeting-1/a")
+    info.size = len(size_map)
+    info.pax_headers = {f"GNU.sparse.{key}": value for key, value in form.items()}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.addfile(info, io.BytesIO(size_map))
+    return out.getvalue()
+
+
+def test_headers_that_add_up_are_refused(tmp_path: Path) -> None:
+    million = b"1000000\n" + b"0\n" * 2_000_000
+    assert "a member has headers of" in tarball_refusal(tmp_path, lzma.compress(sparse(million)))
+    data = io.BytesIO()
+    headers = {f"key{n}": "value" for n in range(65)}
+    with tarfile.open(fileobj=data, mode="w", pax_headers=headers) as tar:
+        tar.addfile(member("greeting-1/a"))
+    told = tarball_refusal(tmp_path, lzma.compress(data.getvalue()))
+    assert "more than 64 global headers" in told
+
+
+@pytest.mark.parametrize("size_map", [b"", b"x\n", b"1\n0\n", b"1\n0\nx\n", b"1\n" + b"9" * 512])
+def test_a_sparse_map_that_is_none_is_refused(tmp_path: Path, size_map: bytes) -> None:
+    assert "not a tarball" in tarball_refusal(tmp_path, lzma.compress(sparse(size_map)))
+
+
+def test_a_long_chain_of_headers_is_refused(tmp_path: Path) -> None:
+    header = member("x", tarfile.XHDTYPE).tobuf()
+    data = lzma.compress(header * 1000 + member("greeting-1/a").tobuf() + b"\0" * 1024)
+    assert "not a tarball" in tarball_refusal(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        member("a/" * 500_000),
+        member("a/" * 300),
+        member("a" * 4097),
+        member("a", tarfile.LNKTYPE, "a" * 4097),
+        member("a", tarfile.SYMTYPE, "a" * 4097),
+    ],
+    ids=["many parts", "deep", "long", "long link", "long symbolic link"],
+)
+def test_an_endless_name_is_refused(tmp_path: Path, odd: tarfile.TarInfo) -> None:
+    told = tarball_refusal(tmp_path, lzma.compress(tar_of(odd)))
+    assert "names have at most 4096, in at most 256 directories" in told
+
+
+def test_symbolic_links_may_not_fill_the_memory(tmp_path: Path) -> None:
+    links = [member(f"greeting-1/{n}", tarfile.SYMTYPE, "x") for n in range(100)]
+    told = tarball_refusal(tmp_path, lzma.compress(tar_of(*links)), Bounds(link_bytes=5000))
+    assert "the names of its symbolic links take more than 5000 bytes" in told
 
 
 def test_damaged_and_padded_tarballs_are_refused(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import sys
 import tarfile
 import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
@@ -19,7 +21,10 @@ COMPRESSIONS = ("gz", "bz2", "lzma", "xz")
 
 _PIECE = 1 << 16
 _DECODER_MEMORY = 256 * 2**20
-_HEADER_BYTES = 1 << 20
+_HEADER_BYTES = 1 << 20  # of one member, all its extended headers included
+_GLOBAL_HEADERS = 64
+_NAME_CHARACTERS = 4096
+_NAME_DEPTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Bounds:
     ratio: int = 200
     free_bytes: int = 64 * 2**20
     members: int = 1_000_000
+    link_bytes: int = 16 * 2**20  # that the names of its symbolic links take
 
 
 class TarballError(Exception):
@@ -100,6 +106,11 @@ class Unpacked(io.RawIOBase):
         self._buffer = b""
         self._taken = 0
         self._made = 0
+        self._headers = 0
+
+    def next_member(self) -> None:
+        """Count header bytes anew."""
+        self._headers = 0
 
     def tell(self) -> int:
         """Return how many unpacked bytes were read."""
@@ -110,23 +121,26 @@ class Unpacked(io.RawIOBase):
         if whence != io.SEEK_SET or offset < self.tell():
             raise TarballError("its headers contradict each other", "make the tarball anew")
         while (missing := offset - self.tell()) > 0:
-            if not self._take(min(missing, _PIECE)):
+            if not self.piece(missing):
                 break
         return self.tell()
 
     def read(self, size: int = -1) -> bytes:
         """Return `size` bytes, fewer at the end; tarfile reads but headers, so large is hostile."""
-        if not 0 <= size <= _HEADER_BYTES:
+        self._headers += size
+        if size < 0 or self._headers > _HEADER_BYTES:
             raise TarballError(
-                f"a header of {size} bytes", f"headers have at most {_HEADER_BYTES} bytes"
+                f"a member has headers of {self._headers} bytes",
+                f"they have at most {_HEADER_BYTES} bytes",
             )
         pieces = []
-        while size > 0 and (piece := self._take(min(size, _PIECE))):
+        while size > 0 and (piece := self.piece(size)):
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
 
-    def _take(self, most: int) -> bytes:
+    def piece(self, most: int = _PIECE) -> bytes:
+        """Return some bytes that are no headers, at most `most`; none at the end."""
         if not self._buffer:
             self._buffer = self._more()
             self._made += len(self._buffer)
@@ -185,7 +199,7 @@ def check_stream(path: Path, compression: str, bounds: Bounds) -> None:
     """Read the compressed file through (a diff, say); raise TarballError when out of bounds."""
     with path.open("rb") as packed:
         unpacked = Unpacked(packed, compression, bounds)
-        while unpacked.read(_PIECE):
+        while unpacked.piece():
             pass
 
 
@@ -199,41 +213,55 @@ def check_tarball(path: Path, compression: str, bounds: Bounds) -> int:
         unpacked = Unpacked(packed, compression, bounds)
         try:
             count = _walk(unpacked, bounds)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+            # tarfile lets the last three out for numbers that make no sense and long chains.
             raise TarballError(f"it is not a tarball: {error}", "make it anew with tar") from None
         # tarfile stops at a damaged header, where GNU tar would go on: no bytes may follow.
-        while rest := unpacked.read(_PIECE):
+        while rest := unpacked.piece():
             if rest.strip(b"\0"):
                 raise TarballError("bytes follow its end", "make the tarball anew")
     return count
 
 
 def _walk(unpacked: Unpacked, bounds: Bounds) -> int:
-    links: set[PurePosixPath] = set()
-    count = 0
+    links: set[str] = set()
+    link_bytes = count = 0
     with tarfile.open(fileobj=unpacked, mode="r:", errorlevel=2) as tar:
         while (member := tar.next()) is not None:
+            unpacked.next_member()
             # A list of all members would grow with the tarball.
             tar.members.clear()  # type: ignore[attr-defined]
             count += 1
             if count > bounds.members:
                 raise TarballError(f"it has more than {bounds.members} members", "split the source")
+            if len(tar.pax_headers) > _GLOBAL_HEADERS:
+                raise TarballError(
+                    f"it has more than {_GLOBAL_HEADERS} global headers", "make it anew with tar"
+                )
             path = _checked_path(member, links)
-            if member.issym():
+            if member.issym() and path not in links:
                 links.add(path)
+                link_bytes += sys.getsizeof(path)
+            if link_bytes > bounds.link_bytes:
+                raise TarballError(
+                    f"the names of its symbolic links take more than {bounds.link_bytes} bytes",
+                    "split the source",
+                )
     return count
 
 
-def _checked_path(member: tarfile.TarInfo, links: set[PurePosixPath]) -> PurePosixPath:
+def _checked_path(member: tarfile.TarInfo, links: set[str]) -> str:
+    """Return the path of a member in its plain form; raise TarballError when it is not harmless."""
     shown = repr(member.name[:200])
-    path = PurePosixPath(member.name)
-    named = [path, PurePosixPath(member.linkname)] if member.islnk() else [path]
-    for one in named:
+    path, target = _plain(member.name), _plain(member.linkname)
+    for one in [path, target] if member.islnk() else [path]:
         if one.is_absolute() or ".." in one.parts or "\0" in str(one):
             raise TarballError(
                 f"the member {shown} leaves its directory", "use relative names without `..`"
             )
-        if not links.isdisjoint(one.parents) or (one in links and not member.issym()):
+        # Each name is looked up, and none split again: a name may have many parts.
+        *parents, whole = accumulate(one.parts or (".",), "{}/{}".format)
+        if not links.isdisjoint([".", *parents]) or (whole in links and not member.issym()):
             raise TarballError(
                 f"the member {shown} lies behind a symbolic link", "store the directory itself"
             )
@@ -241,4 +269,13 @@ def _checked_path(member: tarfile.TarInfo, links: set[PurePosixPath]) -> PurePos
         raise TarballError(
             f"the member {shown} is a device or a pipe", "keep files, directories and links only"
         )
-    return path
+    return str(path)
+
+
+def _plain(name: str) -> PurePosixPath:
+    if len(name) > _NAME_CHARACTERS or name.count("/") > _NAME_DEPTH:
+        raise TarballError(
+            f"the name {name[:60]!r}... has {len(name)} characters",
+            f"names have at most {_NAME_CHARACTERS}, in at most {_NAME_DEPTH} directories",
+        )
+    return PurePosixPath(name)
