@@ -94,6 +94,17 @@ def test_the_page_shows_older_entries_and_escapes(reader: Client) -> None:
     assert "reason 51</td>" not in second and "reason 50</td>" in second
 
 
+@pytest.mark.parametrize("subject", ["", "test:1", "test:none"])
+def test_the_page_is_followed_from_the_journal_s_end_whatever_it_shows(
+    reader: Client, subject: str
+) -> None:
+    happen(range(3))
+    happen(range(120), "test:other")
+    newest = Entry.objects.latest("id")
+    page = reader.get("/journal/", {"subject": subject}).content.decode()
+    assert f'data-from="{newest.transaction}-{newest.id}"' in page
+
+
 def test_nobody_reads_without_signing_in(client: Client) -> None:
     assert client.get("/journal/").status_code == 302
     assert client.get("/api/v1/journal").status_code == 401

@@ -23,13 +23,16 @@ def journal(request: HttpRequest) -> HttpResponse:
         before = Cursor.parse(request.GET.get("before", ""))
     except ValueError:
         before = None
+    # The page goes on from the place of the whole journal, not from that of the subject's last
+    # entry, or all that was written since would be sent to it. Taken first, it misses nothing.
+    newest = latest(1)
     found = latest(SHOWN + 1, subject or None, before)[::-1]
     entries: list[Entry] = found[:SHOWN]
     shown = {
         "entries": entries,
         "subject": subject,
         "live": before is None,
-        "place": Cursor.of(entries[0]) if entries else Cursor(),
+        "place": max(map(Cursor.of, newest + entries[:1]), default=Cursor()),
         "following": Cursor.of(entries[-1]) if len(found) > SHOWN else None,
     }
     return render(request, "journal/journal.html", shown)
