@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commonfarm.archive import distributions, publishing, trees
+from commonfarm.archive.interface import ask_publication
 from commonfarm.archive.models import Publication, TreeFile
 from commonfarm.estate.interface import Project, Repository, Target
 from commonfarm.journal.interface import latest
@@ -86,6 +87,24 @@ def test_what_an_assembling_before_made_and_nobody_saw_leaves_no_trace(
     assert [file.path for file in TreeFile.objects.all()] == ["demo/b"]
     trees.put_files(publication, {"demo/a": second}, complete_below=[""])
     assert [(file.path, file.blob) for file in TreeFile.objects.all()] == [("demo/a", second)]
+
+
+def test_a_suite_that_leaves_takes_its_signatures_along(
+    world: World, pool: Path, signer: Config, published_calls: list[tuple[str, int]]
+) -> None:
+    add_target(world, "trixie", "amd64")
+    world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
+    publishing.publish(world.tree)
+    published = signer.published / "main/demo"
+    signed = {"Release", "InRelease", "Release.gpg"}
+    assert signed < {one.name for one in (published / "dists/trixie").iterdir()}
+    world.project.targets.remove(Target.objects.get(suite="trixie"))
+    ask_publication(world.tree, "trixie left", who="user:anna")
+    publishing.publish(world.tree)
+    left = {str(one.relative_to(published)) for one in published.rglob("*") if one.is_file()}
+    assert {f"dists/bookworm/{name}" for name in signed} < left
+    assert "pool/bookworm/main/h/hello/hello_1_amd64.deb.intoto.jsonl" in left
+    assert [path for path in left if "trixie" in path and "/by-hash/" not in path] == []
 
 
 def test_a_suite_of_a_project_that_left_is_no_longer_announced(world: World, pool: Path) -> None:

@@ -47,8 +47,9 @@ def put_files(
     """Make `wanted` part of a revision; what it replaces ends with the one before.
 
     Below each prefix of `complete_below` ("" is the whole tree), what is not wanted ends as well,
-    but for indexes by hash, which stay a while, and signatures and provenance, which a later step
-    replaces. Of what an earlier assembling of this same revision made, nobody saw anything.
+    but for indexes by hash, which stay a while, and signatures and provenance of what is wanted,
+    which a later step replaces. Of what an earlier assembling of this same revision made, nobody
+    saw anything.
     """
     tree, revision = publication.tree, publication.revision
     rows = TreeFile.objects.filter
@@ -79,7 +80,7 @@ def put_files(
             ended.append(old.pk)
         new.append(TreeFile(tree=tree, path=path, blob=blob, since_revision=revision))
     for path, old in current.items():
-        if path in wanted or old.until_revision is not None or _is_later(path):
+        if old.until_revision is not None or path in wanted or _vouched_for(path) in wanted:
             continue
         if old.since_revision == revision:
             unseen.append(old.pk)
@@ -92,5 +93,9 @@ def put_files(
     TreeFile.objects.bulk_create(new, batch_size=2000)
 
 
-def _is_later(path: str) -> bool:
-    return path.endswith(("/InRelease", "/Release.gpg", ".intoto.jsonl"))
+def _vouched_for(path: str) -> str:
+    """Return the path that a signature or a provenance is about, and of another file its own."""
+    folder, _, name = path.rpartition("/")
+    if name in ("InRelease", "Release.gpg"):
+        return f"{folder}/Release"
+    return path.removesuffix(".intoto.jsonl")
