@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -20,8 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from examples.first.command import StoryError
-from examples.first.installation import Installation
+from examples.first.command import StoryError, run
+from examples.first.installation import PROGRAM, Installation
 from examples.first.story import Say, Story
 
 INSTALLATION = "demo"
@@ -81,8 +82,22 @@ def _home() -> Path:
     return Path(base) / "commonfarm-demo"
 
 
+def _need_root() -> None:
+    """Stop at once where no builder could start: sudo must do without this terminal, as `up` does.
+
+    Raises StoryError with what `doctor` says of it.
+    """
+    if os.getuid() == 0:
+        return
+    doctor = [PROGRAM, "--installation", INSTALLATION, "doctor", "--json"]
+    for one in json.loads(run("setsid", "--wait", *doctor, accept=(0, 1))):
+        if one["name"] == "root for the builder" and not one["ok"]:
+            raise StoryError(f"{one['found']}; {one['mend']}")
+
+
 def tell(console: Console, since: float, *, end: bool) -> None:
     """Tell the story; `since` is when setting up began (Unix time), `end` stops it afterwards."""
+    _need_root()
     home = _home()
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)

@@ -123,6 +123,10 @@ def test_an_installation_lives_through_kills_and_ends_without_a_trace(machine: M
     machine.wait()
     assert machine.me() == (200, "admin")
 
+    shown = machine.run("status").stdout
+    for what in ("public-keys", "published", "log"):
+        assert f" {machine.home}/state/production/{what}\n" in shown
+
     # A second one is refused, and says who runs.
     second = machine.run("up")
     assert second.returncode == 1
@@ -250,6 +254,26 @@ def test_without_sudo_it_says_at_once_why_the_builder_waits(machine: Machine) ->
     agent = machine.processes()["agent"]
     assert (agent["state"], agent["pid"]) == ("waiting", None)
     assert machine.run("down").returncode == 0
+
+
+@pytest.mark.root
+def test_without_sudo_the_demo_stops_before_anything_else(machine: Machine) -> None:
+    if os.getuid():
+        pytest.skip("needs root: to become somebody without rights")
+    shutil.chown(machine.home, "nobody")
+    become = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    done = subprocess.run(
+        [*become, sys.executable, "-m", "examples.first.demo", "--exit"],
+        cwd=Path(__file__).parents[2],
+        env=machine.environment | {"XDG_DATA_HOME": str(machine.home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "The demo stopped: sudo is missing or asks for a password" in done.stdout
+    assert "as root: apt-get install sudo" in done.stdout
+    assert list(machine.home.iterdir()) == []
 
 
 @pytest.mark.root
