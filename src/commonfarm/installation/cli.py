@@ -74,6 +74,12 @@ def _print_status(shown: dict[str, object]) -> None:
             console.print(f"{one['name']}: {one['last_error']}", markup=False, soft_wrap=True)
     word = "every process answers" if shown["ready"] else "not every process answers yet"
     console.print(f"{shown['installation']}: {word}; pages at {shown['web']}")
+    for what, where in (
+        ("published trees", shown["published"]),
+        ("public keys", shown["public_keys"]),
+        ("logs", f"{shown['state']}/log"),
+    ):
+        console.print(f"  {what:<16} {where}", markup=False, soft_wrap=True)
 
 
 @app.command(rich_help_panel=PANEL)
