@@ -98,6 +98,18 @@ def test_the_next_revision_keeps_what_was_and_old_indexes_by_hash(
     assert (signer.published / "main" / PACKAGES).read_text() == text
 
 
+def test_only_real_folders_are_taken_for_past_revisions(
+    world: World, installation: Config, pool: Path
+) -> None:
+    published = installation.published
+    for revision in range(2, 6):
+        (published / f"main.r{revision}").mkdir()
+    (published / "main.r1").symlink_to(pool)
+    (published / "main").symlink_to("main.r5")
+    assert folders.prune(world.tree) == ["main.r2"]
+    assert (published / "main.r1").is_symlink()
+
+
 STEPS = ["assemble", "sign", "switch"]
 KILLED = """
 import os, signal, sys

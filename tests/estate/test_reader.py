@@ -327,6 +327,16 @@ def test_a_repository_lies_in_its_tree_and_in_no_other_repository(path: str, sai
     assert told.startswith(f"a.yaml:27:15: {said}")
 
 
+def test_a_tree_is_not_called_as_a_revision_of_another() -> None:
+    assert faults(a=GOOD.replace("name: pub", "name: pub.r15")) == [
+        (
+            "a.yaml:21:11: 'pub.r15' is called as revision 15 of a tree 'pub' on disk;"
+            " let it end on something else than `.r` and a number"
+        )
+    ]
+    assert estate(a=GOOD.replace("name: pub", "name: pub.r15a"))
+
+
 def test_paths_that_only_begin_alike_do_not_overlap() -> None:
     more = "      - {name: other, path: pub/demo2, valid_for: 7 d}\n"
     assert len(estate(a=GOOD + more).repositories) == 2

@@ -104,7 +104,11 @@ def _past(tree: ReleaseTree, revision: int) -> list[Path]:
     found = [
         folder
         for folder in (published.iterdir() if published.is_dir() else [])
-        if pattern.fullmatch(folder.name) and folder.name != seen and _revision(folder) < revision
+        if pattern.fullmatch(folder.name)
+        and folder.name != seen
+        and _revision(folder) < revision
+        and folder.is_dir()
+        and not folder.is_symlink()
     ]
     return sorted(found, key=_revision)
 

@@ -185,9 +185,20 @@ class Repository(Named):
     valid_for: Annotated[int, BeforeValidator(_seconds)]
 
 
+def _no_revision(text: str) -> str:
+    tree, dot, number = text.rpartition(".r")
+    if dot and number.isdecimal():
+        raise _wrong(
+            f"{text!r} is called as revision {number} of a tree {tree!r} on disk",
+            "let it end on something else than `.r` and a number",
+        )
+    return text
+
+
 class Tree(Named):
     """What users see: a release tree."""
 
+    name: Annotated[Name, AfterValidator(_no_revision)]
     repositories: list[Repository] = Field(default_factory=list)
 
 
