@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +13,11 @@ import pytest
 from django.test import Client
 from psycopg.rows import dict_row
 
-from commonfarm.agent.protocol import CHUNK_BYTES, LOG_PIECE_BYTES, EnrolRequest, Report
+from commonfarm.agent.protocol import CHUNK_BYTES, EnrolRequest, Report
 from commonfarm.agent.protocol import SourceFile as File
 from commonfarm.estate.interface import Pool, Project
-from commonfarm.farm import leases, log, reports
-from commonfarm.farm.models import Job, JobState, Lease, LogPiece
+from commonfarm.farm import leases, reports
+from commonfarm.farm.models import Job, JobState, Lease
 from commonfarm.fleet.interface import make_enrolment_token
 from commonfarm.store.interface import read
 from tests.farm.world import Agent, facts, make_job, make_project, make_source, make_target, now
@@ -152,55 +151,6 @@ def test_only_the_own_files_of_the_job_are_handed_out(project: Project) -> None:
     other = make_source("other").dsc.sha256
     assert work.call("GET", f"files/{other}")[0] == 404
     assert work.call("GET", "files/../../etc/passwd")[0] in (404, 422)
-
-
-def test_log_pieces_come_twice_or_late_but_never_with_a_gap(project: Project) -> None:
-    work = AtWork.on(project)
-    assert work.call("PUT", "log?offset=0", b"hello ") == (200, {"received": 6})
-    assert work.call("PUT", "log?offset=0", b"hello ") == (200, {"received": 6})
-    assert work.call("PUT", "log?offset=3", b"lo world") == (200, {"received": 11})
-    status, problem = work.call("PUT", "log?offset=99", b"x")
-    assert (status, problem["received"]) == (409, 11)
-    assert work.call("PUT", "log?offset=11", b"x" * (LOG_PIECE_BYTES + 1))[0] == 422
-    assert work.call("PUT", "log?offset=-1", b"x")[0] == 422
-    assert work.call("PUT", "log?offset=11", b"")[0] == 422
-    assert log.read_log(work.lease, 0).data == b"hello world"
-    assert log.read_log(work.lease, 8) == log.LogPart(8, b"rld", complete=False)
-
-
-def test_the_log_is_one_blob_at_the_end(project: Project) -> None:
-    work = AtWork.on(project)
-    text = b"line\n" * 40_000
-    for offset in range(0, len(text), LOG_PIECE_BYTES):
-        piece = text[offset : offset + LOG_PIECE_BYTES]
-        assert work.call("PUT", f"log?offset={offset}", piece)[0] == 200
-    log.join(work.lease.pk)
-    assert LogPiece.objects.exists()
-    assert work.report("failed", reason="a test failed")[0] == 200
-    assert log.read_log(work.lease, 0).complete
-    assert work.call("PUT", f"log?offset={len(text)}", b"more")[0] == 410
-    log.join(work.lease.pk)
-    log.join(work.lease.pk)
-    assert not LogPiece.objects.exists()
-    assert read(work.refresh().lease.log_id or "") == text
-    assert log.read_log(work.lease, 5, 5) == log.LogPart(5, b"line\n", complete=False)
-    assert log.read_log(work.lease, len(text) - 1) == log.LogPart(len(text) - 1, b"\n", True)
-
-
-def test_a_reader_misses_nothing_while_the_log_becomes_a_blob(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = AtWork.on(project)
-    work.call("PUT", "log?offset=0", b"hello")
-    work.report("failed", reason="x")
-    plain: Callable[..., log.LogPart] = log._from_pieces
-
-    def joined_meanwhile(*arguments: Any) -> log.LogPart:
-        log.join(work.lease.pk)
-        return plain(*arguments)
-
-    monkeypatch.setattr(log, "_from_pieces", joined_meanwhile)
-    assert log.read_log(work.lease, 0) == log.LogPart(0, b"hello", complete=True)
 
 
 def test_uploads_resume_and_lies_are_refused(project: Project) -> None:

@@ -14,10 +14,9 @@ from django.urls import reverse
 
 from commonfarm.farm.log import tell_readers
 from commonfarm.farm.models import Job, Lease
-from commonfarm.farm.tasks import join_log
+from commonfarm.farm.tasks import want_join
 from commonfarm.fleet.interface import Builder
 from commonfarm.fleet.interface import ports as fleet_ports
-from commonfarm.guard.interface import defer_once
 from commonfarm.lib.units import format_seconds
 
 LOST = "lost"
@@ -42,7 +41,7 @@ def close(lease: Lease, outcome: str, reason: str, now: datetime) -> None:
     """End a locked lease and see to it that its log becomes one blob."""
     lease.end(outcome, reason, now)
     tell_readers(lease.pk)
-    defer_once(join_log, f"farm.join_log:{lease.pk}", lease=lease.pk)
+    want_join(lease.pk)
 
 
 def free(lease_id: int, outcome: str, reason: str, *, who: str, now: datetime) -> bool:

@@ -92,14 +92,14 @@ def read_log(lease: Lease, offset: int, most: int = READ_BYTES) -> LogPart:
 
 
 def _from_pieces(lease: Lease, offset: int, most: int) -> LogPart:
-    pieces = LogPiece.objects.filter(lease=lease)
-    first = pieces.filter(offset__lte=offset).order_by("-offset").first()
+    pieces = LogPiece.objects.filter(lease=lease, offset__lt=offset + most).order_by("offset")
+    before = pieces.filter(offset__lte=offset).values_list("offset", flat=True).last()
     found = bytearray()
-    for piece in pieces.filter(offset__gte=first.offset if first else 0).order_by("offset"):
+    for piece in pieces.filter(offset__gte=before or 0):
         found += bytes(piece.data)[max(0, offset - piece.offset) :]
-        if len(found) >= most:
-            return LogPart(offset, bytes(found), complete=False)
-    return LogPart(offset, bytes(found), complete=lease.ended_at is not None)
+    # There is no gap between pieces, so more can follow only where the bytes reach so far.
+    complete = lease.ended_at is not None and len(found) < most
+    return LogPart(offset, bytes(found), complete)
 
 
 def size_of(lease: Lease) -> int:
@@ -127,6 +127,12 @@ def join(lease_id: int) -> None:
     with transaction.atomic():
         if Lease.objects.filter(pk=lease_id, log=None).update(log=blob):
             LogPiece.objects.filter(lease=lease).delete()
+
+
+def unjoined() -> list[int]:
+    """Return the ids of leases that have ended and whose log is still in pieces."""
+    ended = Lease.objects.filter(ended_at__isnull=False, log=None)
+    return [*ended.filter(pk__in=LogPiece.objects.values("lease")).values_list("pk", flat=True)]
 
 
 def whole_characters(data: bytes) -> bytes:
