@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from commonfarm.archive import interface as archive
 from commonfarm.archive import publishing, signing
+from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.archive.provenance import read_key
+from commonfarm.archive.signer import approve
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError
 from commonfarm.mirrors.models import MapWritten
@@ -47,6 +49,29 @@ def test_a_true_map_is_signed(sizes: dict[str, int], signer: Config) -> None:
     assert mirror_map.unseal(sealed, key).generation == 5
 
 
+def test_a_map_names_what_users_see_or_saw_just_before(world: World, installation: Config) -> None:
+    blob = put_bytes(b"x")
+    for revision in range(1, 5):
+        Publication.objects.create(
+            tree=world.tree,
+            revision=revision,
+            state=PublicationState.PUBLISHED if revision < 4 else PublicationState.SIGNED,
+        )
+        TreeFile.objects.create(
+            tree=world.tree,
+            path=f"only-{revision}",
+            blob=blob,
+            since_revision=revision,
+            until_revision=revision + 1,
+        )
+    payload = write({"only-2": 1, "only-3": 1})
+    assert approve.map_payload(5) == payload
+    for generation, path in ((6, "only-1"), (7, "only-4")):
+        write({"only-3": 1, path: 1}, generation=generation)
+        with pytest.raises(RefusedError, match=f"names main/{path} of 1 bytes"):
+            approve.map_payload(generation)
+
+
 def test_a_map_that_is_not_true_is_refused(sizes: dict[str, int]) -> None:
     write(sizes | {"demo/evil": 3}, generation=1)
     write({path: size + 1 for path, size in sizes.items()}, generation=2)
@@ -55,8 +80,8 @@ def test_a_map_that_is_not_true_is_refused(sizes: dict[str, int]) -> None:
     write(sizes, generation=6)
     path_of(MapWritten.objects.get(generation=6).blob_id).write_bytes(b"x")
     for generation, why in (
-        (1, "demo/evil of 3 bytes, which was not published"),
-        (2, "which was not published"),
+        (1, "demo/evil of 3 bytes, which is not published"),
+        (2, "which is not published"),
         (3, "calls itself 9"),
         (4, "mirror map 4"),
         (6, "damaged|mirror map 6"),

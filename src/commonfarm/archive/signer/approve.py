@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from commonfarm.archive import distributions, index, ports, provenance
-from commonfarm.archive.models import Artifact, Publication, PublicationState, TreeFile
+from commonfarm.archive.models import Artifact, Publication, PublicationState
 from commonfarm.archive.trees import files_of
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.redirector import mirror_map
@@ -89,8 +89,9 @@ def statements(numbers: Sequence[int]) -> list[dict[str, Any]]:
 def map_payload(generation: int) -> bytes:
     """Return the payload of a mirror map that may be signed; RefusedError otherwise.
 
-    Every file it names must be one that is published now, with its size: a mirror map cannot send
-    anybody to what we never gave out.
+    Every file it names must be one that is published now, with its size, or was by the revision
+    before (the next may come out while a map is made): a mirror map cannot send anybody to what we
+    do not give out.
     """
     sha256 = ports.mirror_map_blob.get()(generation)
     _whole(sha256, f"mirror map {generation}")
@@ -102,16 +103,18 @@ def map_payload(generation: int) -> bytes:
     if read_map.generation != generation:
         raise _no("bad-mirror-map", f"mirror map {generation} calls itself {read_map.generation}")
     for name, files in read_map.trees.items():
-        known = set(
-            TreeFile.objects.filter(tree__name=name).values_list("path", "blob__size").iterator()
-        )
-        for path, file in files.items():
-            if (path, file.size) not in known:
-                raise _no(
-                    "bad-mirror-map",
-                    f"mirror map {generation} names {name}/{path} of {file.size} bytes, which was"
-                    " not published",
-                )
+        unknown = {(path, file.size) for path, file in files.items()}
+        published = Publication.objects.filter(tree__name=name, state=PublicationState.PUBLISHED)
+        for one in published.select_related("tree").order_by("-revision")[:2]:
+            if unknown:
+                unknown -= set(files_of(one.tree, one.revision).values_list("path", "blob__size"))
+        if unknown:
+            path, size = min(unknown)
+            raise _no(
+                "bad-mirror-map",
+                f"mirror map {generation} names {name}/{path} of {size} bytes, which is not"
+                " published",
+            )
     return payload
 
 
