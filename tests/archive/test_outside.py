@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -9,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import Client
 
 from commonfarm.accounts.interface import ApiToken, Role, User
-from commonfarm.archive import publishing
+from commonfarm.archive import provenance, publishing
 from commonfarm.archive.models import Artifact, Publication
 from commonfarm.archive.signer import client as signer_client
 from commonfarm.archive.signer.keys import Keys
@@ -20,6 +22,7 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError
 from commonfarm.store.interface import read
 from tests.archive.world import World, make_deb
+from tests.redirector.world import public_pem
 
 
 @pytest.fixture
@@ -50,13 +53,13 @@ def verify(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_verify_works_on_files_alone(published: Path, signer: Config) -> None:
-    provenance = Artifact.objects.get().provenance
-    assert provenance is not None
+    sealed = Artifact.objects.get().provenance
+    assert sealed is not None
     beside = published.with_name(f"{published.name}.intoto.jsonl")
     key = ["--key", signer.public_keys / "statements.pub"]
     away = verify(published, *key)
     assert (away.returncode, "does not answer" in away.stderr) == (3, True)
-    beside.write_bytes(read(provenance.sha256))
+    beside.write_bytes(read(sealed.sha256))
     good = verify(published, *key)
     assert (good.returncode, good.stderr) == (0, "")
     assert "is verified" in good.stdout
@@ -66,10 +69,31 @@ def test_verify_works_on_files_alone(published: Path, signer: Config) -> None:
     assert missing.returncode == 2
     beside.write_bytes(b"{}")
     assert verify(published, *key).returncode == 2
-    beside.write_bytes(read(provenance.sha256))
+    beside.write_bytes(read(sealed.sha256))
     published.write_bytes(published.read_bytes() + b"x")
     bad = verify(published, *key)
     assert (bad.returncode, "do not use this file" in bad.stderr) == (1, True)
+
+
+def test_verify_tells_the_root_and_the_limits(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "key.pub").write_bytes(public_pem(key))
+    file = tmp_path / "hello_1_amd64.deb"
+    file.write_bytes(b"hello")
+    digest = "9" * 64
+    limits = {"memory": "cgroup2", "time": "watch\033dog"}
+    for agent, root, limited in (
+        ({"base_root": {"digest": digest}, "limits": limits}, digest, "time watch?dog"),
+        ({}, "not told", "not told"),
+    ):
+        facts = {"target": "bookworm-amd64", "agent": agent}
+        statement = provenance.statement(file.name, hashlib.sha256(b"hello").hexdigest(), facts)
+        (tmp_path / f"{file.name}.intoto.jsonl").write_bytes(provenance.seal(statement, key))
+        told = verify(file, "--key", tmp_path / "key.pub")
+        assert (told.returncode, told.stderr) == (0, "")
+        lines = [line.split(maxsplit=1) for line in told.stdout.splitlines()[1:]]
+        assert ["root", root] in lines
+        assert lines[-1] == ["limits", f"memory cgroup2, {limited}" if agent else limited]
 
 
 @pytest.fixture

@@ -167,8 +167,11 @@ def _envelope(file: Path, given: Path | None, sha256: str) -> tuple[bytes, str]:
 
 def _tell_verified(file: Path, sha256: str, statement: Mapping[str, Any]) -> None:
     predicate = statement["predicate"]
-    outside = predicate["buildDefinition"]["externalParameters"]
-    run = predicate["runDetails"]
+    definition, run = predicate["buildDefinition"], predicate["runDetails"]
+    outside = definition["externalParameters"]
+    used = definition["resolvedDependencies"]
+    roots = [one["digest"]["sha256"] for one in used if one.get("name") == "base root"]
+    limits = definition["internalParameters"]["builder_says"].get("limits") or {}
     source = outside["source"]
     typer.echo(f"{file} is verified")
     for name, value in (
@@ -178,8 +181,12 @@ def _tell_verified(file: Path, sha256: str, statement: Mapping[str, Any]) -> Non
         ("built by", run["builder"]["id"]),
         ("as", run["metadata"]["invocationId"]),
         ("finished", run["metadata"]["finishedOn"]),
+        ("root", ", ".join(roots) or "not told"),
+        ("limits", ", ".join(f"{one} {by}" for one, by in limits.items()) or "not told"),
     ):
-        typer.echo(f"  {name:9} {value}")
+        # A builder says what it likes, and a terminal obeys what it is shown.
+        shown = "".join(one if one.isprintable() else "?" for one in str(value))
+        typer.echo(f"  {name:9} {shown}")
 
 
 def _hub() -> Any:
