@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from django.db import Error as DjangoError
 from psycopg_pool import PoolTimeout
 
 from commonfarm.farm.database import Connection, Database
@@ -41,7 +42,7 @@ class Scheduler:
                 try:
                     async with self._office() as connection:
                         await self._serve_term(connection)
-                except* (psycopg.Error, OSError, DeposedError, PoolTimeout) as errors:
+                except* (psycopg.Error, DjangoError, OSError, DeposedError, PoolTimeout) as errors:
                     for error in errors.exceptions:
                         _log.warning("the term ended: %s", error)
                 await asyncio.sleep(self._timing.elect)

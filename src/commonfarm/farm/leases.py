@@ -5,6 +5,7 @@ All of it is in terms of rows, so it may be repeated after a kill at any point.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
@@ -22,6 +23,8 @@ from commonfarm.lib.units import format_seconds
 LOST = "lost"
 EXPIRED = "expired"
 SCHEDULER = "process:scheduler"
+
+_log = logging.getLogger(__name__)
 
 
 def lock(lease_id: int) -> Lease:
@@ -66,17 +69,23 @@ def free_lost(builder_id: int, holding: Collection[int], now: datetime) -> int:
 
 
 def sweep(now: datetime) -> int:
-    """Free every lease whose deadline has passed; return how many."""
+    """Free every lease whose deadline has passed; return how many.
+
+    One that cannot be freed is logged, and the others are freed all the same.
+    """
     freed = 0
     late = Lease.objects.filter(ended_at=None, deadline_at__lt=now).select_related("builder")
     for lease in late.order_by("deadline_at"):
         seconds = (now - lease.deadline_at).total_seconds()
         reason = f"{lease.builder.name} did not renew it; it ended {format_seconds(seconds)} ago"
-        with transaction.atomic(), suppress(Lease.DoesNotExist):
-            # A heartbeat may have come in meanwhile.
-            renewed = lock(lease.pk).deadline_at >= now
-            if not renewed:
-                freed += free(lease.pk, EXPIRED, reason, who=SCHEDULER, now=now)
+        try:
+            with transaction.atomic(), suppress(Lease.DoesNotExist):
+                # A heartbeat may have come in meanwhile.
+                renewed = lock(lease.pk).deadline_at >= now
+                if not renewed:
+                    freed += free(lease.pk, EXPIRED, reason, who=SCHEDULER, now=now)
+        except Exception:
+            _log.exception("%s could not be freed; the sweep goes on", lease)
     return freed
 
 

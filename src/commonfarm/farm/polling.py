@@ -11,7 +11,9 @@ from http import HTTPStatus
 from typing import Any
 
 import psycopg
+from django.db import Error as DjangoError
 from django.utils import timezone
+from procrastinate.exceptions import ConnectorException
 from psycopg_pool import PoolTimeout
 from pydantic import TypeAdapter, ValidationError
 
@@ -40,6 +42,7 @@ MOST_WAIT_SECONDS = 60.0
 BODY_SECONDS = 20.0
 
 _REQUEST = TypeAdapter(protocol.LeaseRequest)
+_DATABASE_ERRORS = (psycopg.Error, DjangoError, ConnectorException, PoolTimeout)
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ def application(scheduler: Scheduler) -> Application:
             status, body = await _route(scheduler, scope, receive)
         except _RefusedError as error:
             await _send_problem(send, error.status, error.reason)
-        except (psycopg.Error, PoolTimeout, TermOverError) as error:
+        except (*_DATABASE_ERRORS, TermOverError) as error:
             _log.info("a poll was sent away: %s", error)
             await _send_problem(send, HTTPStatus.SERVICE_UNAVAILABLE, _NOT_ACTIVE)
         except _GoneError:
