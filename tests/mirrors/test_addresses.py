@@ -99,6 +99,26 @@ def test_a_literal_address_is_judged_at_once(url: str) -> None:
         check_url(url, LOCAL)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("2130706433", "127.1", "127.0.1", "127.0.0.01", "0177.0.0.1", "0x7f.1", "0x7F000001"),
+        *("127.0.0.1.", "010.0.0.1", "8.8.2056", "999999999999", "1.2.3.4.5", "256.1.1.1"),
+    ],
+)
+def test_an_address_is_written_in_the_usual_way_or_is_bad_input(host: str) -> None:
+    for policy in (PUBLIC, LOCAL):
+        with pytest.raises(BadInputError, match="as they are usually written"):
+            check_url(f"http://{host}:8080/", policy)
+
+
+@pytest.mark.parametrize(
+    "name", ["0x7f.example.org", "1.example.org", "3com", "x.1and1", "127.0.0.1.example.org."]
+)
+def test_a_name_may_have_numbers(name: str) -> None:
+    assert check_url(f"http://{name}/", PUBLIC) == f"http://{name}/"
+
+
 def test_a_name_is_judged_by_all_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: dict[str, list[str]] = {
         "good.example.org": ["8.8.8.8"],

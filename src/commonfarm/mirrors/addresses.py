@@ -9,6 +9,7 @@ change in between.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 
 _TRANSLATED = ip_network("64:ff9b::/96")
 """IPv6 addresses that stand for any IPv4 address, private ones too (RFC 6052)."""
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""The last label of what resolvers take for an IPv4 address, in any way to write one (WHATWG)."""
 
 
 class AddressRefusedError(OSError):
@@ -98,7 +101,11 @@ def check_url(url: str, policy: Policy) -> str:
     try:
         ip_address(host)
     except ValueError:
-        pass
+        if _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+            raise bad(
+                f"{host[:200]!r} is no IPv4 address as they are usually written",
+                "write its four numbers in decimal, such as 192.0.2.1, or a name",
+            ) from None
     else:
         reason = policy.refusal(host, port or (443 if parts.scheme == "https" else 80))
         if reason is not None:
