@@ -157,8 +157,8 @@ def test_a_rebuild_of_what_is_the_same_everywhere_makes_all_of_it(
         ("sleep 60", {"limits": replace(LIMITS, silence_seconds=2)}, "printed nothing for 2 s"),
         (
             "while sleep 0.2; do echo on and on; done",
-            {"limits": replace(LIMITS, wall_seconds=4)},
-            "longer than the limit of 4 s",
+            {"limits": replace(LIMITS, wall_seconds=6)},
+            "longer than the limit of 6 s",
         ),
         (
             "perl -e 'for (1..80) { $$p = fork // die qq(no fork: $$!); sleep 20, exit if !$$p }'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,14 @@ def test_a_malformed_changes_is_refused(text: str, reason: str) -> None:
         artifacts.listed(text)
 
 
+def test_more_files_than_a_hub_takes_are_refused(tmp_path: Path) -> None:
+    build = built(tmp_path)
+    lines = "".join(f" {HELLO} 5 {number}.deb\n" for number in range(1000))
+    (build / "a.changes").write_text(f"Checksums-Sha256:\n{lines}")
+    with pytest.raises(FailedError, match="made 1001 files, more than the 1000"):
+        artifacts.collect(build, tmp_path / "output", 2**20)
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_there_is_one_changes(tmp_path: Path, count: int) -> None:
     for n in range(count):
@@ -122,9 +131,9 @@ def buildroot(**changes: str) -> Buildroot:
     ],
 )
 def test_a_buildroot_that_apt_would_misread_is_refused(name: str, value: str) -> None:
-    packages.check(buildroot())
+    packages.check_buildroot(buildroot())
     with pytest.raises(BrokenError, match="not allowed"):
-        packages.check(buildroot(**{name: value}))
+        packages.check_buildroot(buildroot(**{name: value}))
 
 
 def test_what_apt_simulates_is_read() -> None:
@@ -146,9 +155,8 @@ def test_what_apt_simulates_is_read() -> None:
     )
 
 
-def test_installed_packages_are_listed_and_hashed(tmp_path: Path) -> None:
-    status = tmp_path / "status"
-    status.write_text(
+def test_installed_packages_are_listed_and_hashed() -> None:
+    status = (
         "Package: b\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
         "Description: x\n Status: not this\n\n"
         "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n\n"
@@ -158,6 +166,56 @@ def test_installed_packages_are_listed_and_hashed(tmp_path: Path) -> None:
     assert packages.digest(["a"]) == (
         "87428fc522803d31065e7bce3cf03fe475096631e5e07bbd7a0fde60c4cf25c7"
     )
+
+
+@pytest.mark.parametrize("rest", ["", "Package: a\nVersion: 1\n", "Package: \0\nVersion: 1\n"])
+def test_a_package_list_that_dpkg_would_not_write_is_refused(rest: str) -> None:
+    with pytest.raises(FailedError, match="without name, version or architecture"):
+        packages.installed(f"Status: install ok installed\n{rest}")
+
+
+@pytest.fixture
+def dpkg(tmp_path: Path) -> Path:
+    folder = tmp_path / "root/var/lib/dpkg"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_package_list_of_a_root_is_read(tmp_path: Path, dpkg: Path) -> None:
+    (dpkg / "status").write_text("Package: a\n")
+    assert artifacts.status(tmp_path / "root") == "Package: a\n"
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(64 * 2**20 + 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (lambda status: status.symlink_to("/dev/zero"), "symbolic links"),
+        (lambda status: status.symlink_to("/etc/hostname"), "symbolic links"),
+        (lambda status: None, "No such file"),
+        (_sparse, "more than 67108864 bytes"),
+    ],
+)
+def test_a_package_list_that_is_no_plain_file_is_refused(
+    tmp_path: Path, dpkg: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(dpkg / "status")
+    with pytest.raises(FailedError, match=reason):
+        artifacts.status(tmp_path / "root")
+
+
+def test_no_link_on_the_way_to_the_package_list_is_followed(tmp_path: Path, dpkg: Path) -> None:
+    (dpkg / "status").touch()
+    elsewhere = tmp_path / "elsewhere"
+    dpkg.parent.rename(elsewhere)
+    dpkg.parent.symlink_to(elsewhere)
+    with pytest.raises(FailedError, match="lib on the way"):
+        artifacts.status(tmp_path / "root")
 
 
 def test_only_proxies_and_trust_are_taken_from_the_host() -> None:

@@ -154,7 +154,7 @@ def test_a_mirror_that_is_away_is_the_networks_trouble(
 
 
 def test_the_archive_cache_is_pruned_oldest_first(state: State, buildroot: Buildroot) -> None:
-    apt = Apt(state, buildroot)
+    apt = Apt(state, buildroot, lambda: None)
     for age, name in enumerate(["new.deb", "old.deb"]):
         (apt.archives / name).write_bytes(b"x" * 10)
         os.utime(apt.archives / name, (10**9 - age, 10**9 - age))

@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from commonfarm.agent import artifacts
 from commonfarm.agent.disk import Layer
-from commonfarm.agent.errors import FailedError
+from commonfarm.agent.errors import BrokenError, FailedError
 from commonfarm.agent.limits import Means
 from commonfarm.agent.log import Log
 from commonfarm.agent.oci import Step
@@ -81,9 +81,10 @@ class Build:
 
     def run(self, source: Path, output: Path) -> None:
         """Build the source in `source` (a folder of the lease's files), artifacts into `output`."""
+        self._ready_by = time.monotonic() + self._lease.limits.wall_seconds
         with self._stage("root", f"Base root for {self._lease.buildroot.target}"):
             root_context = base_root(
-                self._state, self._lease.buildroot, self._log.write, self._check
+                self._state, self._lease.buildroot, self._log.write, self._check_fetching
             )
             root = root_context.__enter__()
         try:
@@ -103,8 +104,7 @@ class Build:
             )  # fmt: skip
             with self._stage("dependencies", "Build dependencies"):
                 self._install(sandbox, root, source)
-                status = layer.root / "var/lib/dpkg/status"
-                self.progress.facts["packages"] = installed(status)
+                self.progress.facts["packages"] = installed(artifacts.status(layer.root))
             with self._stage("build", f"Build of {self._lease.dsc}"):
                 self._build(sandbox, source)
                 self.progress.facts["disk_bytes"] = layer.used_bytes()
@@ -126,11 +126,21 @@ class Build:
             seconds = self.progress.facts["seconds"]
             seconds[stage] = round(time.monotonic() - started, 3)
 
+    def _check_fetching(self) -> None:
+        """End what comes before the sandbox, too, when the job's time is over."""
+        self._check()
+        if time.monotonic() > self._ready_by:
+            raise BrokenError(
+                "base root and build dependencies were not there within the "
+                f"{self._lease.limits.wall_seconds} s that the job may take; look whether the "
+                "mirror of the buildroot answers this builder fast enough"
+            )
+
     def _say(self, text: str) -> None:
         self._log.write(f"{text}\n".encode())
 
     def _install(self, sandbox: Sandbox, root: BaseRoot, source: Path) -> None:
-        apt = Apt(self._state, self._lease.buildroot)
+        apt = Apt(self._state, self._lease.buildroot, self._check_fetching)
         only_arch = self._lease.build == ANY
         wanted = apt.build_dependencies(source / self._lease.dsc, root.status, only_arch)
         self._say(f"{len(wanted.files)} packages to install, {len(wanted.remove)} to remove")

@@ -15,10 +15,13 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO, Callable
 
+from commonfarm.agent import process
 from commonfarm.agent.errors import BrokenError, FailedError
 from commonfarm.agent.protocol import Buildroot, PackageSource
 from commonfarm.agent.state import State, write_atomically
@@ -47,7 +50,7 @@ class Solution:
         return not self.files and not self.remove
 
 
-def check(buildroot: Buildroot) -> None:
+def check_buildroot(buildroot: Buildroot) -> None:
     """Raise BrokenError for a description that apt or a path could misread."""
 
     def fits(pattern: re.Pattern[str], text: str, what: str) -> None:
@@ -85,11 +88,15 @@ def host_settings() -> list[str]:
 
 
 class Apt:
-    """The host's apt for one buildroot. One at a time may use it."""
+    """The host's apt for one buildroot. One at a time may use it.
 
-    def __init__(self, state: State, buildroot: Buildroot) -> None:
-        check(buildroot)
+    `check` is called twice a second while it works, and ends that by raising.
+    """
+
+    def __init__(self, state: State, buildroot: Buildroot, check: Callable[[], None]) -> None:
+        check_buildroot(buildroot)
         self._buildroot = buildroot
+        self._check = check
         self._folder = state.apt / key_of(buildroot)
         self.archives = state.apt / "archives"
         self.keyring = self._folder / "keyring.gpg"
@@ -163,15 +170,11 @@ class Apt:
             "LC_ALL": "C.UTF-8",
             "DEBIAN_FRONTEND": "noninteractive",
         }
-        return subprocess.run(
-            ["apt-get", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        command = ["apt-get", *arguments]
+        with tempfile.TemporaryFile(dir=self._folder) as out:
+            with tempfile.TemporaryFile(dir=self._folder) as err:
+                code = process.run(command, environment, out, err, self._check)
+                return subprocess.CompletedProcess(command, code, _text(out), _text(err))
 
     def update(self, at_most_seconds: float = LISTS_FRESH_SECONDS) -> None:
         """Fetch the lists unless they are younger than that; raise BrokenError when it fails."""
@@ -218,6 +221,11 @@ class Apt:
                 file.unlink()
 
 
+def _text(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
+
+
 def _solution(simulated: str) -> Solution:
     files, remove = [], []
     for line in simulated.splitlines():
@@ -242,15 +250,24 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
     return " | ".join(words) or f"apt ended with code {done.returncode}"
 
 
-def installed(status: Path) -> list[str]:
-    """Return `name version architecture` of each package installed by that status file, sorted."""
+def installed(status: str) -> list[str]:
+    """Return `name version architecture` of each package installed by that status file, sorted.
+
+    Raises FailedError for one that dpkg would not have written.
+    """
     found = []
-    for stanza in status.read_text("utf-8", "replace").split("\n\n"):
+    for stanza in status.split("\n\n"):
         fields = dict(
             line.split(": ", 1) for line in stanza.splitlines() if line[:1] != " " and ": " in line
         )
         if fields.get("Status", "").endswith(" installed"):
-            found.append(f"{fields['Package']} {fields['Version']} {fields['Architecture']}")
+            values = [fields.get(name, "") for name in ("Package", "Version", "Architecture")]
+            if not all(value and value.isprintable() for value in values):
+                raise FailedError(
+                    "dpkg's status file names a package without name, version or architecture; "
+                    "a script of a build dependency changed it"
+                )
+            found.append(" ".join(values))
     return sorted(found)
 
 

@@ -179,6 +179,10 @@ CANCELLED = "cancelled"
 OUTCOMES = (SUCCEEDED, FAILED, BROKEN, CANCELLED)
 
 
+MOST_ARTIFACTS = 1000
+"""How many files a hub takes of one job."""
+
+
 @dataclass(frozen=True)
 class Report:
     """How a job ended.

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from commonfarm.agent import process
 from commonfarm.agent.errors import BrokenError
 from commonfarm.agent.oci import BUILDER_ID, FIRST_ID
 from commonfarm.agent.packages import Apt, digest, host_settings, installed, key_of
@@ -30,7 +30,6 @@ INSTALLER_VERSION = 1
 """Raised when the same description would make another root."""
 
 _KEYRING = "usr/share/keyrings/commonfarm-buildroot"
-_TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def base_root(
     `write` takes what is said while it is made; `check` may end it by raising. Raises BrokenError
     when it cannot be made: that is never the fault of what is to be built.
     """
-    apt = Apt(state, buildroot)
+    apt = Apt(state, buildroot, check)
     key = f"{key_of(buildroot)}-{INSTALLER_VERSION}"
     current = state.roots / key
     with (state.roots / f"{key}.lock").open("w") as lock:
@@ -95,7 +94,7 @@ def _wait_for(lock: int, check: Callable[[], None]) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # noqa: PERF203 - it waits anyway
             check()
-            time.sleep(_TICK_SECONDS)
+            time.sleep(process.TICK_SECONDS)
 
 
 def _is_fresh(apt: Apt, current: Path, write: Callable[[bytes], None]) -> bool:
@@ -126,7 +125,7 @@ def _make(
     try:
         _bootstrap(apt, buildroot, making, write, check)
         tree = making / "tree"
-        packages = installed(tree / "var/lib/dpkg/status")
+        packages = installed((tree / "var/lib/dpkg/status").read_text("utf-8", "replace"))
         _finish(tree, apt)
         manifest = {"digest": digest(packages), "packages": packages}
         write_atomically(making / "manifest.json", json.dumps(manifest), 0o644)
@@ -159,7 +158,6 @@ def _bootstrap(
         f"--aptopt={options}", buildroot.package_sources[0].suite, str(making / "tree"),
         str(sources),
     ]  # fmt: skip
-    words: list[str] = []
     environment = {
         "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         "LC_ALL": "C.UTF-8",
@@ -167,19 +165,14 @@ def _bootstrap(
     }
     output = making / "mmdebstrap.log"
     with output.open("wb") as sink, output.open("rb") as said:
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
-        ) as process:
-            try:
-                while process.poll() is None:
-                    check()
-                    time.sleep(_TICK_SECONDS)
-                    write(said.read())
-            except BaseException:
-                process.kill()
-                raise
+
+        def check_and_tell() -> None:
+            check()
+            write(said.read())
+
+        code = process.run(command, environment, sink, sink, check_and_tell)
         write(said.read())
-    if process.returncode != 0:
+    if code != 0:
         text = output.read_text("utf-8", "replace").splitlines()
         words = [line for line in text if line.startswith("E:")] or text[-3:]
         raise BrokenError(f"the base root cannot be made: {' | '.join(words)}")
