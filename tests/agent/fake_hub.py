@@ -2,7 +2,7 @@
 
 It checks what it is told as the real one does (credential, generation, lease, gaps, hashes), and
 can be made to misbehave: be away, answer 500 for a while, forget the end of a log, cancel, end a
-lease.
+lease, refuse reports.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ class Given:
     renewals: int = 0
     cancel: str = ""
     over: bool = False
+    refusals: int = 0
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """The report, once it is in."""
+        """The first report, once it came."""
         return self.reports[0] if self.reports else None
 
     def artifact(self, ending: str) -> bytes:
@@ -214,4 +215,6 @@ class _Handler(BaseHTTPRequestHandler):
         if report["generation"] != self.server_hub.generation:
             return self._problem(410, "this generation is past")
         given.reports.append(report)
+        if len(given.reports) <= given.refusals:
+            return self._problem(422, "it has 1001 artifacts", lifted_by="send at most 1000")
         return self._answer(200)

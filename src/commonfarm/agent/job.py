@@ -11,6 +11,7 @@ import json
 import shutil
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Callable
@@ -38,7 +39,7 @@ from commonfarm.agent.protocol import (
     Lease,
     Report,
 )
-from commonfarm.agent.state import State, write_atomically
+from commonfarm.agent.state import DISK_FULL, State, write_atomically
 
 FETCH_PATIENCE_SECONDS = 600.0
 REPORT_PATIENCE_SECONDS = 24 * 3600.0
@@ -95,6 +96,13 @@ class Renewal(threading.Thread):
         self._ended.set()
 
 
+def _reason_of(error: OSError) -> str:
+    """Say what this host refused. None of it is the fault of what is built."""
+    if error.errno in DISK_FULL:
+        return f"this builder's disk is full; make room below its state directory ({error})"
+    return f"this builder failed: {error}"
+
+
 def _fetch(hub: Hub, lease: Lease, source: Path, check: Callable[[], None]) -> None:
     for file in lease.files:
         check()
@@ -125,7 +133,7 @@ def _build(
     except (BrokenError, StoppedError) as error:
         outcome, reason = BROKEN, str(error)
     except OSError as error:
-        outcome, reason = BROKEN, f"this builder failed: {error}"
+        outcome, reason = BROKEN, _reason_of(error)
     except Exception as error:  # whatever it is, the hub must hear of it and the agent go on
         traceback.print_exc()
         outcome, reason = BROKEN, f"the agent failed: {type(error).__name__}: {error}"
@@ -145,26 +153,30 @@ def _build(
 def work(
     hub: Hub, state: State, lease: Lease, generation: int, means: Means, stop: threading.Event
 ) -> Report | None:
-    """Do the job of `lease` and bring the hub what came of it; None if the lease ended first."""
+    """Do the job of `lease` and bring the hub what came of it; None if the lease ended first.
+
+    What a full disk does not take is told the hub without being kept here: a kill then loses it,
+    and the hub learns that as of any lost job.
+    """
     folder = state.jobs / str(lease.id)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o711)
-    for name in ("source", "output"):
-        (folder / name).mkdir(mode=0o755)
     path = folder / "log"
-    log = Log(path, lease.limits.log_bytes)
     renewal = Renewal(hub, lease.id, lease.renew_seconds, stop)
-    sender = LogSender(hub, lease.id, path)
     renewal.start()
-    sender.start()
     try:
+        try:
+            log = _begin(folder, lease)
+        except OSError as error:
+            report = Report(generation, BROKEN, "root", _reason_of(error))
+            return _deliver(hub, folder, lease.id, report, None, renewal.is_over, stop)
+        sender = LogSender(hub, lease.id, path)
+        sender.start()
         report = _build(hub, state, lease, generation, means, log, renewal)
         log.close()
         size, digest = size_and_digest(path)
         report = replace(report, log_bytes=size, log_sha256=digest)
         document = {"lease": lease.id, "report": asdict(report)}
-        write_atomically(folder / "report.json", json.dumps(document))
+        with suppress(OSError):
+            write_atomically(folder / "report.json", json.dumps(document))
         return _deliver(hub, folder, lease.id, report, sender, renewal.is_over, stop)
     except LeaseOverError:
         shutil.rmtree(folder)
@@ -173,12 +185,20 @@ def work(
         renewal.end()
 
 
+def _begin(folder: Path, lease: Lease) -> Log:
+    _remove(folder)
+    folder.mkdir(mode=0o711)
+    for name in ("source", "output"):
+        (folder / name).mkdir(mode=0o755)
+    return Log(folder / "log", lease.limits.log_bytes)
+
+
 def _deliver(
     hub: Hub,
     folder: Path,
     lease: int,
     report: Report,
-    sender: LogSender,
+    sender: LogSender | None,
     is_over: Callable[[], bool],
     stop: threading.Event,
 ) -> Report | None:
@@ -196,15 +216,33 @@ def _deliver(
         except (HubRefusedError, BrokenError) as error:
             reason = f"the hub did not take an artifact: {error}"
             report = replace(report, outcome=BROKEN, stage="upload", reason=reason, artifacts=[])
-        sender.finish(REPORT_PATIENCE_SECONDS, give_up)
-        hub.report(lease, report, REPORT_PATIENCE_SECONDS)
+        if sender is not None:
+            sender.finish(REPORT_PATIENCE_SECONDS, give_up)
+        try:
+            hub.report(lease, report, REPORT_PATIENCE_SECONDS)
+        except HubRefusedError as error:
+            if error.status < 400:
+                raise  # not the hub's own word, so it may have taken the report
+            report = _refused(report, error)
+            hub.report(lease, report, REPORT_PATIENCE_SECONDS)
     except (LeaseOverError, HubRefusedError):
-        shutil.rmtree(folder)
+        _remove(folder)
         return None
     except (StoppedError, HubUnreachableError):
         return report  # the folder stays: `resume` sends it after the next start
-    shutil.rmtree(folder)
+    _remove(folder)
     return report
+
+
+def _refused(report: Report, error: HubRefusedError) -> Report:
+    """Return what to tell a hub instead that said no to `report`: again it would say the same."""
+    reason = f"the hub did not take the report ({report.outcome} in {report.stage}): {error}"
+    return replace(report, outcome=FAILED, stage="upload", reason=reason, artifacts=[], facts={})
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():  # on a full disk it may never have been made
+        shutil.rmtree(folder)
 
 
 def resume(hub: Hub, folder: Path, generation: int, stop: threading.Event) -> Report | None:

@@ -14,6 +14,7 @@ from typing import Callable
 from commonfarm.agent.errors import HubRefusedError, HubUnreachableError, LeaseOverError
 from commonfarm.agent.hub import GapError, Hub
 from commonfarm.agent.protocol import LOG_PIECE_BYTES
+from commonfarm.agent.state import DISK_FULL
 
 _SEND_EVERY_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -21,7 +22,10 @@ _LAST_MOMENT_SECONDS = 3.0
 
 
 class Log:
-    """The file, bounded to `limit_bytes`; what comes after the bound is dropped, and said so."""
+    """The file, bounded to `limit_bytes`; what comes after the bound is dropped, and said so.
+
+    A full disk ends it, too: the job has to go on to its report.
+    """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self._notice = (
@@ -42,8 +46,14 @@ class Log:
         if len(data) > room:
             data = data[:room] + self._notice
             self._cut = True
-        self._file.write(data)
-        self.size += len(data)
+        try:
+            written = self._file.write(data)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            written = 0
+        self.size += written
+        self._cut = self._cut or written < len(data)
 
     def heading(self, text: str) -> None:
         """Begin a stage."""

@@ -175,3 +175,6 @@ def run(state: State) -> int:
     except AgentError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:
+        print(f"this host refuses: {error}", file=sys.stderr, flush=True)
+        return 1

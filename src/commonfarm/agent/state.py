@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,6 +19,8 @@ from typing import Any
 from commonfarm.agent.errors import AgentError
 
 DEFAULT = Path("/var/lib/commonfarm-agent")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The numbers of the errors by which a file system says that it takes no more."""
 
 
 @dataclass(frozen=True)
