@@ -23,6 +23,7 @@ class Misbehaving:
 
     def __init__(self) -> None:
         self.answer, self.reset = b"", False
+        self.asked: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve)
@@ -32,8 +33,10 @@ class Misbehaving:
         while True:
             client, _ = self._listening.accept()
             with client:
-                if not client.recv(65536):
+                asked = client.recv(65536)
+                if not asked:
                     return
+                self.asked.append(asked)
                 client.sendall(self.answer)
                 if self.reset:
                     linger = struct.pack("ii", 1, 0)
@@ -144,3 +147,34 @@ def test_a_hub_without_a_token_is_not_taken_for_the_one_here() -> None:
     )
     assert done.returncode == ExitCode.BAD_INPUT, done.stderr
     assert done.stderr.startswith("COMMONFARM_HUB: it is set, and COMMONFARM_TOKEN is not; set ")
+
+
+def test_the_token_goes_to_nobody_that_the_hub_names(server: Misbehaving) -> None:
+    other = Misbehaving()
+    try:
+        other.answer = OK + b"Content-Length: 2\r\n\r\n{}"
+        server.answer = (
+            b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+            + other.url.encode()
+            + b"\r\n\r\n"
+        )
+        client_of(server).get("/x")
+    finally:
+        other.stop()
+    assert b"Bearer token" in server.asked[0]
+    assert other.asked and b"token" not in other.asked[0]
+
+
+def test_a_hub_on_loopback_is_asked_without_a_proxy(
+    server: Misbehaving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Misbehaving()
+    try:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        server.answer = OK + b"Content-Length: 2\r\n\r\n{}"
+        assert client_of(server).get("/x") == {}
+    finally:
+        proxy.stop()
+    assert proxy.asked == []

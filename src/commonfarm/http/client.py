@@ -11,7 +11,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from commonfarm.lib.errors import (
     BadInputError,
@@ -92,11 +92,14 @@ class HubClient:
         asked = {key: value for key, value in (query or {}).items() if value is not None}
         url = f"{self.url}/api/v1{path}" + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         request = Request(url, data=data, method=method)  # noqa: S310 - the hub's own address
-        request.add_header("Authorization", f"Bearer {self.token.reveal()}")
+        # Not sent along to where the hub, or who stands in for it, redirects us.
+        request.add_unredirected_header("Authorization", f"Bearer {self.token.reveal()}")
         for name, value in (headers or {}).items():
             request.add_header(name, value)
+        # Plain HTTP is spoken on loopback only, which is never behind a proxy.
+        opener = build_opener(*([ProxyHandler({})] if url.startswith("http:") else []))
         with self._reaching():
-            return cast("HTTPResponse", urlopen(request, timeout=TIMEOUT_SECONDS))  # noqa: S310
+            return cast("HTTPResponse", opener.open(request, timeout=TIMEOUT_SECONDS))
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
