@@ -245,6 +245,12 @@ def test_a_build_cannot_reach_the_kernel_or_the_root(work: Work, make_source: So
     assert "\nsync returns\n" in text
 
 
+def test_a_log_has_what_was_said_in_its_order(work: Work, make_source: Source) -> None:
+    text = work(make_source("for n in $$(seq 300); do echo $$n; echo $$n >&2; done")).log.decode()
+    numbers = [line for line in text.splitlines() if line.isdigit()]
+    assert numbers == [str(n) for n in range(1, 301) for _ in range(2)]
+
+
 def test_unsatisfiable_dependencies_fail_in_apts_own_words(work: Work, make_source: Source) -> None:
     given = work(make_source(depends="Build-Depends: no-such-package-anywhere\n"))
     assert given.report is not None

@@ -28,6 +28,8 @@ from commonfarm.agent.state import State
 
 LEFT_BEHIND = "commonfarm: still running when the step ended, and ended with it: "
 _INIT = r"""
+# One stream: runc would carry two side by side, and mix what was said first with what came later.
+open(STDERR, '>&', \*STDOUT);
 $| = 1;
 my $main = fork // exit 126;
 if (!$main) { exec { $ARGV[0] } @ARGV; print STDERR "cannot run $ARGV[0]: $!\n"; exit 127 }

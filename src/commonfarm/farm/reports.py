@@ -27,7 +27,6 @@ from commonfarm.lib.errors import (
 from commonfarm.lib.paths import is_file_name, is_sha256
 from commonfarm.store.interface import finished_upload
 
-MOST_ARTIFACTS = 1000
 MOST_REASON = 2000
 MOST_FACTS_BYTES = 2**20
 MOST_FACTS_LEVELS = 8
@@ -95,8 +94,8 @@ def _check(report: protocol.Report) -> None:
         fault("outcome", f"is {report.outcome[:40]!r}", f"send one of {protocol.OUTCOMES}")
     if report.stage not in STAGES:
         fault("stage", f"is {report.stage[:40]!r}", f"send one of {STAGES}")
-    if len(report.artifacts) > MOST_ARTIFACTS:
-        fault("artifacts", f"are {len(report.artifacts)}", f"send at most {MOST_ARTIFACTS}")
+    if len(report.artifacts) > protocol.MOST_ARTIFACTS:
+        fault("artifacts", f"are {len(report.artifacts)}", f"send at most {protocol.MOST_ARTIFACTS}")
     names = [one.name for one in report.artifacts]
     for one in report.artifacts:
         if not is_file_name(one.name) or not is_sha256(one.sha256) or names.count(one.name) > 1:
