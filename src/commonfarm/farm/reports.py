@@ -95,7 +95,8 @@ def _check(report: protocol.Report) -> None:
     if report.stage not in STAGES:
         fault("stage", f"is {report.stage[:40]!r}", f"send one of {STAGES}")
     if len(report.artifacts) > protocol.MOST_ARTIFACTS:
-        fault("artifacts", f"are {len(report.artifacts)}", f"send at most {protocol.MOST_ARTIFACTS}")
+        to_do = f"send at most {protocol.MOST_ARTIFACTS}"
+        fault("artifacts", f"are {len(report.artifacts)}", to_do)
     names = [one.name for one in report.artifacts]
     for one in report.artifacts:
         if not is_file_name(one.name) or not is_sha256(one.sha256) or names.count(one.name) > 1:
