@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from examples.first.installation import PROGRAM, Installation
-from examples.first.story import Story
+from examples.first.story import ENDED, Story
 
 pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.story]
 
@@ -22,12 +23,20 @@ DOCUMENTS = sorted(
 
 
 @pytest.fixture(scope="module")
-def with_a_build(installation: Installation, home: Path) -> Installation:
-    """An installation that has built something, as the documents assume."""
+def with_a_build(installation: Installation, home: Path) -> Iterator[Installation]:
+    """An installation that has built something, as the documents assume.
+
+    What they hand in and do not wait for is cancelled, lest the next stories wait for it.
+    """
     story = Story(installation, home)
     story.submit(print)
     story.wait_for_build(print)
-    return installation
+    yield installation
+    for build in installation.json("builds"):
+        for job in installation.json("build", "show", str(build["id"]))["jobs"]:
+            if job["state"] not in ENDED:
+                # It may end just now by itself: that is no fault.
+                installation.run("build", "cancel", str(job["id"]), accept=(0, 1))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
