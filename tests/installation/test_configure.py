@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,10 @@ def _share(config: Config, other: Config, what: str) -> Config:
     if what == "dots":
         return replace(config, state=config.state / ".." / other.name)
     if what == "socket":
-        host = str(Path(config.database.host, "../../production/postgres"))
+        # The two may lie far apart: a path too long for a socket is made below /tmp.
+        host = os.path.join(  # noqa: PTH118 - Path knows no relative way up
+            config.database.host, os.path.relpath(other.database.host, config.database.host)
+        )
         return replace(config, database=replace(config.database, host=host))
     if what == "above":
         return replace(config, state=other.state.parent)
