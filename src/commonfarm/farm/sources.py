@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from debian.deb822 import Deb822
@@ -123,8 +124,13 @@ def has_packages_of(architecture: str, built_for: Iterable[str]) -> bool:
 
     `built_for` are the words of the .dsc's Architecture.
     """
-    table = DpkgArchTable.load_arch_table()
-    return any(table.matches_architecture(architecture, word) for word in built_for)
+    return any(_architectures().matches_architecture(architecture, word) for word in built_for)
+
+
+@cache
+def _architectures() -> DpkgArchTable:
+    """Read dpkg's table of architectures, once a process."""
+    return DpkgArchTable.load_arch_table()
 
 
 def check_files(dsc: Dsc, files: Mapping[str, Path], bounds: Bounds | None = None) -> None:
