@@ -10,6 +10,7 @@ from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.ids import hash_token, new_token
 from commonfarm.lib.ports import Port, unfilled
 from commonfarm.lib.secret import Secret
+from commonfarm.lib.terminal import harmless
 
 
 def test_a_secret_does_not_print_itself() -> None:
@@ -48,3 +49,8 @@ def test_errors_say_what_lifts_them() -> None:
         Problem("b.yaml", 1, 2, "is odd", "mend it"), Problem("a.yaml", 0, 0, "is missing", "")
     )
     assert str(error) == "a.yaml: is missing\nb.yaml:1:2: is odd; mend it"
+
+
+def test_what_would_steer_a_terminal_is_replaced() -> None:
+    assert harmless("ü \x1b[2J\x9b1m\r\n\t\u202e") == "ü ?[2J?1m????"
+    assert harmless("a\n\tb\r", kept="\n\t") == "a\n\tb?"

@@ -16,6 +16,7 @@ from commonfarm.lib.errors import (
     Reason,
     RefusedError,
 )
+from commonfarm.lib.terminal import harmless
 
 app = typer.Typer()
 archive = typer.Typer(
@@ -184,9 +185,7 @@ def _tell_verified(file: Path, sha256: str, statement: Mapping[str, Any]) -> Non
         ("root", ", ".join(roots) or "not told"),
         ("limits", ", ".join(f"{one} {by}" for one, by in limits.items()) or "not told"),
     ):
-        # A builder says what it likes, and a terminal obeys what it is shown.
-        shown = "".join(one if one.isprintable() else "?" for one in str(value))
-        typer.echo(f"  {name:9} {shown}")
+        typer.echo(f"  {name:9} {harmless(str(value))}")
 
 
 def _hub() -> Any:

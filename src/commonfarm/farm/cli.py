@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from commonfarm.lib.errors import ExitCode, NotFoundError, Reason, RefusedError
 from commonfarm.lib.hints import hint
+from commonfarm.lib.terminal import harmless
 from commonfarm.lib.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _for_terminal(text: str) -> str:
     """A build may print what drives a terminal; nothing of that reaches one."""
     if not sys.stdout.isatty():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else "?" for one in text)
+    return harmless(text, kept="\n\t")
 
 
 class _Progress:

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from commonfarm.lib.terminal import harmless
+
 app = typer.Typer()
 journal = typer.Typer(help="What happened, in order.", no_args_is_help=True)
 app.add_typer(journal, name="journal")
@@ -49,4 +51,4 @@ def _line(entry: dict[str, Any]) -> str:
     at = datetime.fromisoformat(entry["at"])
     why = f": {entry['why']}" if entry["why"] else ""
     text = f"{at:%Y-%m-%d %H:%M:%S}  {entry['what']}  {entry['subject']}  ({entry['who']}){why}"
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return harmless(text)

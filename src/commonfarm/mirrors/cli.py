@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from commonfarm.lib.terminal import harmless
+
 app = typer.Typer()
 mirror = typer.Typer(
     help="Mirrors, and where downloads are sent.",
@@ -93,7 +95,7 @@ def list_mirrors(as_json: bool = AS_JSON) -> None:
     table = Table("mirror", "state", "tree", "country", "files", "address", box=None)
     for row in rows:
         cells = [row[key] for key in ("name", "state", "tree", "country")]
-        table.add_row(*map(_plain, [*cells, _files(row), row["url"]]))
+        table.add_row(*map(harmless, [*cells, _files(row), row["url"]]))
     Console().print(table)
 
 
@@ -117,7 +119,7 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
     }
     for key, value in lines.items():
         if value:
-            typer.echo(f"{key + ':':<11}{_plain(value)}")
+            typer.echo(f"{key + ':':<11}{harmless(value)}")
 
 
 @mirror.command()
@@ -161,11 +163,11 @@ def explain(
         typer.echo(json.dumps(document, indent=2))
     else:
         served_by = choice.mirror.name if choice.mirror else "ourselves"
-        typer.echo(f"{_plain(choice.path)} is served by {served_by}: {choice.reason}")
+        typer.echo(f"{harmless(choice.path)} is served by {served_by}: {choice.reason}")
         for number, one in enumerate(choice.mirrors[1:], 2):
             typer.echo(f"  {number}. {one.name} ({one.country})")
         for one, reason in choice.excluded:
-            typer.echo(f"  not {one.name} ({one.country}): {_plain(str(reason))}")
+            typer.echo(f"  not {one.name} ({one.country}): {harmless(str(reason))}")
     if choice.mirror is None:
         raise typer.Exit(1)
 
@@ -222,8 +224,3 @@ def _tell(shown: Any, text: str, as_json: bool) -> None:
 def _files(row: dict[str, Any]) -> str:
     last = row["last_scan"]
     return f"{last['files_found']} of {last['files_expected']}" if last else ""
-
-
-def _plain(text: str) -> str:
-    """Return text from elsewhere with nothing in it that steers a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
