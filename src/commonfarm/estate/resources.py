@@ -1,0 +1,107 @@
+"""Resource classes: what hosts have and instances need, in which unit, and how people write it.
+
+The keys are the words of an estate's files; `openstack` is the name that OpenStack Placement has
+for the same class. Amounts are integers in the class's unit everywhere behind the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+
+Amounts = Mapping[str, int]
+"""Resource class -> amount, in the unit of the class."""
+
+MOST = 2**53
+"""The largest amount of one thing: 8 PiB in bytes. Sums of thousands stay within 64 bits."""
+
+_BYTES = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "PB": 10**15,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "PiB": 2**50,
+}
+_CORES = {"": 1000, "m": 1}
+_BITS = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9, "Tbit/s": 10**12}
+# A month is a twelfth of 365.25 days.
+_TRAFFIC = {
+    f"{unit}/{period}": Fraction(size) * times
+    for unit, size in _BYTES.items()
+    for period, times in (("month", Fraction(1)), ("day", Fraction(36525, 1200)))
+}
+_PLAIN = {"": 1}
+_QUANTITY = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([A-Za-z/]*)\s*")
+CUSTOM = re.compile(r"CUSTOM_[A-Z0-9_]{1,60}")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceClass:
+    """One kind of what hosts have: its key, its unit, and the units people may write."""
+
+    key: str
+    unit: str
+    openstack: str
+    written: Mapping[str, int | Fraction]
+    example: str
+
+    def parse(self, text: str | int | float, *, up: bool = False) -> int:
+        """Return the amount that `text` names, in this class's unit; raise ValueError.
+
+        What is no whole number of units is rounded down, or up where `up`: what is needed is
+        rounded up and what is there is rounded down, so that rounding never makes room.
+        """
+        match = _QUANTITY.fullmatch(str(text))
+        if match is None or match[2] not in self.written:
+            raise ValueError(f"{str(text)[:80]!r} is no amount of {self.key}")
+        exact = Fraction(match[1]) * self.written[match[2]]
+        amount = -(-exact // 1) if up else exact // 1
+        if amount > MOST:
+            raise ValueError(f"{str(text)[:80]!r} is more {self.key} than there is anywhere")
+        return int(amount)
+
+    def format(self, amount: int) -> str:
+        """Return `amount` as people write it, to three digits or exactly where it is round."""
+        if self.written in (_CORES, _PLAIN):
+            return f"{Fraction(amount, self.written['']) + 0:.4g}" if amount else "0"
+        binary = [u for u in ("PiB", "TiB", "GiB", "MiB", "KiB", "B") if u in self.written]
+        decimal = ["Tbit/s", "Gbit/s", "Mbit/s", "kbit/s", "bit/s"]
+        monthly = [f"{u}/month" for u in ("PB", "TB", "GB", "MB", "kB", "B")]
+        units = binary or [u for u in (*decimal, *monthly) if u in self.written]
+        unit = next((u for u in units if abs(amount) >= self.written[u]), units[-1])
+        return f"{float(Fraction(amount) / self.written[unit]):.4g} {unit}"
+
+
+_KNOWN = (
+    ResourceClass("cores", "milli-CPU", "VCPU", _CORES, "4, 1.5 or 500m"),
+    ResourceClass("isolated_cores", "milli-CPU", "PCPU", _CORES, "4"),
+    ResourceClass("memory", "bytes", "MEMORY_MB", _BYTES, "16 GiB"),
+    ResourceClass("disk", "bytes", "DISK_GB", _BYTES, "2 TB"),
+    ResourceClass("bandwidth", "bit/s", "NET_BW_EGR_KILOBIT_PER_SEC", _BITS, "1 Gbit/s"),
+    ResourceClass("traffic", "bytes a month", "CUSTOM_TRAFFIC", _TRAFFIC, "50 TB/month"),
+)
+RESOURCES: Mapping[str, ResourceClass] = MappingProxyType({one.key: one for one in _KNOWN})
+
+HOST_MUST_SAY = ("cores", "isolated_cores", "memory", "disk")
+"""A host that does not say these has none. What else it does not say, the host does not limit."""
+
+
+def resource(key: str) -> ResourceClass:
+    """Return the class called `key`, also one of the estate's own; raise KeyError."""
+    if CUSTOM.fullmatch(key):
+        return ResourceClass(key, "", key, _PLAIN, "4")
+    return RESOURCES[key]
+
+
+def show(amounts: Amounts) -> str:
+    """Return amounts in one line: `cores 4, memory 16 GiB`."""
+    return ", ".join(f"{key} {resource(key).format(amounts[key])}" for key in sorted(amounts))
