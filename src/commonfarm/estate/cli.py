@@ -9,15 +9,13 @@ from typing import Any
 import typer
 
 from commonfarm.estate.showing import as_text
+from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
 estate = typer.Typer(help="What is wanted: targets, pools, projects, trees.", no_args_is_help=True)
 app.add_typer(estate, name="estate")
 
 SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
-AS_JSON = typer.Option(False, "--json", help="Print JSON.")
-# Not checked by Typer: whether it can be read is said in our words, and may be the hub's affair.
-DIRECTORY = typer.Argument(metavar="DIR", readable=False, help="The folder of the YAML files.")
 
 
 @estate.command()

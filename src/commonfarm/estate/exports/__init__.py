@@ -1,0 +1,1 @@
+"""The estate in the forms that other tools read. Pure."""

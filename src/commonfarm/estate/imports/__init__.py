@@ -1,0 +1,1 @@
+"""Estates out of what other tools know. Pure."""

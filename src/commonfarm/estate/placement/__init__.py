@@ -1,0 +1,1 @@
+"""Which instance goes on which host: the problem, the solver and what it says."""

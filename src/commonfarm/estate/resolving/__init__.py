@@ -1,0 +1,1 @@
+"""From what the files say to facts: names, sizes, ratios, ranges. Pure."""

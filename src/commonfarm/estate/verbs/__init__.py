@@ -1,0 +1,1 @@
+"""The verbs of `commonfarm estate` that work on a folder: thin, and loaded when they are called."""

@@ -1,0 +1,20 @@
+"""What the verbs' arguments are called, once."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import typer
+
+AS_JSON = typer.Option(False, "--json", help="Print JSON.")
+# Not checked by Typer: whether it can be read is said in our words, and may be the hub's affair.
+DIRECTORY = typer.Argument(metavar="DIR", readable=False, help="The folder of the YAML files.")
+FULL = typer.Option(False, "--full", help="Print everything.")
+AT = typer.Option(
+    None, "--at", formats=["%Y-%m-%d"], metavar="DATE", help="As of this day, else today."
+)
+
+
+def day(at: datetime | None) -> date:
+    """Return the day asked for by `--at`, today in UTC where none was."""
+    return (at or datetime.now(UTC)).date()
