@@ -143,6 +143,7 @@ class Host:
     available_from: date | None
     where: str
     source: str | None = None
+    ssh_host_keys: tuple[str, ...] = ()
 
     def room(self, key: str) -> int | None:
         """Return how much of a resource class guests can have together; None is no limit."""
