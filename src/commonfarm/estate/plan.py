@@ -45,7 +45,10 @@ class Certificate:
 
     With p(i, h) = the sum over rows of multiplier * amount that instance i takes of the row on
     host h, every placement weighs at most (sum over rows of multiplier * limit + sum over i of
-    max(0, max over hosts h that i may run on of scale * priority(i) - p(i, h))) / scale.
+    max(0, max over hosts h that i may run on of scale * priority(i) - p(i, h))) / scale, and since
+    weights are whole, that rounded down. Of a host where it may run, a dedicated instance takes
+    all there is. An instance may run where it would if no other ran anywhere. Only hosts that
+    stand, and limits that limit, have rows; no row is there twice, and of one limit at most 8.
     """
 
     scale: int
@@ -66,8 +69,9 @@ class Placed:
 
     `on`: instance -> host. `weight`: priorities of what is placed, together. `bound`: no placement
     has more, by the certificate. `most_placed` and `fewest_moves` are the solver's word: proven
-    optimal, or the best that was found. `moved`: instance -> host where it was before (today, or in
-    the interval before). `wishes`: spreads (their numbers) and preferred traits that are not kept.
+    optimal, or the best that was found. `moved`: what is placed on another host than before -> the
+    host where it was before (today, or in the interval before). `broken_spreads` (their numbers)
+    and `missing_traits` (preferred ones) are the wishes that are not kept: all of them.
     """
 
     on: Mapping[str, str]
