@@ -54,6 +54,7 @@ def host(name: str, **said: Any) -> Host:
         "administrators": (),
         "status": "existing",
         "available_from": None,
+        "ssh_host_keys": (),
         "where": f"hosts.yaml:1:1 ({name})",
     }
     facts.update({key: said.pop(key) for key in list(said) if key in facts})
