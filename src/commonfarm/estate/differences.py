@@ -1,0 +1,239 @@
+"""What one estate says that another did not, a line each, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+from commonfarm.estate.facts import Facts, Instance, Network, Period, Range, Rate, Requirement
+from commonfarm.estate.resources import CUSTOM, RESOURCES, resource
+
+FEW = 3
+"""So many things that changed alike are told one by one; more are told together."""
+
+_NOT_SAID = ("name", "where", "service", "number")
+_ELSEWHERE = {"site": ("networks",), "service": ("environments", "ladder")}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One change of one thing: its kind, its name, and what is said of it now."""
+
+    kind: str
+    name: str
+    text: str
+
+
+def differences(before: Facts, after: Facts) -> list[Difference]:
+    """Return what `after` says that `before` did not, thing by thing."""
+    found: list[Difference] = []
+    for kind, of in _KINDS:
+        old, new = dict(of(before)), dict(of(after))
+        for name in [*old, *(name for name in new if name not in old)]:
+            if name not in new:
+                found.append(Difference(kind, name, "gone"))
+            elif name not in old:
+                found.append(Difference(kind, name, "new"))
+            else:
+                found += [Difference(kind, name, text) for text in _of(kind, old[name], new[name])]
+    return found
+
+
+def told(found: Iterable[Difference]) -> list[str]:
+    """Return differences as lines; things that changed alike share one where they are many."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        alike.setdefault((one.kind, one.text), []).append(one.name)
+    lines = []
+    for (kind, text), names in alike.items():
+        if len(names) > FEW:
+            lines.append(f"{kind} {names[0]} to {names[-1]} ({len(names)}): {text}")
+        else:
+            lines += [f"{kind} {name}: {text}" if name else f"{kind}: {text}" for name in names]
+    return lines
+
+
+def _of(kind: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield what differs between a thing and what it was."""
+    if old == new:
+        return
+    if not hasattr(old, "__dataclass_fields__"):
+        yield f"is {_shown(new)}, was {_shown(old)}"
+        return
+    for field in fields(old):
+        key, was, now = field.name, getattr(old, field.name), getattr(new, field.name)
+        if was == now or key in _NOT_SAID or key in _ELSEWHERE.get(kind, ()):
+            continue
+        if isinstance(was, Mapping):
+            yield from _mapping(key, was, now)
+        elif isinstance(was, Requirement) and isinstance(now, Requirement):
+            yield from _of("requirement", was, now)
+        else:
+            yield f"{key.replace('_', ' ')} is {_shown(now)}, was {_shown(was)}"
+
+
+def _mapping(key: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    # What a thing has goes by the resource's own name: `memory is 48 GiB, was 24 GiB`.
+    label = "" if key in ("capacity", "amounts", "limits") else f"{key.replace('_', ' ')} of "
+    for one in sorted({*was, *now}):
+        if was.get(one) != now.get(one):
+            old, new = (_amount(one, side.get(one)) for side in (was, now))
+            yield f"{label}{one} is {new}, was {old}"
+
+
+def _amount(key: str, value: Any) -> str:
+    if isinstance(value, Range):
+        if value.exact:
+            return _amount(key, value.low)
+        return " to ".join(_amount(key, one) for one in (value.low, value.high))
+    if isinstance(value, int) and (key in RESOURCES or CUSTOM.fullmatch(key)):
+        return resource(key).format(value)
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None | "" | ():
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case date():
+            return value.isoformat()
+        case Fraction():
+            return f"{float(value):.4g}"
+        case Period():
+            return _period(value)
+        case Range():
+            return str(value.low) if value.exact else f"{value.low} to {value.high}"
+        case Rate():
+            return f"{float(value.likely) * 100:.4g}% in {float(value.days):.4g} days"
+        case frozenset():
+            return ", ".join(sorted(value)) or "-"
+        case tuple():
+            return ", ".join(_shown(one) for one in value)
+        case Mapping():
+            return ", ".join(f"{key} {_shown(one)}" for key, one in value.items())
+    if hasattr(value, "__dataclass_fields__"):
+        said = ((one.name, getattr(value, one.name)) for one in fields(value))
+        return "; ".join(f"{key} {_shown(one)}" for key, one in said if key not in _NOT_SAID)
+    return str(value)
+
+
+def _period(period: Period) -> str:
+    parts = ((period.months, "month"), (period.days, "day"))
+    said = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count]
+    return " ".join(said) or "no time"
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The instances of a component in an environment, as one thing."""
+
+    instances: int
+    requirement: Requirement
+    status: str
+    priority: int
+    disruption_budget: Fraction
+    on: tuple[str | None, ...]
+    source: str | None
+
+
+def _groups(facts: Facts) -> dict[str, _Group]:
+    inside: dict[str, list[Instance]] = {}
+    for one in facts.instances.values():
+        inside.setdefault(f"{one.service}/{one.component}/{one.environment}", []).append(one)
+    return {
+        name: _Group(
+            len(many),
+            many[0].requirement,
+            many[0].status,
+            many[0].priority,
+            many[0].disruption_budget,
+            tuple(one.on for one in many if one.on),
+            many[0].source,
+        )
+        for name, many in sorted(inside.items())
+    }
+
+
+def _numbered(things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return things by name; of those with the same name, the second is called `name (2)`."""
+    found: dict[str, Any] = {}
+    seen: dict[str, int] = {}
+    for name, thing in things:
+        seen[name] = seen.get(name, 0) + 1
+        found[name if seen[name] == 1 else f"{name} ({seen[name]})"] = thing
+    return found
+
+
+def _networks(facts: Facts) -> dict[str, Network]:
+    return {f"{one.site}/{one.name}": one for one in facts.networks()}
+
+
+def _part(service: str, component: str | None) -> str:
+    return f"{service}/{component}" if component else service
+
+
+def _spreads(facts: Facts) -> dict[str, Any]:
+    named = []
+    for one in facts.spreads:
+        first = one.instances[0].rsplit("/", 1)[0] if one.instances else "nothing"
+        named.append((f"of {first} over {one.over}", (one.must, one.at_most, one.at_least)))
+    return _numbered((name, _Rule(*rule)) for name, rule in named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    must: bool
+    at_most: int | None
+    at_least: int | None
+
+
+_KINDS: tuple[tuple[str, Callable[[Facts], Mapping[str, Any]]], ...] = (
+    ("sponsor", lambda facts: facts.sponsors),
+    ("pledge", lambda facts: facts.pledges),
+    ("site", lambda facts: facts.sites),
+    ("network", _networks),
+    ("host", lambda facts: facts.hosts),
+    ("service", lambda facts: facts.services),
+    (
+        "environment",
+        lambda facts: {
+            f"{service.name}/{name}": one
+            for service in facts.services.values()
+            for name, one in service.environments.items()
+        },
+    ),
+    ("instances", _groups),
+    ("spread", _spreads),
+    (
+        "rung",
+        lambda facts: {
+            f"{service.name}/{one.number}": one
+            for service in facts.services.values()
+            for one in service.ladder
+        },
+    ),
+    (
+        "growth of",
+        lambda facts: _numbered((_part(one.service, one.component), one) for one in facts.growth),
+    ),
+    (
+        "step of",
+        lambda facts: _numbered(
+            (f"{_part(one.service, one.component)} at {one.event}", one) for one in facts.steps
+        ),
+    ),
+    (
+        "observed of",
+        lambda facts: _numbered(
+            (f"{_part(one.service, one.component)} {one.resource}", one) for one in facts.observed
+        ),
+    ),
+    ("transfer", lambda facts: {one.name: one for one in facts.transfers}),
+    ("kind of host", lambda facts: facts.catalogue),
+    ("policy", lambda facts: {"": facts.policy}),
+)
