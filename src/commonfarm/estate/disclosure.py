@@ -39,12 +39,7 @@ def veiled(facts: Facts) -> Facts:
         sponsors=dict(sorted(sponsors.items())),
         pledges=dict(sorted(pledges.items())),
         hosts={name: names.host(one) for name, one in facts.hosts.items()},
-        assumptions=tuple(
-            replace(
-                one, what=names.text(one.what), where="" if names.hides(one.what) else one.where
-            )
-            for one in facts.assumptions
-        ),
+        assumptions=tuple(map(names.assumption, facts.assumptions)),
     )
 
 
