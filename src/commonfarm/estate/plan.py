@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -115,7 +115,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON, keys sorted, so that equal plans are equal bytes."""
-        return json.dumps(asdict(self), default=_plain, sort_keys=True, indent=1) + "\n"
+        return json.dumps(_ADAPTER.dump_python(self, mode="json"), sort_keys=True, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, file: str) -> Plan:
@@ -131,16 +131,10 @@ class Plan:
         if plan.format != FORMAT:
             what = f"is a plan of format {plan.format}, and this reads format {FORMAT}"
             raise BadInputError(Problem(file, 0, 0, what, "make it anew"))
-        if json.loads(plan.to_json()) != json.loads(text):
+        if _ADAPTER.dump_python(plan, mode="json") != json.loads(text):
             what, to_do = "is no plan: it holds what no plan has", "make it anew"
             raise BadInputError(Problem(file, 0, 0, what, to_do))
         return plan
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{value!r} has no place in a plan")
 
 
 _ADAPTER = TypeAdapter(Plan)
