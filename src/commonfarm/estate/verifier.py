@@ -224,7 +224,9 @@ class _Answer:
     def _no(
         self, promise: Promise, what: str, found: int | None = None, expected: int | None = None
     ) -> Violation:
-        return Violation(promise, harmless(what), self.start, self.supply.level, found, expected)
+        # Numbers that no estate has are in words only: they may be too long to be printed.
+        numbers = [n if n is not None and abs(n) < 2**63 else None for n in (found, expected)]
+        return Violation(promise, harmless(what), self.start, self.supply.level, *numbers)
 
     def _once(self) -> Iterator[Violation]:
         unplaced = [one.instance for one in self.placed.unplaced]
