@@ -1,0 +1,276 @@
+"""When a resource class runs out: on a host, at a site, in all hosts together, for a service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Literal
+
+from commonfarm.estate.answers.trends import Capacity, Load, Window, there_is
+from commonfarm.estate.answers.uses import Basis, Part
+from commonfarm.estate.facts import LEVELS, Facts, Level, Period, Range
+from commonfarm.estate.resources import resource
+from commonfarm.estate.timeline import Interval, after, intervals
+from commonfarm.lib.errors import Reason
+
+Scope = Literal["host", "site", "estate", "service"]
+Code = Literal["full-already", "grows-out", "event", "capacity-goes"]
+"""Why it runs out: more is used than there is on the first day; growth; an event; hosts leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A day on a curve, in the resource class's unit; `capacity` None is no limit of its own."""
+
+    day: date
+    use: Range
+    capacity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How the use of one resource class goes on somewhere, and when it is more than there is.
+
+    `capacity` is empty for a service, which has none of its own: its window is that of the first
+    host or site in its way, `limit`. `bases` says how today's use is known. `doubles_on` is the
+    first day with twice today's use, likely. `missing` is how much more would last to the end.
+    """
+
+    scope: Scope
+    name: str
+    resource: str
+    load: Load
+    capacity: Capacity
+    start: date
+    end: date
+    bases: tuple[Basis, ...]
+    today: Range
+    requested: Range
+    out: Window
+    reason: Reason | None
+    doubles_on: date | None
+    missing: Range
+    limit: str | None = None
+
+    def changes(self) -> bool:
+        """Say whether use or capacity is ever another than on the first day."""
+        return len(self.capacity) > 1 or bool(self.load.bends())
+
+    def points(self) -> list[Point]:
+        """Return the curve: each month, and each day before and after something changes it."""
+        days = {
+            day for piece in self.load.pieces(self.capacity, self.start, self.end) for day in piece
+        }
+        month, number = self.start, 0
+        while month < self.end:
+            days.add(month)
+            number += 1
+            month = after(self.start, Period(number))
+        return [
+            Point(
+                day,
+                self.load.range(day),
+                int(there_is(self.capacity, day)) if self.capacity else None,
+            )
+            for day in sorted(days)
+        ]
+
+
+def outlooks(facts: Facts, parts: Iterable[Part], start: date, end: date) -> list[Outlook]:
+    """Return all outlooks from `start` to `end`, the first to run out first."""
+    parts = list(parts)
+    spans = spans_to(facts, start, end)
+    found = [
+        *_of_hosts(facts, parts, spans, end),
+        *_of_limits(facts, parts, spans, end),
+        *_of_sums(facts, parts, spans, end),
+    ]
+    found += _of_services(parts, found, start, end)
+    return sorted(found, key=_first_out)
+
+
+def spans_to(facts: Facts, start: date, end: date) -> list[Interval]:
+    """Return the intervals in which the same hosts are there, up to a day."""
+    horizon = Period(0, (end - start).days)
+    return intervals(replace(facts, policy=replace(facts.policy, horizon=horizon)), start)
+
+
+def host_capacity(facts: Facts, name: str, key: str, spans: list[Interval]) -> Capacity | None:
+    """Return the room of a host over time; None where it has no limit or never stands."""
+    room = facts.hosts[name].room(key)
+    if room is None or not any(name in span.hosts for span in spans):
+        return None
+    return merged((span.start, room if name in span.hosts else 0) for span in spans)
+
+
+def merged(amounts: Iterable[tuple[date, int]]) -> Capacity:
+    """Return a capacity without the days on which nothing changes."""
+    kept: list[tuple[date, int]] = []
+    for day, amount in amounts:
+        if not kept or kept[-1][1] != amount:
+            kept.append((day, amount))
+    return tuple(kept)
+
+
+def _first_out(one: Outlook) -> tuple[date, date, date, str, str, str]:
+    days = (one.out.earliest, one.out.likely, one.out.latest)
+    first, likely, latest = (day or date.max for day in days)
+    return likely, first, latest, one.scope, one.name, one.resource
+
+
+def _of_hosts(
+    facts: Facts, parts: list[Part], spans: list[Interval], end: date
+) -> Iterator[Outlook]:
+    here: dict[tuple[str, str], list[Part]] = {}
+    for part in parts:
+        if part.place.host:
+            here.setdefault((part.place.host, part.resource), []).append(part)
+    for (name, key), those in here.items():
+        capacity = host_capacity(facts, name, key, spans)
+        if capacity:
+            load = Load.of((part.trend, part.room()) for part in those)
+            yield _outlook("host", name, key, those, load, capacity, spans, end)
+
+
+def _of_limits(
+    facts: Facts, parts: list[Part], spans: list[Interval], end: date
+) -> Iterator[Outlook]:
+    """What a site's hosts share, such as its bandwidth."""
+    for site in facts.sites.values():
+        for key, limit in site.limits.items():
+            those = [p for p in parts if p.place.site == site.name and p.resource == key]
+            load = Load.of((part.counted, part.amounts) for part in those)
+            capacity = ((spans[0].start, limit),)
+            if those:
+                yield _outlook("site", site.name, key, those, load, capacity, spans, end)
+
+
+def _of_sums(
+    facts: Facts, parts: list[Part], spans: list[Interval], end: date
+) -> Iterator[Outlook]:
+    """All hosts of a site, and all hosts: what does not fit in their sum fits nowhere."""
+    for site in (*facts.sites, None):
+        hosts = [h for h in facts.hosts.values() if site is None or h.site == site]
+        inside = [p for p in parts if site is None or p.place.site == site]
+        if len(hosts) < 2 and all(part.place.host for part in inside):
+            continue
+        for key in sorted({part.resource for part in inside}):
+            rooms = {host.name: host.room(key) for host in hosts}
+            if (site and key in facts.sites[site].limits) or None in rooms.values():
+                continue
+            capacity = merged(
+                (span.start, sum(rooms.get(name) or 0 for name in span.hosts)) for span in spans
+            )
+            those = [part for part in inside if part.resource == key]
+            load = Load.of((part.counted, part.room()) for part in those)
+            scope: Scope = "site" if site else "estate"
+            yield _outlook(scope, site or "all hosts", key, those, load, capacity, spans, end)
+
+
+def _of_services(
+    parts: list[Part], found: list[Outlook], start: date, end: date
+) -> Iterator[Outlook]:
+    at = {(one.scope, one.name, one.resource): one for one in found}
+    named: dict[tuple[str, str], list[Part]] = {}
+    for part in parts:
+        named.setdefault((part.place.service, part.resource), []).append(part)
+    for (service, key), those in named.items():
+        load = Load.of((part.counted, part.amounts) for part in those)
+        ways = {("host", part.place.host, key) for part in those} | {
+            ("site", part.place.site, key) for part in those
+        }
+        in_its_way = sorted((at[way] for way in ways if way in at), key=_first_out)
+        days: dict[Level, date | None] = {
+            level: min((d for one in in_its_way if (d := one.out.at(level))), default=None)
+            for level in LEVELS
+        }
+        first = in_its_way[0] if in_its_way else None
+        yield Outlook(
+            "service",
+            service,
+            key,
+            load,
+            (),
+            start,
+            end,
+            _bases(those),
+            load.range(start),
+            _requested(those, start),
+            Window.of(days),
+            first.reason if first else None,
+            _doubles_on(load, start, end),
+            first.missing if first else Range(0, 0, 0),
+            f"{first.scope} {first.name}" if first else None,
+        )
+
+
+def _outlook(
+    scope: Scope,
+    name: str,
+    key: str,
+    parts: list[Part],
+    load: Load,
+    capacity: Capacity,
+    spans: list[Interval],
+    end: date,
+) -> Outlook:
+    start = spans[0].start
+    out = Window.of({level: load.first_over(capacity, start, end, level) for level in LEVELS})
+    missing = Range(*(load.short(capacity, start, end, level) for level in LEVELS))
+    one = Outlook(
+        scope,
+        name,
+        key,
+        load,
+        capacity,
+        start,
+        end,
+        _bases(parts),
+        load.range(start),
+        _requested(parts, start),
+        out,
+        None,
+        _doubles_on(load, start, end),
+        missing,
+    )
+    return replace(one, reason=_reason(one, spans))
+
+
+def _bases(parts: list[Part]) -> tuple[Basis, ...]:
+    return tuple(sorted({part.basis for part in parts}))
+
+
+def _requested(parts: list[Part], day: date) -> Range:
+    return Load.of((part.trend, part.requested) for part in parts).range(day)
+
+
+def _doubles_on(load: Load, start: date, end: date) -> date | None:
+    now = load.whole(start, "likely")
+    return (
+        load.first_over(((start, 2 * now - 1),), start, end, "likely", whole=True) if now else None
+    )
+
+
+def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
+    levels: tuple[Level, ...] = ("likely", "high")
+    level = next((level for level in levels if one.out.at(level)), None)
+    day = one.out.at(level) if level else None
+    if level is None or day is None:
+        return None
+    kind = resource(one.resource)
+    before, has = (int(there_is(one.capacity, d)) for d in (day - timedelta(days=1), day))
+    need = one.load.whole(day, level)
+    what = f"{one.resource} of {one.name if one.scope == 'estate' else f'{one.scope} {one.name}'}"
+    passes = f"{what} would be {kind.format(need)}, and there are {kind.format(has)}"
+    more = f"{kind.format(one.missing.at(level))} more would last to {one.end}"
+    if day == one.start:
+        return Reason("full-already", passes, more)
+    if has < before and need <= before:
+        ends = sorted({name for span in spans if span.end == day for name in span.ending})
+        gone = f"pledge {', '.join(ends)} ends on {day}" if ends else f"a host leaves on {day}"
+        return Reason("capacity-goes", f"{passes}: {gone}", f"prolong it, or {more}")
+    events = sorted({s.event for trend, _ in one.load.parts for s in trend.steps if s.on == day})
+    if events:
+        return Reason("event", f"{passes}: {', '.join(events)} on {day}", more)
+    return Reason("grows-out", passes, more)
