@@ -130,8 +130,8 @@ def test_all_faults_of_all_files_are_told_at_once_in_order() -> None:
             " write http:// or https://"
         ),
         "a.yaml:14:21: the list is empty; name at least one",
-        "b.yaml:3:14: 'bookworm-amd64' stands in the list twice; take one away",
         "b.yaml:3:15: there is no target `bookworm-amd46`; did you mean `bookworm-amd64`?",
+        "b.yaml:3:47: 'bookworm-amd64' stands in the list twice; take one away",
         "b.yaml:4:17: there is no repository `dmo`; declare it",
         "b.yaml:5:1: unknown section `poools`; did you mean `pools`?",
         (
@@ -239,7 +239,7 @@ def test_a_thing_with_a_fault_does_not_make_those_dangle_that_name_it() -> None:
     with_both = GOOD.replace("repository: demo", "repository: dem\n    colour: red")
     assert faults(a=with_both) == [
         "a.yaml:19:17: there is no repository `dem`; did you mean `demo`?",
-        "a.yaml:20:5: unknown key `colour`; there are: name, repository, targets",
+        "a.yaml:20:5: unknown key `colour`; there are: name, repository, source, targets",
     ]
 
 

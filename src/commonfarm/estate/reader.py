@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import types
-import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from commonfarm.estate import schema
+from commonfarm.estate.explaining import explained, kind_of
 from commonfarm.estate.yaml_nodes import Document, Place, parse
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.hints import hint
@@ -44,18 +44,54 @@ class Declared(Generic[T]):
         """Return a problem with this thing, or with a part inside it."""
         return self.document.at((*self.place, *inside), what, to_do)
 
+    def where(self, *inside: str | int) -> str:
+        """Return `file:line:column` of this thing, or of a part inside it."""
+        return self.document.where((*self.place, *inside))
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is declared in each section, with or without faults.
+
+    So one fault does not make others' references dangle.
+    """
+
+    of: Mapping[str, Mapping[str, Any]]
+    _told: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+    def missing(self, section: str, name: str) -> tuple[str, str] | None:
+        """Return what is wrong with a reference and what to do; None where the name is known."""
+        known = self.of[section]
+        if name in known:
+            return None
+        if (section, name) not in self._told:
+            # Likely names are looked for among thousands: after many faults it is not worth while.
+            known = {} if len(self._told) > _MOST_HINTS else known
+            self._told[section, name] = no_such(section, name, known)
+        return self._told[section, name]
+
 
 @dataclass(frozen=True, slots=True)
 class Estate:
     """All that was declared. `repositories` are those of all trees, each with its tree's name."""
 
     digest: str
+    sites: list[Declared[schema.Site]]
+    sponsors: list[Declared[schema.Sponsor]]
+    pledges: list[Declared[schema.Pledge]]
     hosts: list[Declared[schema.Host]]
+    sizes: list[Declared[schema.Size]]
+    services: list[Declared[schema.Service]]
+    transfers: list[Declared[schema.Transfer]]
+    catalogue: list[Declared[schema.HostKind]]
     pools: list[Declared[schema.Pool]]
     targets: list[Declared[schema.Target]]
     projects: list[Declared[schema.Project]]
     trees: list[Declared[schema.Tree]]
     repositories: list[tuple[str, Declared[schema.Repository]]]
+    policy: Declared[schema.Policy] | None
+    names: Names
+    documents: list[Document]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,52 +108,79 @@ class _Item:
         return self.value.get(key) if isinstance(self.value, dict) else None
 
     @property
-    def name(self) -> str | None:
+    def names(self) -> list[str]:
         """What it is called; `*` stands in it for what is not known before loading."""
         name = self.get("name")
         if name is None and self.section == "targets":
             parts = (self.get("suite"), self.get("architecture"))
             known = (isinstance(part, str) and part != schema.HOST for part in parts)
-            return "-".join(p if k else "*" for p, k in zip(parts, known, strict=True))
-        return name if isinstance(name, str) else None
+            return ["-".join(p if k else "*" for p, k in zip(parts, known, strict=True))]
+        if not isinstance(name, str):
+            return []
+        if self.section == "hosts":
+            try:
+                return schema.expand(name)
+            except PydanticCustomError:  # told where the name is checked
+                return []
+        return [name]
 
     def at(self, what: str, to_do: str, *inside: str | int) -> Problem:
         """Return a problem at a part of this item."""
         return self.document.at((*self.place, *inside), what, to_do)
 
 
+_MOST_HINTS = 50
+
 # Which key of which section's items names things of which section: one, or a list of them.
 _REFERENCES = (
+    ("catalogue", "site", "sites"),
+    ("hosts", "pledge", "pledges"),
     ("hosts", "pool", "pools"),
-    ("projects", "targets", "targets"),
+    ("hosts", "site", "sites"),
+    ("pledges", "sponsor", "sponsors"),
     ("projects", "repository", "repositories"),
+    ("projects", "targets", "targets"),
+    ("sites", "jump_host", "hosts"),
+    ("transfers", "site", "sites"),
 )
 
 
 def read(texts: Sequence[Text]) -> Estate:
     """Return the estate that `texts` declare together; raise BadInputError listing all faults."""
+    estate, problems = survey(texts)
+    if problems:
+        raise BadInputError(*problems)
+    return estate
+
+
+def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
+    """Return all that is without a fault of its own, and all faults."""
     documents = [parse(text.name, text.data) for text in texts]
     problems = [problem for document in documents for problem in document.problems]
     unread = {(problem.file, problem.line, problem.column) for problem in problems}
     items = [item for document in documents for item in _items(document, problems)]
     found: dict[str, list[Declared[Any]]] = {section: [] for section in schema.SECTIONS}
+    policies: list[Declared[schema.Policy]] = []
     for item in items:
-        kind = schema.SECTIONS[item.section]
+        kind = schema.SECTIONS.get(item.section, schema.Policy)
         try:
             thing = kind.model_validate(item.value)
-            found[item.section].append(Declared(thing, item.document, item.place))
         except ValidationError as error:
-            wrong = [_explained(kind, item, one) for one in error.errors()]
+            wrong = [explained(kind, item.document, item.place, one) for one in error.errors()]
             problems += [one for one in wrong if (one.file, one.line, one.column) not in unread]
+        else:
+            where = policies if item.section == schema.POLICY else found[item.section]
+            where.append(Declared(thing, item.document, item.place))  # type: ignore[arg-type]
     repositories = [
         (tree.thing.name, Declared(one, tree.document, (*tree.place, "repositories", number)))
         for tree in found["trees"]
         for number, one in enumerate(tree.thing.repositories)
     ]
-    names = _names([*items, *_repositories(items)], problems)
+    names = Names(_names([*items, *_repositories(items)], problems))
     problems += _dangling(items, names)
     problems += overlapping(repositories)
     problems += unlike_their_pools(found["hosts"], found["pools"])
+    problems += _second_policies(items)
     if not any(item.section == "targets" for item in items):
         problems += [
             project.problem("there is no target to build for", "declare one under `targets:`")
@@ -127,9 +190,15 @@ def read(texts: Sequence[Text]) -> Estate:
     if not problems and not items:
         file = texts[0].name if texts else "the estate"
         problems.append(Problem(file, 0, 0, "declares nothing", "declare targets and a project"))
-    if problems:
-        raise BadInputError(*problems)
-    return Estate(digest_of(texts), **found, repositories=repositories)
+    estate = Estate(
+        digest_of(texts),
+        **found,
+        repositories=repositories,
+        policy=policies[0] if policies else None,
+        names=names,
+        documents=documents,
+    )
+    return estate, problems
 
 
 def digest_of(texts: Sequence[Text]) -> str:
@@ -149,12 +218,14 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
         problems.append(document.at((), "this is no mapping", "begin with a section: `targets:`"))
         return
     for section, items in document.value.items():
-        if section not in schema.SECTIONS:
-            to_do = hint(section, schema.SECTIONS)
+        if section == schema.POLICY:
+            yield _Item(section, document, (section,), items)
+        elif section not in schema.SECTIONS:
+            to_do = hint(section, [*schema.SECTIONS, schema.POLICY])
             what = f"unknown section `{section[:80]}`"
             problems.append(document.at((section,), what, to_do, key=True))
         elif not isinstance(items, list):
-            what = f"`{section}` is {_kind(items)}, not a list"
+            what = f"`{section}` is {kind_of(items)}, not a list"
             problems.append(document.at((section,), what, "begin each item with a hyphen"))
         else:
             yield from (_Item(section, document, (section, i), one) for i, one in enumerate(items))
@@ -169,20 +240,26 @@ def _repositories(items: Sequence[_Item]) -> Iterator[_Item]:
             yield _Item("repositories", item.document, place, one)
 
 
-def _names(items: Sequence[_Item], problems: list[Problem]) -> dict[str, set[str]]:
-    """Return the names in each section, and note those declared twice.
-
-    Items with other faults count, so that one fault does not make others' references dangle.
-    """
-    first: dict[tuple[str, str], _Item] = {}
+def _names(items: Sequence[_Item], problems: list[Problem]) -> dict[str, dict[str, _Item]]:
+    """Return the names in each section and whose they are; note those declared twice."""
+    sections = (*schema.SECTIONS, schema.POLICY, "repositories")
+    first: dict[str, dict[str, _Item]] = {section: {} for section in sections}
     for item in items:
-        if item.name is None:
-            continue
-        earlier = first.setdefault((item.section, item.name), item)
-        if earlier is not item and "*" not in item.name:
-            problems.append(declared_twice(item.name, earlier, item))
-    sections = (*schema.SECTIONS, "repositories")
-    return {section: {name for kind, name in first if kind == section} for section in sections}
+        taken = None
+        for name in item.names:
+            earlier = first[item.section].setdefault(name, item)
+            if earlier is not item and "*" not in name:
+                taken = taken or declared_twice(name, earlier, item)
+        if taken:  # once, though a range may hold many such names
+            problems.append(taken)
+    return first
+
+
+def _second_policies(items: Sequence[_Item]) -> Iterator[Problem]:
+    policies = [item for item in items if item.section == schema.POLICY]
+    for item in policies[1:]:
+        what = f"the policy is declared already, at {policies[0].document.where(policies[0].place)}"
+        yield item.document.at(item.place, what, "keep one of them", key=True)
 
 
 def declared_twice(
@@ -237,106 +314,32 @@ def overlapping(
         taken.setdefault((tree, path), item.thing.name)
 
 
-def _dangling(items: Sequence[_Item], names: dict[str, set[str]]) -> Iterator[Problem]:
+def _dangling(items: Sequence[_Item], names: Names) -> Iterator[Problem]:
     """Yield every reference to something that is not declared."""
+    not_yet = [name for name in names.of["targets"] if "*" in name]
+    declared = Names(
+        {**names.of, "targets": {n: i for n, i in names.of["targets"].items() if "*" not in n}}
+    )
+    references: dict[str, list[tuple[str, str]]] = {}
+    for section, key, to in _REFERENCES:
+        references.setdefault(section, []).append((key, to))
     for item in items:
-        for section, key, to in _REFERENCES:
-            if item.section != section:
-                continue
+        for key, to in references.get(item.section, ()):
             value = item.get(key)
             named = enumerate(value) if isinstance(value, list) else [(None, value)]
-            not_yet = {known for known in names[to] if "*" in known}
             for number, name in named:
-                if not isinstance(name, str) or name in names[to] - not_yet:
+                wrong = declared.missing(to, name) if isinstance(name, str) else None
+                if wrong is None:
                     continue
-                if not any(fnmatchcase(name, pattern) for pattern in not_yet):
+                if to != "targets" or not any(fnmatchcase(name, one) for one in not_yet):
                     inside = (key,) if number is None else (key, number)
-                    yield item.at(*no_such(to, name, names[to] - not_yet), *inside)
+                    yield item.at(*wrong, *inside)
 
 
-def _explained(kind: type[BaseModel], item: _Item, error: ErrorDetails) -> Problem:
-    """Return pydantic's error as a problem in our words, at the place in the file."""
-    # pydantic puts the branch of a union into the place, in brackets; no key of ours looks so.
-    inside = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
-    document, at = item.document, (*item.place, *inside)
-    context = error.get("ctx", {})
-    last = str(inside[-1]) if inside else ""
-    match error["type"]:
-        case "estate":
-            return document.at(at, context["what"], context["to_do"])
-        case "missing":
-            return document.at(at[:-1], f"`{last}` is missing", f"add `{last}:`")
-        case "extra_forbidden":
-            fields = _model_at(kind, inside[:-1])
-            return document.at(at, f"unknown key `{last[:80]}`", hint(last, fields), key=True)
-        case "string_type":
-            what = f"{_named(last)} is {_kind(error['input'])}, not text"
-            return document.at(at, what, "write text, in quotes if it looks like a number")
-        case "bool_type":
-            what = f"{_named(last)} is {_kind(error['input'])}"
-            return document.at(at, what, "write true or false")
-        case "list_type":
-            what = f"{_named(last)} is {_kind(error['input'])}, not a list"
-            return document.at(at, what, "write [one, two], or an item a line after hyphens")
-        case "literal_error":
-            what = f"{_named(last)} is {error['input']!r:.80}"
-            return document.at(at, what, f"write {context['expected']}, or a list")
-        case "model_type" | "model_attributes_type" | "dict_type":
-            what = f"this item is {_kind(error['input'])}, not a mapping"
-            return document.at(at, what, "write `name: …` and its other keys")
-    return document.at(at, error["msg"], "")
-
-
-def _model_at(kind: type[BaseModel], inside: Sequence[str | int]) -> list[str]:
-    """Return the keys that may stand at `inside` an item of `kind`."""
-    model: type[BaseModel] | None = kind
-    for part in inside:
-        if isinstance(part, str) and model is not None and part in model.model_fields:
-            model = _innermost(model.model_fields[part].annotation)
-    return list(model.model_fields) if model is not None else []
-
-
-def _innermost(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside a list, an optional, a union or what is annotated."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (
-        list,
-        typing.Union,
-        types.UnionType,
-        typing.Annotated,
-    ):
-        for part in typing.get_args(annotation):
-            found = _innermost(part)
-            if found is not None:
-                return found
-    return None
-
-
-def no_such(section: str, name: str, known: typing.Iterable[str]) -> tuple[str, str]:
+def no_such(section: str, name: str, known: Iterable[str]) -> tuple[str, str]:
     """Return what is wrong with a reference to something that is not declared, what to do."""
     return f"there is no {_singular(section)} `{name[:80]}`", hint(name, known) or "declare it"
 
 
-def _named(key: str) -> str:
-    return f"item {int(key) + 1}" if key.isdigit() else f"`{key}`"
-
-
 def _singular(section: str) -> str:
     return "repository" if section == "repositories" else section.removesuffix("s")
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"

@@ -1,0 +1,108 @@
+"""What is wrong with a thing, in our words: pydantic's errors, told at their places in the file."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from commonfarm.estate.yaml_nodes import Document, Place
+from commonfarm.lib.errors import Problem
+from commonfarm.lib.hints import hint
+
+
+def explained(
+    kind: type[BaseModel], document: Document, place: Place, error: ErrorDetails
+) -> Problem:
+    """Return pydantic's error with a thing of `kind` at `place` as a problem in our words."""
+    # pydantic puts the branch of a union into the place, in brackets; no key of ours looks so.
+    inside = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
+    at = (*place, *inside)
+    context = error.get("ctx", {})
+    last = str(inside[-1]) if inside else ""
+    match error["type"]:
+        case "estate":
+            return document.at((*at, *context["inside"]), context["what"], context["to_do"])
+        case "missing":
+            return document.at(at[:-1], f"`{last}` is missing", f"add `{last}:`")
+        case "extra_forbidden":
+            fields = _keys_at(kind, inside[:-1])
+            return document.at(at, f"unknown key `{last[:80]}`", hint(last, fields), key=True)
+        case "string_type":
+            what = f"{_named(last)} is {kind_of(error['input'])}, not text"
+            return document.at(at, what, "write text, in quotes if it looks like a number")
+        case "bool_type":
+            what = f"{_named(last)} is {kind_of(error['input'])}"
+            return document.at(at, what, "write true or false")
+        case "list_type":
+            what = f"{_named(last)} is {kind_of(error['input'])}, not a list"
+            return document.at(at, what, "write [one, two], or an item a line after hyphens")
+        case "literal_error":
+            what = f"{_named(last)} is {error['input']!r:.80}"
+            return document.at(at, what, f"write {context['expected']}")
+        case "int_type":
+            what = f"{_named(last)} is {kind_of(error['input'])}, not a whole number"
+            return document.at(at, what, "write one such as 3")
+        case "greater_than_equal" | "less_than_equal":
+            what = f"{_named(last)} is {error['input']}"
+            least = f"write {context['ge']} or more" if "ge" in context else ""
+            return document.at(at, what, least or f"write {context['le']} or less")
+        case "model_type" | "model_attributes_type" | "dict_type":
+            what = f"this item is {kind_of(error['input'])}, not a mapping"
+            if last and not last.isdigit():
+                what = f"`{last}` is {kind_of(error['input'])}, not a mapping"
+                return document.at(at, what, "write its keys, indented, a line each")
+            return document.at(at, what, "write `name: …` and its other keys")
+    return document.at(at, error["msg"], "")
+
+
+def _keys_at(kind: type[BaseModel], inside: Sequence[str | int]) -> list[str]:
+    """Return the keys that may stand at `inside` an item of `kind`."""
+    model: type[BaseModel] | None = kind
+    for part in inside:
+        if isinstance(part, str) and model is not None and part in model.model_fields:
+            model = _innermost(model.model_fields[part].annotation)
+    if model is None:
+        return []
+    return [field.alias or key for key, field in model.model_fields.items()]
+
+
+def _innermost(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside a list, an optional, a union or what is annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (
+        list,
+        typing.Union,
+        types.UnionType,
+        typing.Annotated,
+    ):
+        for part in typing.get_args(annotation):
+            found = _innermost(part)
+            if found is not None:
+                return found
+    return None
+
+
+def _named(key: str) -> str:
+    return f"item {int(key) + 1}" if key.isdigit() else f"`{key}`"
+
+
+def kind_of(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"

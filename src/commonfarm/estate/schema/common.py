@@ -1,0 +1,176 @@
+"""What all kinds of things are made of: names, texts, days, and errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from commonfarm.estate.facts import TOPOLOGY_KEYS
+from commonfarm.lib.hints import hint
+
+HOST = "host"
+T = TypeVar("T")
+
+
+def wrong(what: str, to_do: str, *inside: str | int) -> PydanticCustomError:
+    """Return an error whose two halves the reader shows as they are, at a part `inside`."""
+    context = {"what": what, "to_do": to_do, "inside": inside}
+    return PydanticCustomError("estate", "{what}", context)
+
+
+def matches(pattern: str, kind: str, to_do: str) -> AfterValidator:
+    """Return the check that a text is wholly of a pattern."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise wrong(f"{text[:80]!r} is not {kind}", to_do)
+        return text
+
+    return AfterValidator(check)
+
+
+def pattern(regex: str) -> WithJsonSchema:
+    """Return what editors are told of a text that is wholly of a pattern."""
+    return WithJsonSchema({"type": "string", "pattern": f"^{regex}$"})
+
+
+def some(values: list[T]) -> list[T]:
+    """Check that a list has something in it and nothing twice."""
+    if not values:
+        raise wrong("the list is empty", "name at least one")
+    return once(values)
+
+
+def once(values: list[T]) -> list[T]:
+    """Check that a list has nothing twice."""
+    seen: set[str] = set()
+    for number, value in enumerate(values):
+        if repr(value) in seen:
+            raise wrong(f"{value!r:.80} stands in the list twice", "take one away", number)
+        seen.add(repr(value))
+    return values
+
+
+def one_or_list(value: object) -> object:
+    """Return a list of what may be written alone."""
+    return [value] if isinstance(value, str) else value
+
+
+NAME = r"[a-z0-9]([a-z0-9.+-]{0,61}[a-z0-9])?"
+Name = Annotated[
+    str,
+    pattern(NAME),
+    matches(
+        NAME,
+        "a name",
+        "use up to 63 small letters, digits, and between them hyphens, dots, plus signs",
+    ),
+]
+ARCHITECTURE = r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?"
+Architecture = Annotated[
+    str,
+    pattern(ARCHITECTURE),
+    matches(ARCHITECTURE, "an architecture", "write one of Debian's, or `host`"),
+]
+_PERSON = r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,98}[A-Za-z0-9])?"
+Person = Annotated[
+    str,
+    pattern(_PERSON),
+    matches(_PERSON, "a person", "write letters and digits, with . _ - @ between them"),
+]
+People = Annotated[list[Person], AfterValidator(once)]
+Words = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 1000}),
+    matches(r"(?s)\s*\S.{0,998}\s*", "a text", "write 1 to 1000 characters"),
+]
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and parts.hostname and len(text) <= 500
+    except ValueError:
+        right = False
+    if not right or re.search(r"[\s\"'<>\\]", text):
+        raise wrong(f"{text[:80]!r} is no address in the web", "write http:// or https://")
+    if "@" in parts.netloc:
+        raise wrong("the address has a user in it", "take user and password away")
+    return text
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+
+
+def _topology_key(text: str) -> str:
+    if text not in TOPOLOGY_KEYS:
+        what = f"{text[:80]!r} is nothing to spread over"
+        raise wrong(what, hint(text, TOPOLOGY_KEYS))
+    return text
+
+
+TopologyKey = Annotated[
+    str, WithJsonSchema({"enum": list(TOPOLOGY_KEYS)}), AfterValidator(_topology_key)
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Annotates a value that `check` makes of what is written, whatever that is.
+
+    `schema` is the JSON Schema of what may be written.
+    """
+
+    check: Callable[[Any], Any]
+    schema: dict[str, Any]
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, _: Any, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return dict(self.schema)
+
+
+def _day(value: object) -> date:
+    to_do = "write year, month and day: `2026-01-31`"
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        raise wrong(f"{value!r:.80} is no day", to_do)
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        raise wrong(f"there is no day {value}", to_do) from None
+    if not 1970 <= day.year < 2200:
+        raise wrong(f"the year {day.year} is out of all reason", "write one of 1970 to 2199")
+    return day
+
+
+Day = Annotated[date, Checked(_day, {"type": "string", "format": "date"})]
+
+
+class Thing(BaseModel):
+    """What is declared: it has no key that is not known, and may say who said so."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    source: Words | None = None
+
+
+class Named(Thing):
+    """A thing with a name of its own."""
+
+    name: Name
