@@ -96,3 +96,26 @@ def takes(amounts: Amounts, addresses: Mapping[str, int], host: Host) -> dict[Li
         for network, count in addresses.items():
             taken["network", f"{host.site}/{network}", "addresses"] = count
     return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to search for one thing: in deterministic time, of the order of seconds.
+
+    It does not depend on what else the machine does, so that the same input has the same answer.
+    """
+
+    seed: int = 1
+    limit: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A placement, item -> host, and what is proven of it.
+
+    `most_placed`: none has more weight. `fewest_moves`: none of that weight moves fewer items.
+    """
+
+    on: Mapping[str, str]
+    most_placed: bool
+    fewest_moves: bool

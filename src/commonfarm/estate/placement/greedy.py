@@ -1,0 +1,133 @@
+"""A first placement: what runs stays where it fits, the rest goes by best fit, largest first.
+
+Vector packing by best fit decreasing, after Panigrahy, Talwar, Uyeda and Wieder (2011): a resource
+counts the more, the scarcer it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+
+from commonfarm.estate.placement.ledger import Crowded, Ledger
+from commonfarm.estate.placement.problem import Item, Kind, Problem, Spread
+
+Entry = tuple[int, int, float, str]
+"""How dear a host is to a kind: preferred traits that lack, how soon it leaves, room left, name."""
+
+
+def greedy(problem: Problem) -> Ledger:
+    """Return a placement that breaks no rule; what fits nowhere any more is left out."""
+    ledger = Ledger(problem)
+    keep(ledger)
+    fill(ledger, [item for item in problem.items if item.name not in ledger.on])
+    return ledger
+
+
+def keep(ledger: Ledger) -> None:
+    """Leave what runs where it is, the weightiest first, as far as limits and rules allow."""
+    runs = [item for item in ledger.problem.items if item.now in item.kind.hosts]
+    for item in sorted(runs, key=lambda one: (-one.priority, one.name)):
+        # At least so many domains: known only when all are there.
+        host = item.now or ""
+        if all(_may_yet_hold(one) for one in ledger.obstacles(item, host)):
+            ledger.put(item, host)
+    for spread in ledger.problem.spreads:
+        if spread.must and spread.at_least is not None:
+            _thin_out(ledger, spread, spread.at_least)
+
+
+def _may_yet_hold(obstacle: object) -> bool:
+    return isinstance(obstacle, Crowded) and not obstacle.full
+
+
+def _thin_out(ledger: Ledger, spread: Spread, at_least: int) -> None:
+    """Take away from the fullest domain until there are as many domains as there must be."""
+    inside = ledger.inside[spread.number]
+    while sum(many > 0 for many in inside.values()) < min(at_least, inside.total()):
+        fullest = max(sorted(inside), key=lambda domain: inside[domain])
+        there = [ledger.items[name] for name in spread.items if name in ledger.on]
+        crowd = [one for one in there if spread.domains[ledger.on[one.name]] == fullest]
+        if not crowd:
+            return
+        ledger.take(min(crowd, key=lambda one: (one.priority, one.name)))
+
+
+def fill(ledger: Ledger, items: Iterable[Item]) -> None:
+    """Put items where they fit best: first those of most weight, of fewest hosts, the largest."""
+    prices = _prices(ledger.problem)
+    order = {id(kind): number for number, kind in enumerate(ledger.problem.kinds)}
+    waiting = sorted(
+        items,
+        key=lambda one: (
+            -one.priority,
+            len(one.kind.hosts),
+            -_size(one.kind, prices),
+            order[id(one.kind)],
+            one.name,
+        ),
+    )
+    kind: Kind | None = None
+    heap: list[Entry] = []
+    for item in waiting:
+        if item.kind is not kind:
+            kind = item.kind
+            heap = [_entry(ledger, item, host, prices) for host in kind.hosts]
+            heapq.heapify(heap)
+        host = _take_best(ledger, item, heap)
+        if host is not None:
+            ledger.put(item, host)
+            heapq.heappush(heap, _entry(ledger, item, host, prices))
+
+
+def _take_best(ledger: Ledger, item: Item, heap: list[Entry]) -> str | None:
+    """Return the best host, and leave in the heap those that another of the kind may yet take."""
+    later: list[Entry] = []
+    best: Entry | None = None
+    while heap and best is None:
+        entry = heapq.heappop(heap)
+        obstacles = list(ledger.obstacles(item, entry[-1]))
+        if not obstacles and not _wished_away(ledger, item, entry[-1]):
+            best = entry
+        elif all(isinstance(one, Crowded) for one in obstacles):
+            later.append(entry)
+    if best is None:
+        best = next((one for one in later if ledger.fits(item, one[-1])), None)
+    for entry in later:
+        if entry is not best:
+            heapq.heappush(heap, entry)
+    return best[-1] if best else None
+
+
+def _wished_away(ledger: Ledger, item: Item, host: str) -> bool:
+    rules = (one for one in ledger.rules.get(item.name, ()) if not one.must)
+    return any(not ledger.holds(spread, spread.domains[host]) for spread in rules)
+
+
+def _entry(ledger: Ledger, item: Item, host: str, prices: dict[str, float]) -> Entry:
+    takes = ledger.takes(item.kind, host)
+    room = sum(
+        prices[limit[2]] * (ledger.left[limit] - amount)
+        for limit, amount in takes
+        if limit[0] == "host"
+    )
+    return item.kind.hosts[host], ledger.problem.leaving[host], room, host
+
+
+def _prices(problem: Problem) -> dict[str, float]:
+    """Return what a unit of each resource is worth: all that is asked of it to all there is."""
+    asked: Counter[str] = Counter()
+    there: Counter[str] = Counter()
+    for item in problem.items:
+        asked.update(item.kind.amounts)
+    most: dict[str, int] = {}
+    for (scope, _, resource), room in problem.limits.items():
+        if scope == "host":
+            there[resource] += room
+            most[resource] = max(room, most.get(resource, 1))
+    return {key: asked[key] / max(1, there[key]) / most[key] for key in there}
+
+
+def _size(kind: Kind, prices: dict[str, float]) -> float:
+    return sum(prices.get(key, 0.0) * amount for key, amount in sorted(kind.amounts.items()))

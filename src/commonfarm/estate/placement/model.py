@@ -1,0 +1,243 @@
+"""The exact model of placement, for CP-SAT: the planner's one module that knows the solver.
+
+Objectives are taken one after the other, each kept as it is reached while the next is sought: most
+weight placed; fewest moves; wishes (soft spreads, preferred traits); hosts that stay longer; and
+what is then still open stays as near as can be to where the search began, so that an edit
+elsewhere in the estate changes nothing here.
+
+Instances that may stand for one another (same kind, priority and spreads) share one count on each
+host, wherever they run now: there is no symmetry between them to search through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from ortools.sat.python import cp_model
+
+from commonfarm.estate.placement.problem import Effort, Found, Item, Kind, Limit, Problem, Spread
+
+Term = tuple[cp_model.IntVar, int]
+Place = tuple[int, str]  # a group's number, a host
+
+_SHARES = (1.0, 1.0, 0.5, 0.25, 0.25)  # of the effort, for each objective
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Items that may stand for one another; `now` and `start` count them on hosts."""
+
+    kind: Kind
+    priority: int
+    items: list[Item]
+    now: Counter[str]
+    start: Counter[str]
+
+
+def place(problem: Problem, start: Mapping[str, str], effort: Effort) -> Found:
+    """Return the best placement found from `start` on, itself a placement that breaks no rule."""
+    return _Model(problem, start).best(effort)
+
+
+class _Model:
+    def __init__(self, problem: Problem, start: Mapping[str, str]) -> None:
+        self.problem, self.start = problem, start
+        self.cp = cp_model.CpModel()
+        self.spreads = [one for one in problem.spreads if _binds(one)]
+        self.groups = _groups(problem.items, self.spreads, start)
+        self.at: dict[Place, cp_model.IntVar] = {}
+        self.most: dict[Place, int] = {}
+        self.hint: dict[int, int] = {}
+        self.wishes: list[Term] = []
+        self._count()
+        for spread in self.spreads:
+            self._spread(spread)
+
+    def best(self, effort: Effort) -> Found:
+        """Take one objective after the other."""
+        leaving, groups = self.problem.leaving, self.groups
+        missing = [
+            (variable, -groups[group].kind.hosts[host])
+            for (group, host), variable in self.at.items()
+        ]
+        objectives: list[list[Term]] = [
+            [(self.at[place], groups[place[0]].priority) for place in self.at],
+            self._same([group.now for group in groups]),
+            self.wishes + missing,
+            [(self.at[place], -leaving[place[1]]) for place in self.at],
+            self._same([group.start for group in groups]),
+        ]
+        on, proven = dict(self.start), [True] * len(objectives)
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = effort.seed
+        for number, terms in enumerate(objectives):
+            if not any(weight for _, weight in terms):
+                continue
+            total = _sum(terms)
+            self.cp.maximize(total)
+            self._give_hint()
+            solver.parameters.max_deterministic_time = effort.limit * _SHARES[number]
+            status = solver.solve(self.cp)
+            proven[number] = status == cp_model.OPTIMAL
+            if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+                break
+            self.hint = dict(enumerate(solver.response_proto.solution))
+            on = self._read()
+            self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
+        return Found(on, proven[0], proven[0] and proven[1])
+
+    def _count(self) -> None:
+        """Make a count for each group and host; keep within the groups and all limits."""
+        used: dict[Limit, list[Term]] = {}
+        alone: dict[str, list[Term]] = {}
+        shared: dict[str, list[Term]] = {}
+        for number, group in enumerate(self.groups):
+            counts: list[Term] = []
+            for host in filter(self.problem.hosts.__contains__, group.kind.hosts):
+                takes = self.problem.takes(group.kind, host)
+                rooms = [self.problem.limits[limit] // amount for limit, amount in takes.items()]
+                most = min([len(group.items), *rooms, *([1] if group.kind.dedicated else [])])
+                if most < 1:
+                    continue
+                one = self.at[number, host] = self._new(most, group.start[host])
+                self.most[number, host] = most
+                counts.append((one, 1))
+                (alone if group.kind.dedicated else shared).setdefault(host, []).append((one, most))
+                for limit, amount in takes.items():
+                    # Who is alone takes all there is of its host: a tighter relaxation.
+                    whole = group.kind.dedicated and limit[0] == "host"
+                    many = self.problem.limits[limit] if whole else amount
+                    used.setdefault(limit, []).append((one, many))
+            self._at_most(counts, len(group.items))
+        for limit, terms in used.items():
+            self._at_most(terms, self.problem.limits[limit])
+        for host, those in alone.items():
+            self._at_most(those, 1)
+            for guest, most in shared.get(host, ()):
+                self._at_most([(guest, 1), *((one, most) for one, _ in those)], most)
+
+    def _new(self, most: int, hint: int | None = None) -> cp_model.IntVar:
+        one = self.cp.new_int_var(0, most, "")
+        if hint is not None:
+            self.hint[one.index] = min(hint, most)
+        return one
+
+    def _at_most(self, terms: Sequence[Term], limit: int) -> None:
+        """Keep a sum within a limit, both in the largest unit in which the amounts are whole."""
+        if terms:
+            unit = gcd(*(many for _, many in terms))
+            self.cp.add(_sum((one, many // unit) for one, many in terms) <= limit // unit)
+
+    def _spread(self, spread: Spread) -> None:
+        inside: dict[str, list[Term]] = {}
+        members = set(spread.items)
+        for (number, host), one in self.at.items():
+            if self.groups[number].items[0].name in members:
+                inside.setdefault(spread.domains[host], []).append((one, 1))
+        if spread.at_most is not None:
+            for domain, terms in inside.items():
+                room = max(0, spread.at_most - spread.there.get(domain, 0))
+                if not spread.must:
+                    over = self._new(len(members))
+                    terms = [*terms, (over, -1)]
+                    self.wishes.append((over, -1))
+                self._at_most(terms, room)
+        if spread.at_least is not None:
+            self._at_least(spread, inside, spread.at_least)
+
+    def _at_least(self, spread: Spread, inside: Mapping[str, list[Term]], at_least: int) -> None:
+        """Use so many domains, or as many as instances are placed, where those are fewer."""
+        there = sum(spread.there.values())
+        used: list[Term] = []
+        for domain, terms in inside.items():
+            if not spread.there.get(domain):
+                one = self._new(1)
+                self.cp.add(_sum(terms) >= one)
+                used.append((one, 1))
+        known = sum(1 for many in spread.there.values() if many)
+        domains = _sum(used) + known
+        if not spread.must:
+            short = self._new(at_least)
+            self.wishes.append((short, -1))
+            domains = domains + short
+        placed = _sum(term for terms in inside.values() for term in terms) + there
+        fewer = self.cp.new_bool_var("")
+        self.cp.add(domains >= at_least).only_enforce_if(~fewer)
+        self.cp.add(domains >= placed).only_enforce_if(fewer)
+
+    def _same(self, wanted: Sequence[Counter[str]]) -> list[Term]:
+        """Return, as terms, how many of each group are on the hosts where `wanted` counts them."""
+        terms: list[Term] = []
+        for number, counts in enumerate(wanted):
+            for host, many in sorted(counts.items()):
+                one = self.at.get((number, host))
+                if one is not None and many < self.most[number, host]:
+                    # A variable of its own is at most the count, and at most what is wanted.
+                    kept = self._new(many)
+                    self.cp.add(kept <= one)
+                    one = kept
+                if one is not None:
+                    terms.append((one, 1))
+        return terms
+
+    def _give_hint(self) -> None:
+        self.cp.clear_hints()  # type: ignore[no-untyped-call]
+        for index, value in self.hint.items():
+            self.cp.add_hint(self.cp.get_int_var_from_proto_index(index), value)
+
+    def _read(self) -> dict[str, str]:
+        """Return who goes where: first those who stay, then those at their start, then others."""
+        on: dict[str, str] = {}
+        for number, group in enumerate(self.groups):
+            hosts = [host for host in group.kind.hosts if (number, host) in self.at]
+            left = {host: self.hint[self.at[number, host].index] for host in hosts}
+            for wish in ({item.name: item.now for item in group.items}, self.start):
+                for item in group.items:
+                    host = wish.get(item.name)
+                    if item.name not in on and host is not None and left.get(host, 0) > 0:
+                        on[item.name] = host
+                        left[host] -= 1
+            rest = (host for host in hosts for _ in range(left[host]))
+            others = (item.name for item in group.items if item.name not in on)
+            on.update(zip(others, rest, strict=False))
+        return dict(sorted(on.items()))
+
+
+def _sum(terms: Iterable[Term]) -> cp_model.LinearExpr:
+    pairs = list(terms)
+    return cp_model.LinearExpr.weighted_sum([one for one, _ in pairs], [many for _, many in pairs])
+
+
+def _binds(spread: Spread) -> bool:
+    """Say whether a spread can be broken at all."""
+    many = len(spread.items) + sum(spread.there.values())
+    return (spread.at_most is not None and many > spread.at_most) or (
+        spread.at_least is not None and min(many, spread.at_least) > 1
+    )
+
+
+def _groups(
+    items: Iterable[Item], spreads: Sequence[Spread], start: Mapping[str, str]
+) -> list[_Group]:
+    rules: dict[str, tuple[int, ...]] = {}
+    for number, spread in enumerate(spreads):
+        for name in spread.items:
+            rules[name] = (*rules.get(name, ()), number)
+    found: dict[tuple[int, int, tuple[int, ...]], list[Item]] = {}
+    for item in items:
+        key = (id(item.kind), item.priority, rules.get(item.name, ()))
+        found.setdefault(key, []).append(item)
+    return [
+        _Group(
+            alike[0].kind,
+            alike[0].priority,
+            alike,
+            Counter(item.now for item in alike if item.now is not None),
+            Counter(start[item.name] for item in alike if item.name in start),
+        )
+        for alike in found.values()
+    ]

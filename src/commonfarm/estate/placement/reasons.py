@@ -1,0 +1,327 @@
+"""Why an instance has no host, in words, with what would lift it.
+
+Every host is looked at: which rules keep the instance off it, where all else is as planned. A set
+of rules is a reason if some host would take the instance without just these, and none would with
+fewer of them left out. This is deletion filtering (Chinneck and Dravnieks 1991) by the planner's
+own rules; the solver is not asked, as its cores cannot be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from commonfarm.estate import timeline
+from commonfarm.estate.facts import Facts, Host, Instance, Level, Requirement
+from commonfarm.estate.placement.ledger import Crowded, Ledger, Short, Taken
+from commonfarm.estate.placement.pose import Rule, broken
+from commonfarm.estate.placement.problem import Item, Problem, takes
+from commonfarm.estate.plan import Unplaced
+from commonfarm.estate.resources import resource
+from commonfarm.lib.errors import Reason
+
+MOST_REASONS = 5
+"""So many are told of one instance, the nearest to being lifted first."""
+
+
+class Why(StrEnum):
+    """What keeps an instance off a host; in the order in which it is the easier to lift."""
+
+    NO_ROOM = "no-room"
+    ADDRESSES = "addresses-used-up"
+    SHARED = "site-used-up"
+    DEDICATED = "dedicated"
+    SPREAD = "spread"
+    NOT_THERE = "host-not-there"
+    TRAITS = "traits"
+    FORBIDDEN = "forbidden-traits"
+    SITE = "site"
+    NETWORK = "no-network"
+    TOO_LARGE = "too-large"
+    ARCHITECTURE = "architecture"
+    NO_HOST = "no-host"
+
+
+_ORDER = list(Why)
+_SHORT = {"host": Why.NO_ROOM, "site": Why.SHARED, "network": Why.ADDRESSES}
+_TRAITS = {
+    "CUSTOM_BARE_METAL": "bare metal",
+    "CUSTOM_CONSOLE": "a management console",
+    "CUSTOM_VIRTUALISATION": "virtualisation",
+}
+
+
+def unplaced(
+    facts: Facts, problem: Problem, on: Mapping[str, str], level: Level, day: date
+) -> tuple[Unplaced, ...]:
+    """Return each instance that a placement leaves out, and why; `day` is when it is asked for."""
+    left = [item for item in problem.items if item.name not in on]
+    if not left:
+        return ()
+    ledger = Ledger(problem)
+    for item in problem.items:
+        if item.name in on:
+            ledger.put(item, on[item.name])
+    known: dict[tuple[int, tuple[int, ...]], tuple[Reason, ...]] = {}
+    for item in left:
+        key = (id(item.kind), tuple(one.number for one in ledger.rules.get(item.name, ())))
+        if key not in known:
+            known[key] = _Case(facts, ledger, item, level, day).reasons()
+    return tuple(
+        Unplaced(
+            item.name,
+            known[id(item.kind), tuple(one.number for one in ledger.rules.get(item.name, ()))],
+        )
+        for item in left
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What keeps an instance off one host. `missing`: the largest share of a need that lacks."""
+
+    host: Host
+    why: frozenset[Why]
+    shorts: tuple[Short, ...] = ()
+    crowded: tuple[Crowded, ...] = ()
+    taken: tuple[Taken, ...] = ()
+
+    @property
+    def missing(self) -> float:
+        return max(((one.needed - one.left) / one.needed for one in self.shorts), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One instance that has no host."""
+
+    facts: Facts
+    ledger: Ledger
+    item: Item
+    level: Level
+    day: date
+
+    @property
+    def instance(self) -> Instance:
+        return self.facts.instances[self.item.name]
+
+    @property
+    def need(self) -> Requirement:
+        return self.instance.requirement
+
+    def reasons(self) -> tuple[Reason, ...]:
+        looks = [self.look(host) for host in self.facts.hosts.values()]
+        sets = {look.why for look in looks}
+        least = [one for one in sets if not any(other < one for other in sets)]
+        nearest = [
+            sorted((look for look in looks if look.why == one), key=lambda look: look.missing)
+            for one in least
+        ]
+        nearest.sort(key=lambda found: (len(found[0].why), _ranks(found[0].why), found[0].missing))
+        found = tuple(self.reason(one) for one in nearest[:MOST_REASONS])
+        if not self.facts.hosts or all(Why.NOT_THERE in one for one in sets):
+            what = f"no host stands on {self.day}"
+            found = (Reason(Why.NO_HOST, what, "a host, or a pledge that lasts longer"), *found)
+        return found
+
+    def look(self, host: Host) -> _Look:
+        site = self.facts.sites.get(host.site or "")
+        why = {_of_rule(rule) for rule in broken(self.need, host, site)}
+        if host.name not in self.ledger.problem.hosts:
+            amounts = takes(self.need.at(self.level), {}, host).items()
+            rooms = [(limit, host.room(limit[2]), n) for limit, n in amounts if limit[0] == "host"]
+            shorts = [Short(limit, room, n) for limit, room, n in rooms if room is not None]
+            shorts = [one for one in shorts if one.left < one.needed]
+            why |= {Why.NOT_THERE} | ({Why.TOO_LARGE} if shorts else set())
+            return _Look(host, frozenset(why), tuple(shorts))
+        shorts, crowded, taken = [], [], []
+        for obstacle in self.ledger.obstacles(self.item, host.name):
+            match obstacle:
+                case Short(limit, _, needed):
+                    large = limit[0] == "host" and self.ledger.problem.limits[limit] < needed
+                    why.add(Why.TOO_LARGE if large else _SHORT[limit[0]])
+                    shorts.append(obstacle)
+                case Crowded():
+                    why.add(Why.SPREAD)
+                    crowded.append(obstacle)
+                case Taken():
+                    why.add(Why.DEDICATED)
+                    taken.append(obstacle)
+        if Why.TOO_LARGE in why:
+            why.discard(Why.NO_ROOM)
+        return _Look(host, frozenset(why), tuple(shorts), tuple(crowded), tuple(taken))
+
+    def reason(self, looks: Sequence[_Look]) -> Reason:
+        """Return the reason that these hosts share, the nearest first."""
+        look = looks[0]
+        whys = sorted(look.why, key=_ORDER.index)
+        needs = [one for why in whys for one in self._needs(why, look)]
+        found = _and(one for why in whys for one in self._found(why, look))
+        text = f"nearest: host {look.host.name} {found}"
+        if needs:
+            text = f"needs {_and(needs)}; {text}"
+        if look.why <= {Why.TRAITS, Why.FORBIDDEN, Why.ARCHITECTURE, Why.SITE, Why.NETWORK}:
+            names = _some([one.host.name for one in looks])
+            text += f" and has all else{'' if len(looks) == 1 else f', as have {names}'}"
+        lifted = _and(one for why in whys for one in self._lifted(why, look))
+        return Reason(whys[0], text, lifted)
+
+    def _needs(self, why: Why, look: _Look) -> Iterator[str]:
+        need = self.need
+        match why:
+            case Why.NO_ROOM | Why.TOO_LARGE | Why.SHARED | Why.ADDRESSES:
+                yield from (_amount(one, one.needed) for one in _of(why, look))
+            case Why.DEDICATED if need.dedicated:
+                yield "a host of its own"
+            case Why.TRAITS:
+                yield from (_or(map(_trait, any_of)) for any_of in self._lacking(look))
+            case Why.FORBIDDEN:
+                yield f"a host without {_or(map(_trait, need.forbidden))}"
+            case Why.SITE:
+                yield f"site {_or(need.sites)}"
+            case Why.NETWORK:
+                yield f"network {_and(sorted(need.addresses))}"
+            case Why.ARCHITECTURE:
+                yield f"architecture {_or(need.architectures)}"
+
+    def _found(self, why: Why, look: _Look) -> Iterator[str]:
+        host, shorts = look.host, _of(why, look)
+        match why:
+            case Why.NO_ROOM:
+                yield f"has {_and(_amount(one, one.left) for one in shorts)} free"
+            case Why.TOO_LARGE:
+                rooms = {one: host.room(one.limit[2]) or 0 for one in shorts}
+                yield f"has {_and(_amount(one, room) for one, room in rooms.items())} in all"
+            case Why.SHARED | Why.ADDRESSES:
+                for one in shorts:
+                    scope, name, _ = one.limit
+                    yield f"shares {scope} {name}, which has {_amount(one, one.left)} left"
+            case Why.DEDICATED:
+                guests = _some(look.taken[0].by)
+                yield f"has {guests}" if self.need.dedicated else f"is for {guests} alone"
+            case Why.SPREAD:
+                yield from (self._crowd(one) for one in look.crowded)
+            case Why.NOT_THERE:
+                yield self._time(host)
+            case Why.TRAITS:
+                yield f"lacks {_and(_or(map(_trait, one)) for one in self._lacking(look))}"
+            case Why.FORBIDDEN:
+                there = host.traits.intersection(self.need.forbidden)
+                yield f"has {_and(map(_trait, sorted(there)))}"
+            case Why.SITE:
+                yield f"is at {host.site or 'no site'}"
+            case Why.NETWORK:
+                yield f"is at {host.site or 'no site'}, which has no such network"
+            case Why.ARCHITECTURE:
+                yield f"is {host.architecture}"
+
+    def _lifted(self, why: Why, look: _Look) -> Iterator[str]:
+        host, shorts = look.host, _of(why, look)
+        more = [_amount(one, one.needed - one.left) for one in shorts]
+        match why:
+            case Why.NO_ROOM:
+                guest = self._in_the_way(look)
+                without = f", or {guest} elsewhere" if guest else ""
+                yield f"{_and(more)} more on {host.name}{without}"
+            case Why.TOO_LARGE:
+                yield f"a host with {_and(_amount(one, one.needed) for one in shorts)}"
+            case Why.SHARED | Why.ADDRESSES:
+                where = shorts[0].limit
+                yield f"{_and(more)} more in {where[0]} {where[1]}"
+            case Why.DEDICATED:
+                alone = f"{_some(look.taken[0].by)} elsewhere"
+                yield f"an empty host, or {alone}" if self.need.dedicated else alone
+            case Why.SPREAD:
+                rule = self.facts.spreads[look.crowded[0].spread.number]
+                yield f"room in another {rule.over}, or `should` for `must` at {rule.where}"
+            case Why.NOT_THERE:
+                yield f"host {host.name} at that time"
+            case Why.TRAITS:
+                traits = _and(_or(map(_trait, one)) for one in self._lacking(look))
+                yield f"{traits} on {host.name} or another host"
+            case Why.FORBIDDEN:
+                yield f"a host without {_or(map(_trait, self.need.forbidden))}"
+            case Why.SITE:
+                yield f"a host at {_or(self.need.sites)}"
+            case Why.NETWORK:
+                yield f"network {_and(sorted(self.need.addresses))} at {host.site or 'its site'}"
+            case Why.ARCHITECTURE:
+                yield f"a host of {_or(self.need.architectures)}"
+
+    def _lacking(self, look: _Look) -> list[tuple[str, ...]]:
+        return [one for one in self.need.required if look.host.traits.isdisjoint(one)]
+
+    def _crowd(self, crowded: Crowded) -> str:
+        spread, rule = crowded.spread, self.facts.spreads[crowded.spread.number]
+        there = f"is in {rule.over} {crowded.domain}, where {_some(crowded.inside)} runs"
+        if crowded.full:
+            return f"{there} and at most {spread.at_most} may ({rule.where})"
+        return f"{there}, and at least {spread.at_least} must be used ({rule.where})"
+
+    def _time(self, host: Host) -> str:
+        if host.status == "needed":
+            return "would take it and is only needed"
+        pledge = self.facts.pledges[host.pledge] if host.pledge else None
+        leaves = timeline.leaves_on(self.facts, host)
+        if pledge and leaves and leaves <= self.day:
+            return f"would take it and is there until {leaves} only (pledge {pledge.name})"
+        starts = [host.available_from, pledge.start if pledge else None]
+        return f"would take it and is there from {max(filter(None, starts))} on"
+
+    def _in_the_way(self, look: _Look) -> str | None:
+        """Return the least of those on a host without whom there would be room."""
+        guests = self.ledger.guests[look.host.name].values()
+        enough = [
+            guest
+            for guest in guests
+            for freed in (dict(self.ledger.takes(guest.kind, look.host.name)),)
+            if all(one.left + freed.get(one.limit, 0) >= one.needed for one in look.shorts)
+        ]
+        least = min(enough, key=lambda one: (one.priority, one.name), default=None)
+        return least.name if least else None
+
+
+def _of_rule(rule: Rule) -> Why:
+    return {
+        Rule.ARCHITECTURE: Why.ARCHITECTURE,
+        Rule.REQUIRED: Why.TRAITS,
+        Rule.FORBIDDEN: Why.FORBIDDEN,
+        Rule.SITE: Why.SITE,
+        Rule.NETWORK: Why.NETWORK,
+    }[rule]
+
+
+def _of(why: Why, look: _Look) -> list[Short]:
+    scopes = {Why.SHARED: "site", Why.ADDRESSES: "network"}
+    return [one for one in look.shorts if one.limit[0] == scopes.get(why, "host")]
+
+
+def _ranks(whys: Iterable[Why]) -> list[int]:
+    return sorted((_ORDER.index(why) for why in whys), reverse=True)
+
+
+def _amount(short: Short, amount: int) -> str:
+    scope, _, key = short.limit
+    if scope == "network":
+        return f"{amount} address{'' if amount == 1 else 'es'}"
+    return f"{key.replace('_', ' ')} {resource(key).format(amount)}"
+
+
+def _trait(name: str) -> str:
+    return _TRAITS.get(name, name)
+
+
+def _and(parts: Iterable[str]) -> str:
+    return " and ".join(parts)
+
+
+def _or(parts: Iterable[str]) -> str:
+    return " or ".join(parts)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

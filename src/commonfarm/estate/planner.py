@@ -1,0 +1,117 @@
+"""What goes where, when, and what does not fit: the plan of an estate.
+
+For each interval between the days on which hosts come or go, and for each level of what is not
+known exactly. Each interval starts from the one before, so that as little moves as can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+
+from commonfarm.estate import timeline
+from commonfarm.estate.facts import LEVELS, Facts, Level
+from commonfarm.estate.placement import reasons, search
+from commonfarm.estate.placement.ledger import excess
+from commonfarm.estate.placement.pose import pose
+from commonfarm.estate.placement.problem import Effort, Problem
+from commonfarm.estate.placement.process import Solver
+from commonfarm.estate.plan import FORMAT, Placed, Plan, PlannedInterval
+from commonfarm.estate.verifier import violations
+from commonfarm.lib.errors import Reason, RefusedError
+
+PLANNER = "commonfarm 1"
+Progress = Callable[[int, int], None]
+"""Called with how many answers are there, of how many."""
+
+
+def plan(
+    facts: Facts, at: date, *, seed: int = 1, progress: Progress | None = None, limit: float = 20.0
+) -> Plan:
+    """Return the plan of an estate as of a day; it passed the verifier.
+
+    The same facts, day and seed give the same plan. `limit` is the deterministic time for each
+    objective of an answer. Raise RefusedError if the solver was ended from outside.
+    """
+    days = timeline.intervals(facts, at)
+    before: dict[Level, Mapping[str, str]] = dict.fromkeys(LEVELS, running(facts))
+    planned: list[PlannedInterval] = []
+    with Solver() as solver:
+        for done, interval in enumerate(days):
+            answers: list[tuple[Problem, Mapping[str, str], Placed]] = []
+            for level in LEVELS:
+                was = before[level]
+                problem = pose(facts, interval.hosts, level, was)
+                # Where nothing is a range, the three levels are one question.
+                known = (one for *asked, one in answers if asked == [problem, was])
+                placed = next(known, None) or place(
+                    solver, facts, problem, level, was, Effort(seed, limit), interval.start
+                )
+                answers.append((problem, was, placed))
+                if progress:
+                    progress(len(LEVELS) * done + len(answers), len(LEVELS) * len(days))
+            levels = {level: one for level, (*_, one) in zip(LEVELS, answers, strict=True)}
+            before = {level: one.on for level, one in levels.items()}
+            planned.append(
+                PlannedInterval(
+                    interval.start, interval.end, interval.ending, interval.starting, levels
+                )
+            )
+    safe = safe_until(facts, at, planned)
+    made = Plan(FORMAT, facts.digest, at, PLANNER, seed, tuple(planned), safe)
+    wrong = violations(facts, made)
+    if wrong:
+        what = "the plan breaks its own promises: " + "; ".join(map(str, wrong[:3]))
+        raise RefusedError(Reason("planner-at-fault", what, "report it with the estate's files"))
+    return made
+
+
+def running(facts: Facts) -> dict[str, str]:
+    """Return where instances run today."""
+    return {name: one.on for name, one in facts.instances.items() if one.on}
+
+
+def place(
+    solver: Solver,
+    facts: Facts,
+    problem: Problem,
+    level: Level,
+    before: Mapping[str, str],
+    effort: Effort,
+    day: date,
+) -> Placed:
+    """Return the answer to one problem: `before` is what ran where, `day` when it is asked for."""
+    found, bound, certificate = solver.call(search.certified, problem, effort)
+    on = found.on
+    weight = sum(item.priority for item in problem.items if item.name in on)
+    wanted = {name: facts.instances[name].requirement.preferred for name in on}
+    missing = {
+        name: tuple(sorted(set(traits) - facts.hosts[on[name]].traits))
+        for name, traits in wanted.items()
+    }
+    return Placed(
+        on=on,
+        unplaced=reasons.unplaced(facts, problem, on, level, day),
+        moved={name: before[name] for name, host in on.items() if before.get(name, host) != host},
+        weight=weight,
+        bound=bound,
+        certificate=certificate,
+        most_placed="proven" if found.most_placed or bound == weight else "best found",
+        fewest_moves="proven" if found.fewest_moves else "best found",
+        broken_spreads=tuple(
+            sorted(one.number for one in problem.spreads if not one.must and excess(one, on))
+        ),
+        missing_traits={name: traits for name, traits in missing.items() if traits},
+    )
+
+
+def safe_until(
+    facts: Facts, at: date, planned: Sequence[PlannedInterval]
+) -> dict[str, date | None]:
+    """Return until when what is placed at `likely` is assured where it is, and left there."""
+    safe: dict[str, date | None] = {}
+    for name, host in planned[0].levels["likely"].on.items():
+        leaves = (one.start for one in planned if one.levels["likely"].on.get(name) != host)
+        ends = (timeline.assured(facts, facts.hosts[host], at), next(leaves, None))
+        safe[name] = min((day for day in ends if day), default=None)
+    return safe
