@@ -9,7 +9,7 @@ from fractions import Fraction
 from ipaddress import ip_network
 from typing import Literal
 
-from commonfarm.estate.answers.outlooks import merged, spans_to
+from commonfarm.estate.answers.outlooks import Point, days_to_draw, merged, spans_to
 from commonfarm.estate.answers.trends import Amounts, Load, Trend, Trends, Window
 from commonfarm.estate.answers.uses import site_of
 from commonfarm.estate.facts import LEVELS, Facts, Host, Instance, Level, Network, Range
@@ -38,7 +38,7 @@ class NetworkAhead:
 
     What is planned without a date counts from the first day on. `undecided` are addresses of
     instances that may go to several networks of that name: they are in none of the other figures.
-    `enough` is by level, None where no prefix is.
+    `enough` is by level, None where no prefix is. `points` is the curve, empty where it is flat.
     """
 
     network: Network
@@ -49,6 +49,7 @@ class NetworkAhead:
     out: Window
     enough: dict[Level, EnoughPrefix | None]
     reason: Reason | None
+    points: tuple[Point, ...]
 
 
 def networks_ahead(facts: Facts, start: date, end: date) -> list[NetworkAhead]:
@@ -115,6 +116,15 @@ def _ahead(
         out,
         enough,
         _reason(network, most, out, enough),
+        tuple(
+            Point(
+                day,
+                Range(*(_in_use(load, hosts, day, level) for level in LEVELS)),
+                network.capacity,
+            )
+            for day in days_to_draw(load, left, start, end, out)
+            if load.bends() or len(left) > 1
+        ),
     )
 
 

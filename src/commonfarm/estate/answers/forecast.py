@@ -68,16 +68,7 @@ def document(ahead: Forecast, *, curves: bool = False) -> dict[str, Any]:
         "end": ahead.end.isoformat(),
         "outlooks": [_outlook(one, curves) for one in ahead.outlooks],
         "rungs": [_rung(one) for one in ahead.rungs],
-        "networks": [
-            {
-                "site": one.network.site,
-                "name": one.network.name,
-                "prefix": one.network.prefix,
-                "capacity": one.network.capacity,
-                **_plain(one, "taken", "planned", "most", "undecided", "out", "enough", "reason"),
-            }
-            for one in ahead.networks
-        ],
+        "networks": [_network(one, curves) for one in ahead.networks],
         "transfers": [
             {"name": one.transfer.name, "site": one.transfer.site}
             | _plain(one.transfer, "copies", "size", "link", "within")
@@ -96,6 +87,18 @@ def _outlook(one: Outlook, curves: bool) -> dict[str, Any]:
         "unit": resource(one.resource).unit,
         "capacity": int(one.capacity[0][1]) if one.capacity else None,
         **({"points": _json(one.points() if one.changes() else [])} if curves else {}),
+    }
+
+
+def _network(one: NetworkAhead, curves: bool) -> dict[str, Any]:
+    names = ("taken", "planned", "most", "undecided", "out", "enough", "reason")
+    return {
+        "scope": "network",
+        "name": f"{one.network.site}/{one.network.name}",
+        "resource": "addresses",
+        "prefix": one.network.prefix,
+        "capacity": one.network.capacity,
+        **_plain(one, *names, *(["points"] if curves else [])),
     }
 
 

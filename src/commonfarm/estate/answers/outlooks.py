@@ -58,23 +58,27 @@ class Outlook:
         return len(self.capacity) > 1 or bool(self.load.bends())
 
     def points(self) -> list[Point]:
-        """Return the curve: each month, and each day before and after something changes it."""
-        days = {
-            day for piece in self.load.pieces(self.capacity, self.start, self.end) for day in piece
-        }
-        month, number = self.start, 0
-        while month < self.end:
-            days.add(month)
-            number += 1
-            month = after(self.start, Period(number))
+        """Return the curve."""
         return [
             Point(
                 day,
                 self.load.range(day),
                 int(there_is(self.capacity, day)) if self.capacity else None,
             )
-            for day in sorted(days)
+            for day in days_to_draw(self.load, self.capacity, self.start, self.end, self.out)
         ]
+
+
+def days_to_draw(load: Load, capacity: Capacity, start: date, end: date, out: Window) -> list[date]:
+    """Return the first day of each month from then, those that end or begin a piece, and `out`."""
+    days = {day for piece in load.pieces(capacity, start, end) for day in piece}
+    days |= {day for level in LEVELS if (day := out.at(level))}
+    month, number = start, 0
+    while month < end:
+        days.add(month)
+        number += 1
+        month = after(start, Period(number))
+    return sorted(days)
 
 
 def outlooks(facts: Facts, parts: Iterable[Part], start: date, end: date) -> list[Outlook]:

@@ -212,7 +212,7 @@ class Window:
             return "not within the horizon"
         if self.earliest == self.latest:
             return self.earliest.isoformat()
-        likely = f"likely {self.likely}" if self.likely else "likely not within the horizon"
-        return f"{self.earliest} at the earliest, {likely}" + (
-            f", {self.latest} at the latest" if self.latest else ""
-        )
+        if self.likely is None:
+            return f"{self.earliest} at the earliest"
+        until = f"to {self.latest}" if self.latest else "or later"
+        return f"{self.earliest} {until}, likely {self.likely}"

@@ -1,0 +1,1 @@
+"""Pictures of an estate, as SVG that needs nothing from elsewhere."""

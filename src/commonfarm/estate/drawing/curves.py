@@ -1,0 +1,220 @@
+"""A forecast's curve as SVG: use and capacity over months, with the day on which it runs out.
+
+One drawing serves light and dark. It holds its style and nothing from elsewhere: no script, no
+font, no address. Pages show it as an image, where a style inside is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+from xml.etree.ElementTree import Element
+
+import pygal
+from pydantic import TypeAdapter
+from pygal.style import Style
+
+from commonfarm.estate.answers.outlooks import Point
+from commonfarm.estate.answers.trends import Window
+from commonfarm.estate.facts import LEVELS, Level, Period
+from commonfarm.estate.resources import ResourceClass, resource
+from commonfarm.estate.timeline import after
+
+WIDTH, HEIGHT = 720, 360
+_SVG = "{http://www.w3.org/2000/svg}"
+_ID = "curve"  # pygal makes `chart-curve` of it, and a random one without
+_FONT = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", Arial, sans-serif'
+_LABELS = 8
+_HEADROOM = 1.6
+"""How far above the capacity (or today's use) the curve is drawn; compound growth has no end."""
+
+_STYLE = """
+#chart-curve { --paper: #ffffff; --ink: #1d2420; --faint: #57625b; --line: #d9dacf;
+  --use: #1f5a99; --has: #2f6b46; --out: #a32218; background: var(--paper); }
+@media (prefers-color-scheme: dark) {
+  #chart-curve { --paper: #1a211d; --ink: #e3e9e4; --faint: #a0aca4; --line: #323c36;
+    --use: #9ccaff; --has: #7fc79a; --out: #ffa69a; } }
+#chart-curve .background { fill: none; }
+#chart-curve text { fill: var(--ink); }
+#chart-curve .axis text { fill: var(--faint); }
+#chart-curve .axis .guide.line, #chart-curve .axis .major.guide.line {
+  stroke: var(--line); stroke-dasharray: none; }
+#chart-curve .axis.x .guide.line { opacity: 0; }
+#chart-curve .axis .line { stroke: var(--faint); }
+#chart-curve .title { font-weight: 600; }
+#chart-curve .line { fill: none; }
+#chart-curve .series path { stroke-width: 2; }
+"""
+_LOOK = {
+    "has": ("there is", "--has", ""),
+    "high": ("use, high", "--use", "7 4"),
+    "likely": ("use, likely", "--use", ""),
+    "low": ("use, low", "--use", "2 4"),
+    "out": ("runs out", "--out", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What is drawn of a row of a forecast's document."""
+
+    scope: str
+    name: str
+    resource: str
+    points: tuple[Point, ...]
+    out: Window
+
+    @property
+    def title(self) -> str:
+        """Return what it is the curve of."""
+        where = self.name if self.scope == "estate" else f"{self.scope} {self.name}"
+        return f"{self.resource} of {where}"
+
+
+_CURVE = TypeAdapter(Curve)
+
+
+def draw(row: Mapping[str, Any]) -> str:
+    """Return the SVG of a row of `forecast.document(…, curves=True)` that has points.
+
+    Raise ValueError where it has fewer than two.
+    """
+    curve = _CURVE.validate_python(row)
+    if len(curve.points) < 2:
+        raise ValueError(f"{curve.title} has no curve")
+    kind = None if curve.resource == "addresses" else resource(curve.resource)
+    unit, size = _unit(kind, curve.points) if kind else ("", Fraction(1))
+    lines = _lines(curve, float(size))
+    chart = pygal.XY(
+        width=WIDTH,
+        height=HEIGHT,
+        css=("file://graph.css", "inline:" + _STYLE + _colours(list(lines))),
+        js=(),
+        style=Style(
+            font_family=_FONT,
+            title_font_size=15,
+            label_font_size=12,
+            major_label_font_size=12,
+            legend_font_size=13,
+        ),
+        title=f"{curve.title}{f' ({unit})' if unit else ''}\n{_ends(curve)}",
+        show_dots=False,
+        allow_interruptions=True,
+        legend_at_bottom=True,
+        legend_at_bottom_columns=len(lines),
+        truncate_legend=-1,
+        x_labels=_months(curve.points),
+        range=(0, _top(curve.points) / float(size)),
+        value_formatter=lambda value: f"{value:g}",
+        disable_xml_declaration=True,
+        max_scale=6,
+    )
+    chart.uuid = _ID
+    for name, points in lines.items():
+        chart.add(_LOOK[name][0], points)
+    chart.add_xml_filter(lambda root: _plain(root, curve))
+    return str(chart.render(is_unicode=True))
+
+
+def _unit(kind: ResourceClass, points: Sequence[Point]) -> tuple[str, Fraction]:
+    """Return the unit in which the numbers are read best, and how much it is."""
+    unit = kind.format(int(_top(points))).partition(" ")[2]
+    return unit, Fraction(kind.written[unit])
+
+
+def _top(points: Sequence[Point]) -> float:
+    most = max(one.capacity or 0 for one in points)
+    # A service has no capacity of its own: then four times today's use are shown.
+    most = most or 4 * points[0].use.likely
+    used = max(one.use.high for one in points)
+    return max(1.0, min(most * _HEADROOM, max(most, used) * 1.1))
+
+
+def _lines(curve: Curve, size: float) -> dict[str, list[tuple[int, float | None]]]:
+    """Return the lines: day numbers, and amounts in units of `size`."""
+    top = _top(curve.points) / size
+    lines: dict[str, list[tuple[int, float | None]]] = {}
+    if curve.points[0].capacity is not None:
+        has = [(one.day.toordinal(), (one.capacity or 0) / size) for one in curve.points]
+        lines["has"] = [*has]
+    exact = all(one.use.exact for one in curve.points)
+    levels: tuple[Level, ...] = ("likely",) if exact else ("high", "likely", "low")
+    for level in levels:
+        used = [(one.day.toordinal(), one.use.at(level) / size) for one in curve.points]
+        lines[level] = _within(used, top)
+    days = sorted({day for level in LEVELS if (day := curve.out.at(level))})
+    if days:
+        out: list[tuple[int, float | None]] = []
+        for day in days:
+            out += [(day.toordinal(), 0.0), (day.toordinal(), top), (day.toordinal(), None)]
+        lines["out"] = out[:-1]
+    return lines
+
+
+def _within(points: list[tuple[int, float]], top: float) -> list[tuple[int, float | None]]:
+    """Return a line without what lies above `top`, cut where it crosses that."""
+    kept: list[tuple[int, float | None]] = []
+    for (day, value), (next_day, next_value) in pairwise([*points, points[-1]]):
+        kept.append((day, value if value <= top else None))
+        if (value <= top) != (next_value <= top):
+            share = (top - value) / (next_value - value)
+            kept.append((round(day + share * (next_day - day)), top))
+    return kept
+
+
+def _months(points: Sequence[Point]) -> list[dict[str, int | str]]:
+    first, last = points[0].day, points[-1].day
+    months = (last.year - first.year) * 12 + last.month - first.month
+    step = max(1, -(-months // _LABELS))
+    days = (after(first, Period(number)) for number in range(0, months + 1, step))
+    return [{"value": day.toordinal(), "label": f"{day:%Y-%m}"} for day in days if day <= last]
+
+
+def _colours(names: list[str]) -> str:
+    rules = []
+    for number, name in enumerate(names):
+        _, colour, dashes = _LOOK[name]
+        rules.append(f"#chart-curve .serie-{number} path {{ stroke: var({colour}); }}")
+        rules.append(f"#chart-curve .legend .color-{number} {{ fill: var({colour}); }}")
+        if dashes:
+            rules.append(f"#chart-curve .serie-{number} path {{ stroke-dasharray: {dashes}; }}")
+            rules.append(f"#chart-curve .legend .color-{number} {{ fill-opacity: .5; }}")
+    return "\n".join(rules)
+
+
+def _plain(root: Element, curve: Curve) -> Element:
+    """Take out scripts and comments (one holds today's date); say for the blind what is shown."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            script = str(child.tag).rpartition("}")[2] == "script"
+            # A comment's tag is a function.
+            if (
+                script
+                or not isinstance(child.tag, str)
+                or child.get("class") == "plot tooltip-overlay"
+            ):
+                parent.remove(child)
+    root.set("role", "img")
+    title = next(child for child in root if child.tag == "title")
+    title.text = curve.title
+    description = Element("desc")
+    description.text = _said(curve)
+    root.insert(list(root).index(title) + 1, description)
+    return root
+
+
+def _said(curve: Curve) -> str:
+    first = curve.points[0]
+    known = None if curve.resource == "addresses" else resource(curve.resource)
+    use, has = first.use.likely, first.capacity
+    shown = [known.format(one) if known else str(one) for one in (use, has) if one is not None]
+    return f"{' of '.join(shown)} on {first.day}; {_ends(curve)}"
+
+
+def _ends(curve: Curve) -> str:
+    if curve.out.earliest is None:
+        return f"does not run out by {curve.points[-1].day}"
+    return f"runs out {curve.out}"
