@@ -69,10 +69,16 @@ class ResourceClass:
             raise ValueError(f"{str(text)[:80]!r} is more {self.key} than there is anywhere")
         return int(amount)
 
+    def exactly(self, amount: int) -> str:
+        """Return `amount` as the files have it, so that `parse` gives the very same again."""
+        fits = [unit for unit, size in self.written.items() if not amount % size]
+        unit = max(fits, key=lambda unit: self.written[unit]) if amount else fits[0]
+        return f"{Fraction(amount) / self.written[unit]} {unit}".rstrip()
+
     def format(self, amount: int) -> str:
         """Return `amount` as people write it, to three digits or exactly where it is round."""
         if self.written in (_CORES, _PLAIN):
-            return f"{Fraction(amount, self.written['']) + 0:.4g}" if amount else "0"
+            return f"{amount / self.written['']:.10g}"
         binary = [u for u in ("PiB", "TiB", "GiB", "MiB", "KiB", "B") if u in self.written]
         decimal = ["Tbit/s", "Gbit/s", "Mbit/s", "kbit/s", "bit/s"]
         monthly = [f"{u}/month" for u in ("PB", "TB", "GB", "MB", "kB", "B")]
