@@ -9,27 +9,20 @@ from typing import Any
 import typer
 
 from commonfarm.estate.showing import as_text
+from commonfarm.estate.verbs import checking, exchanging
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
 estate = typer.Typer(help="What is wanted: targets, pools, projects, trees.", no_args_is_help=True)
 app.add_typer(estate, name="estate")
+estate.add_typer(exchanging.exports, name="export")
+estate.add_typer(exchanging.imports, name="import")
 
 SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
 
 
-@estate.command()
-def check(directory: Path = DIRECTORY, as_json: bool = AS_JSON) -> None:
-    """Read an estate and say all that is wrong with it. Needs no hub."""
-    from commonfarm.estate.files import read_files
-    from commonfarm.estate.reader import read
-
-    found = read(read_files(directory))
-    counts = {section: len(getattr(found, section)) for section in SECTIONS}
-    if as_json:
-        typer.echo(json.dumps(counts, indent=2))
-        return
-    typer.echo("nothing wrong: " + ", ".join(f"{section} {n}" for section, n in counts.items()))
+estate.command()(checking.check)
+estate.command()(checking.schema)
 
 
 @estate.command()

@@ -115,7 +115,7 @@ def _variables(facts: Facts, host: Host) -> dict[str, Any]:
         "status": host.status,
         "capacity": _exactly(host.capacity),
         "reserved": _exactly(host.reserved),
-        "allocation_ratio": {key: float(one) for key, one in host.allocation_ratio.items()},
+        "allocation_ratio": {key: float(one) for key, one in sorted(host.allocation_ratio.items())},
         "networks": list(host.networks),
         "traits": sorted(host.traits),
         "administrators": list(host.administrators),
@@ -129,8 +129,9 @@ def _for_jump(host: Host) -> str:
     return f"[{address}]" if ":" in address else address
 
 
-def _exactly(amounts: Amounts) -> dict[str, str]:
-    return {key: resource(key).exactly(amount) for key, amount in sorted(amounts.items())}
+def _exactly(amounts: Amounts) -> dict[str, str | int]:
+    texts = {key: resource(key).exactly(amount) for key, amount in sorted(amounts.items())}
+    return {key: int(text) if text.isdigit() else text for key, text in texts.items()}
 
 
 def _plain(value: object) -> object:

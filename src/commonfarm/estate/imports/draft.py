@@ -1,0 +1,205 @@
+"""An estate in the making: what an import found, as the YAML that people write."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from commonfarm.estate.facts import ASSUMPTION
+from commonfarm.estate.resources import resource
+from commonfarm.lib.terminal import harmless
+
+Thing = dict[str, Any]
+COMPONENT = "vm"
+# What `uname -m` and others call what Debian calls otherwise.
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "armv7hl": "armhf",
+    "i686": "i386",
+    "ppc64le": "ppc64el",
+}
+_CAPACITY = ("cores", "memory", "disk")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Sections of an estate as lists of mappings, as in the files; `lost` is what fits nowhere."""
+
+    origin: str
+    sites: list[Thing] = field(default_factory=list)
+    sizes: list[Thing] = field(default_factory=list)
+    hosts: list[Thing] = field(default_factory=list)
+    services: list[Thing] = field(default_factory=list)
+    policy: Thing = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    """Host -> what of it is assumed and why, as a comment."""
+
+    def sections(self) -> Iterator[tuple[str, list[Thing]]]:
+        """Yield the sections that are lists, by their names in the files."""
+        yield "sites", self.sites
+        yield "sizes", self.sizes
+        yield "hosts", self.hosts
+        yield "services", self.services
+
+    def assume(self, host: Thing, what: str) -> None:
+        """Note that something of a host was said by nobody; where it came from stays as a note."""
+        note = self.notes.get(host["name"]) or f"from {host.get('source', self.origin)}"
+        self.notes[host["name"]] = f"{note}; {what}"
+        host["source"] = ASSUMPTION
+
+
+class Names:
+    """Names as the files want them, one for each name elsewhere; `lost` is told what changed."""
+
+    def __init__(self, kind: str, lost: list[str]) -> None:
+        self._kind = kind
+        self._lost = lost
+        self._of: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def __getitem__(self, other: str) -> str:
+        """Return our name for what is called `other` elsewhere; the same each time."""
+        if other not in self._of:
+            plain = re.sub(r"[^a-z0-9.+-]+", "-", other.lower())[:63].strip(".+-") or self._kind
+            name, number = plain, 2
+            while name in self._taken:
+                name, number = f"{plain[:58].rstrip('.+-')}-{number}", number + 1
+            self._of[other] = name
+            self._taken.add(name)
+            if name != other:
+                told = f"{self._kind} {harmless(other)[:80]!r}: its name; it is called {name}"
+                self._lost.append(told)
+        return self._of[other]
+
+    def __contains__(self, other: str) -> bool:
+        return other in self._of
+
+
+def title(text: str, name: str) -> Thing:
+    """Return the title of a thing where it says more than the name."""
+    shown = " ".join(harmless(text[:1000]).split())[:200]
+    return {"title": shown} if shown and shown != name else {}
+
+
+def written(key: str, number: str, unit: str) -> str | int:
+    """Return an amount as people write it: `4`, `16 GiB` for 16384 MiB."""
+    text = resource(key).exactly(resource(key).parse(f"{number} {unit}".rstrip(), up=True))
+    return int(text) if text.isdigit() else text
+
+
+def plain_address(text: str) -> str | None:
+    """Return the IP address that a text is, without the length of a prefix; None if it is none."""
+    try:
+        return str(ipaddress.ip_interface(text).ip)
+    except ValueError:
+        return None
+
+
+def machine(
+    name: str, *, environment: str, requires: Thing, on: str | None, source: str, **more: Any
+) -> Thing:
+    """Return the service that stands for one virtual machine, on the host where it runs."""
+    instances: Thing = {"on": [on]} if on is not None else {}
+    component: Thing = {"name": COMPONENT, "requires": requires}
+    if environment != "production":
+        more["environments"] = [{"name": environment}]
+        instances["environment"] = environment
+    if instances:
+        component["instances"] = [instances]
+    return {"name": name, **more, "components": [component], "source": source}
+
+
+def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
+    """Return the draft with a capacity for each host that says none: its guests' need, times this.
+
+    Rounded up to whole cores and MiB, and marked as assumed. A host without guests stays as it is.
+    """
+    load: dict[str, dict[str, int]] = {}
+    for service in draft.services:
+        for component in service["components"]:
+            for instances in component["instances"]:
+                for host in instances.get("on", ()):
+                    of_host = load.setdefault(host, {})
+                    for key, text in component["requires"].items():
+                        if key in _CAPACITY:
+                            needed = resource(key).parse(text, up=True)
+                            of_host[key] = of_host.get(key, 0) + needed
+    exact = Fraction(str(factor))
+    made = replace(draft, hosts=[dict(host) for host in draft.hosts], notes=dict(draft.notes))
+    for host in made.hosts:
+        unsaid = [
+            key for key in _CAPACITY if key not in host and load.get(host["name"], {}).get(key)
+        ]
+        for key in unsaid:
+            step = 1000 if key == "cores" else 2**20
+            host[key] = resource(key).exactly(
+                step * math.ceil(load[host["name"]][key] * exact / step)
+            )
+        if unsaid:
+            host["source"] = host.pop("source", "")
+            made.assume(host, f"{', '.join(unsaid)}: {factor:g} times what its guests need")
+    known = {host["name"] for host in made.hosts if "memory" in host}
+    now_known = set(map(_unknown, known))
+    return replace(made, lost=[line for line in made.lost if line not in now_known])
+
+
+def say_unknown_capacities(draft: Draft) -> None:
+    """Say of each host without a capacity that nothing fits on it as it stands."""
+    draft.lost.extend(_unknown(host["name"]) for host in draft.hosts if "memory" not in host)
+
+
+def _unknown(host: str) -> str:
+    to_do = "write cores, memory and disk, or use --capacity-from-load 1.25"
+    return f"host {host}: its capacity, which is not said there; {to_do}"
+
+
+def as_yaml(draft: Draft) -> str:
+    """Return the draft as a file of an estate."""
+    document: dict[str, Any] = {
+        section: [_laid_out(thing, draft.notes if section == "hosts" else {}) for thing in things]
+        for section, things in draft.sections()
+        if things
+    }
+    if draft.policy:
+        document["policy"] = _laid_out(draft.policy, {})
+    yaml = YAML()
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.ignore_aliases = lambda _data: True
+    out = io.StringIO()
+    yaml.dump(document or {"hosts": []}, out)
+    return f"# Imported by `commonfarm estate import` from {draft.origin}.\n{out.getvalue()}"
+
+
+def _laid_out(thing: Thing, notes: Mapping[str, str]) -> CommentedMap:
+    """Return a thing with what is short on one line, and its note where it has one."""
+    made = CommentedMap({key: _flow(value) for key, value in thing.items()})
+    if thing.get("name") in notes:
+        made.yaml_add_eol_comment(notes[thing["name"]], "source")
+    return made
+
+
+def _flow(value: object) -> object:
+    if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return [CommentedMap({key: _flow(one) for key, one in item.items()}) for item in value]
+        row = CommentedSeq(value)
+        row.fa.set_flow_style()
+        return row
+    if isinstance(value, dict):
+        inner = CommentedMap({key: _flow(one) for key, one in value.items()})
+        inner.fa.set_flow_style()
+        return inner
+    return value
