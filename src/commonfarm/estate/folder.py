@@ -30,15 +30,14 @@ def resolved(texts: Sequence[Text], today: date | None = None) -> tuple[Estate, 
     """Return what files declare, and the facts they come to; raise as `read_facts`."""
     estate, problems = survey(texts)
     built_in = not estate.names.of["catalogue"]
-    if built_in:
-        estate = replace(estate, catalogue=_catalogue().catalogue)
+    kinds = _catalogue().catalogue if built_in else estate.catalogue
     try:
-        facts = resolve(estate, today, architecture)
+        facts = resolve(replace(estate, catalogue=kinds), today, architecture)
     except BadInputError as error:
         raise BadInputError(*problems, *error.problems) from None
     if problems:
         raise BadInputError(*problems)
-    if built_in:
+    if built_in and facts.instances:
         facts = replace(facts, assumptions=(*facts.assumptions, _assumed(facts)))
     return estate, facts
 

@@ -1,0 +1,44 @@
+"""`commonfarm estate check` and `schema`: what may be written, and whether it holds together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import typer
+
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+
+
+def check(
+    directory: Path = DIRECTORY,
+    at: datetime | None = AT,
+    full: bool = FULL,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Read an estate and say all that is wrong with it. Needs no hub."""
+    from commonfarm.estate.files import read_files
+    from commonfarm.estate.folder import resolved
+    from commonfarm.estate.schema import SECTIONS
+    from commonfarm.estate.showing import assumptions_as_text
+
+    estate, facts = resolved(read_files(directory), day(at))
+    counts = {section: len(getattr(estate, section)) for section in SECTIONS}
+    counts |= {"hosts": len(facts.hosts), "instances": len(facts.instances)}
+    if as_json:
+        assumptions = [asdict(one) for one in facts.assumptions]
+        typer.echo(json.dumps({"counts": counts, "assumptions": assumptions}, indent=2))
+        return
+    said = [f"{section} {number}" for section, number in counts.items() if number]
+    typer.echo(f"nothing wrong: {', '.join(said)}")
+    for line in assumptions_as_text(facts.assumptions, full=full):
+        typer.echo(line)
+
+
+def schema() -> None:
+    """Print the JSON Schema of a file of an estate, for editors."""
+    from commonfarm.estate.schema.editors import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
