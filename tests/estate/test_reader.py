@@ -135,7 +135,7 @@ def test_all_faults_of_all_files_are_told_at_once_in_order() -> None:
         "b.yaml:4:17: there is no repository `dmo`; declare it",
         "b.yaml:5:1: unknown section `poools`; did you mean `pools`?",
         (
-            "c.yaml:2:1: expected the node content, but found '<stream end>';"
+            "c.yaml:2:1: did not find expected node content;"
             " look at colons, brackets, quotes and indentation, here and in the lines just above"
         ),
     ]
@@ -152,17 +152,17 @@ def test_all_faults_of_all_files_are_told_at_once_in_order() -> None:
         ("", "1:1: the file is empty; declare something in it, or remove it"),
         ("# nothing yet\n", "1:1: the file is empty; declare something in it, or remove it"),
         ("hello\n", "1:1: this is no mapping; begin with a section: `targets:`"),
-        ("pools:\n", "2:1: `pools` is nothing, not a list; begin each item with a hyphen"),
+        ("pools:\n", "1:7: `pools` is nothing, not a list; begin each item with a hyphen"),
         ("pools: {}\n", "1:8: `pools` is a mapping, not a list; begin each item with a hyphen"),
         ("pools: [x]\n", "1:9: this item is text, not a mapping; write `name: …` and its other"),
         ("pools: []\n", " declares nothing; declare targets and a project"),
         ("pools: []\npools: []\n", "2:1: the key `pools` stands here a second time (first in line"),
         ("1: x\n", "1:1: this key is not plain text; write a plain word"),
         ("? [a]\n: x\n", "1:3: this key is not plain text; write a plain word"),
-        ("pools: *gone\n", "1:8: found undefined alias 'gone'"),
+        ("pools: *gone\n", "1:8: found undefined alias"),
         ("%YAML 3.0\n---\npools: []\n", "1:1: found incompatible YAML document"),
-        ("x" * (MOST_BYTES + 1), " the file is larger than 512.0 KiB; split it into several"),
-        ("pools: " + "[" * 40 + "]" * 40, "1:38: this is more than 30 levels deep; flatten it"),
+        ("x" * (MOST_BYTES + 1), " the file is larger than 4.0 MiB; split it into several"),
+        ("pools: " + "[" * 40 + "]" * 40, "1:37: this is more than 30 levels deep; flatten it"),
     ],
 )
 def test_a_file_that_is_no_estate(text: str | bytes, said: str) -> None:
@@ -195,7 +195,7 @@ def test_an_alias_of_itself_ends_as_one_fault() -> None:
 
 def test_brackets_without_end_are_refused() -> None:
     [told] = faults(a="pools: " + "[" * 20_000)
-    assert "nested too deeply" in told
+    assert told == "a.yaml:1:37: this is more than 30 levels deep; flatten it"
 
 
 def test_an_alias_within_measure_is_fine_and_a_merge_is_not() -> None:

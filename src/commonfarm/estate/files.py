@@ -10,8 +10,10 @@ from pathlib import Path
 from commonfarm.estate.reader import Text
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.lib.errors import BadInputError, Problem
+from commonfarm.lib.units import format_bytes
 
 MOST_FILES = 200
+MOST_TOGETHER = 16 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -36,8 +38,13 @@ def read_files(directory: Path) -> list[Text]:
     if not names or len(names) > MOST_FILES:
         what = f"has {len(names)} files *.yaml or *.yml"
         raise BadInputError(Problem(str(directory), 0, 0, what, f"have 1 to {MOST_FILES}"))
-    texts, problems = [], []
+    texts: list[Text] = []
+    problems = []
     for name in names:
+        if sum(len(text.data) for text in texts) > MOST_TOGETHER:
+            what = f"the files together are larger than {format_bytes(MOST_TOGETHER)}"
+            problems.append(Problem(name, 0, 0, what, "make the estate smaller"))
+            break
         try:
             texts.append(Text(name, _read(root, name)))
         except ValueError as error:

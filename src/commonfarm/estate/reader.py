@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from commonfarm.estate import schema
 from commonfarm.estate.explaining import explained, kind_of
-from commonfarm.estate.yaml_nodes import Document, Place, parse
+from commonfarm.estate.yaml_nodes import MOST_VALUES, Document, Place, parse
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.hints import hint
 
@@ -155,7 +155,11 @@ def read(texts: Sequence[Text]) -> Estate:
 
 def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
     """Return all that is without a fault of its own, and all faults."""
-    documents = [parse(text.name, text.data) for text in texts]
+    documents: list[Document] = []
+    left = MOST_VALUES
+    for text in texts:
+        documents.append(parse(text.name, text.data, left))
+        left -= documents[-1].count
     problems = [problem for document in documents for problem in document.problems]
     unread = {(problem.file, problem.line, problem.column) for problem in problems}
     items = [item for document in documents for item in _items(document, problems)]

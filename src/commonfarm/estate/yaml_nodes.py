@@ -1,27 +1,48 @@
 """YAML as plain values that know their line and column.
 
-A file is composed to nodes (ruamel.yaml), which neither runs constructors nor expands aliases; the
-nodes are then turned into plain values within bounds, so that a bomb of aliases ends as a problem.
+A file is measured and then composed to nodes (libyaml, by PyYAML), which neither runs constructors
+nor expands aliases; the nodes are then turned into plain values within bounds, so that a bomb of
+aliases ends as a problem. What a plain word stands for is as in YAML 1.2 (its core schema).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+import yaml
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from commonfarm.lib.errors import Problem
 from commonfarm.lib.units import format_bytes
 
-MOST_BYTES = 512 * 1024
-MOST_VALUES = 100_000
+MOST_BYTES = 4 * 1024 * 1024
+MOST_VALUES = 1_000_000
 MOST_DEPTH = 30
 _TAG = "tag:yaml.org,2002:"
 
 Place = tuple[str | int, ...]
+
+
+class _Loader(yaml.CSafeLoader):
+    """Reads plain words as YAML 1.2 does: `no` and `012` are what they look like."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_DIGITS = "0123456789"
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+_WORDS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", [*"-+", *_DIGITS]),
+    ("float", rf"{_FLOAT}|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", [*"-+.", *_DIGITS]),
+    ("merge", "<<", ["<"]),
+)
+for _word, _regex, _begins in _WORDS:
+    _Loader.add_implicit_resolver(f"{_TAG}{_word}", re.compile(rf"(?:{_regex})\Z"), _begins)
 
 
 @dataclass(slots=True)
@@ -33,6 +54,7 @@ class Document:
     places: dict[Place, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    count: int = 0
 
     def at(self, place: Place, what: str, to_do: str, *, key: bool = False) -> Problem:
         """Return a problem at `place`, or at the nearest part around it that is there."""
@@ -49,29 +71,51 @@ class Document:
         return next((at for at in found if at is not None), (0, 0))
 
 
-def parse(file: str, data: bytes) -> Document:
-    """Read one YAML document from `data`; every fault is in the answer's `problems`."""
+def parse(file: str, data: bytes, most: int = MOST_VALUES) -> Document:
+    """Read one YAML document from `data`; every fault is in the answer's `problems`.
+
+    One that has more than `most` keys and values is refused; `count` says how many it has.
+    """
     document = Document(file)
     text = _text(document, data)
     if text is None:
         return document
     try:
-        root = YAML(typ="rt", pure=True).compose(text)
+        _measure(document, text, most)
+        root = yaml.compose(text, Loader=_Loader)
         if root is None:
             document.problems.append(
                 Problem(file, 1, 1, "the file is empty", "declare something in it, or remove it")
             )
         else:
-            document.value = _Plain(document).value(root, ())
+            document.value = _Plain(document, most).value(root, ())
     except _TooMuchError as error:
         document.problems.append(error.problem)
-    except RecursionError:
-        document.problems.append(Problem(file, 0, 0, "the file is nested too deeply", "flatten it"))
     except MarkedYAMLError as error:
-        document.problems.append(_syntax(file, error))
+        document.problems.append(_syntax(file, error, text))
     except YAMLError as error:
         document.problems.append(Problem(file, 0, 0, _one_line(str(error)), "mend the YAML"))
     return document
+
+
+def _measure(document: Document, text: str, most: int) -> None:
+    """Go through a text once, holding nothing of it; raise where it is too deep or too long."""
+    depth = count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, NodeEvent):
+            count += 1
+            depth += isinstance(event, CollectionStartEvent)
+            if depth > MOST_DEPTH or count > most:
+                what = f"this is more than {MOST_DEPTH} levels deep"
+                to_do = "flatten it"
+                if depth <= MOST_DEPTH:
+                    what, to_do = (
+                        f"the estate has more than {MOST_VALUES} values",
+                        "make it smaller",
+                    )
+                raise _TooMuchError(Problem(document.file, *_at(event.start_mark), what, to_do))
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
 
 
 def _text(document: Document, data: bytes) -> str | None:
@@ -102,26 +146,27 @@ def _text(document: Document, data: bytes) -> str | None:
         )
         return None
     for number, line in enumerate(text.split("\n"), 1):
-        for column, character in enumerate(line, 1):
-            if not character.isprintable() and character not in "\t\r":
-                document.problems.append(
-                    Problem(
-                        document.file,
-                        number,
-                        column,
-                        f"the character {character!a} has no place in a text",
-                        "remove it",
-                    )
-                )
+        if not line.isprintable():
+            found = (
+                c for c, one in enumerate(line, 1) if not one.isprintable() and one not in "\t\r"
+            )
+            column = next(found, 0)
+            if column:
+                what = f"the character {line[column - 1]!a} has no place in a text"
+                problem = Problem(document.file, number, column, what, "remove it")
+                document.problems.append(problem)
                 return None
     return text
 
 
-def _syntax(file: str, error: MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+def _at(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark else (0, 0)
+
+
+def _syntax(file: str, error: MarkedYAMLError, text: str) -> Problem:
+    line, column = _at(error.problem_mark or error.context_mark)
     what = _one_line(error.problem or error.context or "this is not YAML")
-    if "'\\t'" in what or "'\t'" in what or "tab" in what.lower():
+    if "\t" in "".join(text.split("\n")[line - 1 : line])[: column + 1]:
         return Problem(file, line, column, "a tab stands where YAML wants spaces", "use spaces")
     if "single document" in (error.context or ""):
         return Problem(file, line, column, "a second document begins", "keep one to a file")
@@ -144,19 +189,19 @@ class _TooMuchError(Exception):
 class _Plain:
     """Turns the nodes of one document into plain values, noting where each stands."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, most: int) -> None:
         self.document = document
-        self.count = 0
+        self.most = most
         self.open: set[int] = set()
 
     def value(self, node: Node, place: Place) -> Any:
         """Return the value of `node`, None where something is wrong with it."""
-        self.document.places[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
-        self.count += 1
+        self.document.places[place] = _at(node.start_mark)
+        self.document.count += 1
         if len(place) > MOST_DEPTH:
             what = f"this is more than {MOST_DEPTH} levels deep"
             raise _TooMuchError(self.document.at(place, what, "flatten it"))
-        if self.count > MOST_VALUES or id(node) in self.open:
+        if self.document.count > self.most or id(node) in self.open:
             what = "the aliases here expand to too many values"
             raise _TooMuchError(self.document.at(place, what, "write the values out"))
         if isinstance(node, ScalarNode):
@@ -174,7 +219,7 @@ class _Plain:
     def mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            at = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            at = _at(key_node.start_mark)
             if not isinstance(key_node, ScalarNode) or key_node.tag != f"{_TAG}str":
                 what, to_do = "this key is not plain text", "write a plain word"
                 if key_node.tag == f"{_TAG}merge":
@@ -194,6 +239,7 @@ class _Plain:
                 )
                 continue
             self.document.keys[(*place, key)] = at
+            self.document.count += 1
             found[key] = self.value(value_node, (*place, key))
         return found
 
@@ -204,7 +250,7 @@ class _Plain:
         if kind == "null":
             return None
         if kind == "bool":
-            return text.lower() in ("true", "yes", "on", "y")  # the latter are YAML 1.1's
+            return text.lower() == "true"
         try:
             if kind == "int":
                 return int(text.replace("_", ""), 0)
