@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import Reason, UnreachableError
 from commonfarm.mirrors import reconcile, tasks
@@ -157,7 +158,7 @@ def test_two_scans_of_one_mirror_do_not_run_at_once(mirror: Mirror) -> None:
     ) as other:
         name = f"scan of mirror {mirror.pk}"
         other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
-        with pytest.raises(reconcile.BusyError, match="another process is at the scan"):
+        with pytest.raises(BusyError, match="another process is at the scan"):
             reconcile.scan(mirror.pk, lambda: NOW)
         # What was asked for meanwhile is not forgotten: it is put off, once.
         for _ in range(2):
@@ -170,7 +171,7 @@ def test_two_scans_of_one_mirror_do_not_run_at_once(mirror: Mirror) -> None:
         try:
             assert reconcile.scan(mirror.pk, lambda: NOW) is not None
             return
-        except reconcile.BusyError:
+        except BusyError:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

@@ -1,5 +1,6 @@
 """The public names of the guard."""
 
+from commonfarm.guard.alone import BusyError, alone
 from commonfarm.guard.background import defer_once
 
-__all__ = ["defer_once"]
+__all__ = ["BusyError", "alone", "defer_once"]

@@ -6,19 +6,18 @@ the next, and a map whose row is there but whose file is not is signed and writt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
 from commonfarm.archive.interface import current_files, current_revision, sign_mirror_map
 from commonfarm.estate.interface import ReleaseTree
+from commonfarm.guard.interface import alone
 from commonfarm.journal.interface import record
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import Reason, RefusedError
 from commonfarm.mirrors import scanner
 from commonfarm.mirrors.addresses import Policy
 from commonfarm.mirrors.events import MirrorMapWritten
@@ -31,29 +30,6 @@ from commonfarm.store.interface import put_bytes, read
 SCAN_EVERY = timedelta(minutes=15)
 RETRY_EVERY = timedelta(minutes=1)
 MAP_LOCK = "mirror map"
-
-
-class BusyError(RefusedError):
-    """Another process is at it at this moment."""
-
-
-@contextmanager
-def _alone(name: str, *, wait: bool) -> Iterator[None]:
-    """Hold the lock `name` of this database; with `wait` wait for it, else raise BusyError.
-
-    It is a lock of the database's session, so it ends with a process that is killed.
-    """
-    lock = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {lock}(hashtextextended(%s, 0))", [name])
-        row = cursor.fetchone()
-    if row is not None and row[0] is False:
-        raise BusyError(Reason("busy", f"another process is at the {name}", "wait until it ended"))
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
 def _files(tree: ReleaseTree) -> list[TreeFileFact]:
@@ -95,7 +71,7 @@ def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
 
     Raises BusyError while another scan of it runs.
     """
-    with _alone(f"scan of mirror {mirror_id}", wait=False):
+    with alone(f"scan of mirror {mirror_id}", wait=False):
         mirror = _registered().filter(pk=mirror_id).first()
         if mirror is None:
             return None
@@ -121,7 +97,7 @@ def write_map(now: datetime) -> int:
     Returns the generation that is in force. Writers wait for each other, so that what the last one
     saw is in the map. RefusedError or UnreachableError when the signer does not sign.
     """
-    with _alone(MAP_LOCK, wait=True):
+    with alone(MAP_LOCK, wait=True):
         newest = MapWritten.objects.order_by("-generation").first()
         fresh = _compile()
         digest = digest_of(fresh)

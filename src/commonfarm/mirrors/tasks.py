@@ -7,7 +7,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from commonfarm.estate.interface import ReleaseTree
-from commonfarm.guard.interface import defer_once
+from commonfarm.guard.interface import BusyError, defer_once
 from commonfarm.mirrors import reconcile
 from commonfarm.mirrors.models import Mirror
 
@@ -19,7 +19,7 @@ def scan_mirror(mirror_id: int) -> None:
     """Look at a mirror, and let the map say what was seen."""
     try:
         done = reconcile.scan(mirror_id, timezone.now)
-    except reconcile.BusyError:
+    except BusyError:
         # The scan under way may have begun before what this one was asked for.
         defer_once(scan_mirror, _key(mirror_id), in_seconds=AGAIN_SECONDS, mirror_id=mirror_id)
         return
