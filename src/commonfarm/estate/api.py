@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from datetime import date, datetime
+from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
 from django.http import HttpRequest
-from ninja import Field, Router, Schema
+from django.utils import timezone
+from ninja import Field, Query, Router, Schema, Status
 
 from commonfarm.accounts.interface import Role
+from commonfarm.estate import tasks
+from commonfarm.estate.answering import KINDS
+from commonfarm.estate.git import check_branch, check_folder, scheme_of
 from commonfarm.estate.load import load_directory
-from commonfarm.estate.models import Host, Pool, Project, ReleaseTree, Target
-from commonfarm.http.interface import require
-from commonfarm.lib.errors import BadInputError, ForbiddenError, Problem, Reason
+from commonfarm.estate.models import (
+    NOT_FOLLOWING,
+    Answer,
+    Following,
+    Host,
+    Load,
+    Pool,
+    Project,
+    ReleaseTree,
+    Target,
+)
+from commonfarm.http.interface import Page, Paging, newest_first, require
+from commonfarm.lib.errors import (
+    BadInputError,
+    ForbiddenError,
+    NotFoundError,
+    Problem,
+    Reason,
+)
+from commonfarm.lib.hints import hint
 
 router = Router(tags=["estate"])
 
@@ -25,8 +48,21 @@ class LoadIn(Schema):
     directory: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]+$")]
 
 
+class CommitShown(Schema):
+    """A commit, as its author tells of it."""
+
+    id: str
+    author: str
+    at: datetime
+    subject: str
+
+
 class LoadShown(Schema):
-    """A load, and what it changed."""
+    """A load, and what it changed.
+
+    `commit` and what is told of it are empty for a directory loaded by hand; `passed` are the
+    commits since the load before that were not loaded themselves, newest first.
+    """
 
     id: int
     at: datetime
@@ -34,6 +70,84 @@ class LoadShown(Schema):
     origin: str
     digest: str
     changes: list[str]
+    commit: str
+    title: str
+    author: str
+    committed_at: datetime | None
+    passed: list[CommitShown]
+
+
+class FollowIn(Schema):
+    """Which branch of which repository to follow, and the folder of the YAML files in it."""
+
+    url: Annotated[str, Field(max_length=500)]
+    branch: Annotated[str, Field(max_length=200)] = "main"
+    folder: Annotated[str, Field(max_length=200)] = ""
+
+
+class ReasonShown(Schema):
+    """Why something is not done, and what would lift it."""
+
+    code: str
+    text: str
+    lifted_by: str
+
+
+class ProblemShown(Schema):
+    """A fault of a file: line and column from 1, 0 where they are not known."""
+
+    file: str
+    line: int
+    column: int
+    what: str
+    to_do: str
+
+
+class RefusedShown(Schema):
+    """A commit that was not loaded, and its faults."""
+
+    commit: str
+    title: str
+    problems: list[ProblemShown]
+
+
+class FollowingShown(Schema):
+    """What is followed. `tip` is the last good commit, `problem` why it cannot be fetched now."""
+
+    url: str
+    branch: str
+    folder: str
+    who: str
+    since: datetime
+    tried_at: datetime | None
+    fetched_at: datetime | None
+    problem: ReasonShown | None
+    tip: str
+    refused: RefusedShown | None
+
+
+class AnswerShown(Schema):
+    """An answer: of which load, as of which day, and why it could not be made where it was not."""
+
+    kind: str
+    load: int
+    as_of: date
+    made_at: datetime
+    problem: ReasonShown | None
+
+    @staticmethod
+    def resolve_load(answer: Answer) -> int:
+        return int(answer.load_id)
+
+
+class AnswerInFull(AnswerShown):
+    """An answer with its document, which is that of the verb of its kind with `--json`."""
+
+    document: Any
+
+    @staticmethod
+    def resolve_document(answer: Answer) -> Any:
+        return json.loads(answer.document) if answer.document else None
 
 
 class HostShown(Schema):
@@ -118,7 +232,74 @@ def load(request: HttpRequest, asked: LoadIn) -> Any:
     path = Path(asked.directory)
     if not path.is_absolute():
         raise BadInputError(Problem(asked.directory, 0, 0, "is relative", "write it in full"))
-    return load_directory(path, user.label)
+    made = load_directory(path, user.label)
+    tasks.want_answers()
+    return made
+
+
+@router.get("/loads", response=Page[LoadShown], summary="List loads")
+def loads(request: HttpRequest, paging: Query[Paging]) -> Any:
+    """List what was loaded, newest first, and what it changed."""
+    require(request, Role.READER)
+    return newest_first(Load.objects.defer("facts"), paging, lambda load: load)
+
+
+@router.post("/following", response=FollowingShown, summary="Follow a repository")
+def follow(request: HttpRequest, asked: FollowIn) -> Any:
+    """Load each commit of a branch from now on; a repository of this machine, from here only."""
+    user = require(request, Role.ADMIN)
+    scheme = scheme_of(asked.url)
+    check_branch(asked.branch)
+    check_folder(asked.folder)
+    if scheme == "file" and not _from_here(request):
+        raise ForbiddenError(
+            Reason(
+                "not-from-here",
+                "a repository of this machine is only followed from this machine",
+                "run `commonfarm estate follow` there, or name it by https:// or ssh://",
+            )
+        )
+    made = Following.start(
+        asked.url, asked.branch, asked.folder, who=user.label, now=timezone.now()
+    )
+    tasks.want_follow()
+    return made
+
+
+@router.get("/following", response=FollowingShown, summary="Show what is followed")
+def following(request: HttpRequest) -> Any:
+    """Show which branch the estate follows, and which of its commits has which faults."""
+    require(request, Role.READER)
+    found = Following.current()
+    if found is None:
+        raise NotFoundError(NOT_FOLLOWING)
+    return found
+
+
+@router.delete("/following", response={HTTPStatus.NO_CONTENT: None}, summary="Follow no more")
+def unfollow(request: HttpRequest) -> Any:
+    """Follow nothing any more; the estate stays as it is."""
+    user = require(request, Role.ADMIN)
+    Following.stop(who=user.label)
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.get("/answers", response=list[AnswerShown], summary="List answers")
+def answers(request: HttpRequest) -> Any:
+    """List what the worker has answered of the estate."""
+    require(request, Role.READER)
+    return Answer.objects.defer("document").order_by("kind")
+
+
+@router.get("/answers/{kind}", response=AnswerInFull, summary="Show an answer")
+def answer(request: HttpRequest, kind: str) -> Any:
+    """Show an answer in full; who gives anonymously goes by another name in it."""
+    require(request, Role.READER)
+    found = Answer.objects.filter(kind=kind).first() if kind in KINDS else None
+    if found is None:
+        there = "answers are made within minutes of a load" if kind in KINDS else hint(kind, KINDS)
+        raise NotFoundError(Reason("no-such-answer", f"there is no answer {kind[:30]!r}", there))
+    return found
 
 
 @router.get("/hosts", response=list[HostShown], summary="List hosts")

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -66,6 +66,10 @@ class Commit:
     author: str
     at: datetime
     subject: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as plain values."""
+        return {**asdict(self), "at": self.at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ class Clone:
 
     def _prepare(self) -> None:
         """Make the clone where there is none, and remove what is left of others, or of kills."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.home / "gitconfig").write_text(_SETTINGS, encoding="ascii")
         for other in self.home.glob("*.git"):
             if other != self.path:
@@ -252,9 +257,11 @@ class Clone:
 
     def _failed(self, verb: str, code: int, said: str) -> UnreachableError | RefusedError:
         if code == 0 or f"signal {signal.SIGXFSZ.value}" in said:
-            limit = f"more than {MOST_PACK_BYTES // 2**20} MiB"
-            text, to_do = f"the repository {self.url} has {limit}", "keep the estate in a smaller"
-            return RefusedError(Reason("repository-too-large", text, f"{to_do} one"))
+            most = (MOST_PRINTED_BYTES if code == 0 else MOST_PACK_BYTES) // 2**20
+            what = "the estate in" if code == 0 else "the repository"
+            text = f"{what} {self.url} has more than {most} MiB"
+            to_do = "keep the estate in a smaller one"
+            return RefusedError(Reason("repository-too-large", text, to_do))
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         told = [line for line in lines if line.startswith(("fatal:", "error:", "ssh:"))] or lines
         why = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,21 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from commonfarm.estate import reader, resolve, schema
+from commonfarm.estate import logos, reader, resolve, schema
+from commonfarm.estate.differences import differences, told
+from commonfarm.estate.disclosure import hidden_names
 from commonfarm.estate.events import EstateLoaded
+from commonfarm.estate.facts import Facts
 from commonfarm.estate.files import read_files
+from commonfarm.estate.folder import resolved
+from commonfarm.estate.git import Commit
+from commonfarm.estate.kept import NOTHING, facts_of, to_json
 from commonfarm.estate.models import (
     Declared,
+    Following,
     Host,
     Load,
+    LoadedFile,
     Pool,
     Project,
     ReleaseTree,
@@ -26,7 +36,8 @@ from commonfarm.estate.models import (
 )
 from commonfarm.estate.showing import as_text
 from commonfarm.journal.interface import record
-from commonfarm.lib.errors import BadInputError, Problem
+from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
+from commonfarm.store.interface import Blob, put_all
 
 _LOCK = 0x65737461  # "esta": one load at a time
 
@@ -44,24 +55,134 @@ FIXED: dict[type[Declared], tuple[tuple[str, ...], str]] = {
 Wanted = tuple[reader.Declared[Any], dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is to be loaded: the YAML files, and how to read another file that lies beside them.
+
+    `other` returns the bytes of a plain file, or raises ValueError that says what is wrong with it.
+    With `today`, what is said to run on a host whose pledge has ended is a fault.
+    """
+
+    texts: Sequence[reader.Text]
+    origin: str
+    other: Callable[[str], bytes]
+    today: date | None = None
+    commit: Commit | None = None
+    passed: Sequence[Commit] = ()
+
+
 def load_directory(path: Path, who: str) -> Load:
     """Load the YAML files of `path`; raise BadInputError with all that is wrong with them.
 
     What is not there any more is retired. An estate that changes nothing is not recorded again:
-    the last load is returned.
+    the last load is returned. RefusedError while a repository is followed.
     """
-    estate = reader.read(read_files(path))
-    targets = resolve.targets(estate, settings.COMMONFARM.state / KEYRINGS)
+    today = timezone.now().date()
+    given = Given(read_files(path), str(path), partial(logos.beside, path), today)
+    prepared = prepare(given)
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        changes = _apply(estate, [(one, asdict(target)) for one, target in targets.values()])
-        last = Load.objects.order_by("-pk").first()
-        if last is not None and last.digest == estate.digest and not changes:
-            return last
-        load = Load.objects.create(who=who, origin=str(path), digest=estate.digest, changes=changes)
-        record(EstateLoaded(f"load:{load.pk}", origin=str(path), changes=changes), who=who)
+        _lock()
+        following = Following.current()
+        if following is not None:
+            raise RefusedError(
+                Reason(
+                    "estate-follows",
+                    f"the estate follows {following}, so no directory is loaded by hand",
+                    "commit the change there, or end that: commonfarm estate follow --stop",
+                )
+            )
+        return put(prepared, who)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be loaded, read and resolved: no fault is left that can be known without tables.
+
+    `files` are all that are kept: name -> bytes.
+    """
+
+    given: Given
+    estate: reader.Estate
+    targets: Sequence[Wanted]
+    facts: Facts
+    files: Mapping[str, bytes]
+
+
+def prepare(given: Given) -> Prepared:
+    """Read and resolve what is given; raise BadInputError with all that is wrong with it."""
+    estate, facts = resolved(given.texts, given.today)
+    targets = resolve.targets(estate, settings.COMMONFARM.state / KEYRINGS)
+    files = {text.name: text.data for text in given.texts}
+    files |= logos.read(facts.sponsors.values(), given.other)
+    wanted = [(one, asdict(target)) for one, target in targets.values()]
+    return Prepared(given, estate, wanted, facts, files)
+
+
+def put(prepared: Prepared, who: str) -> Load:
+    """Make the tables say what was prepared, in the caller's transaction, and return the load.
+
+    Raises BadInputError for what the tables do not allow.
+    """
+    _lock()
+    given, last = prepared.given, Load.in_force()
+    changes = _apply(prepared.estate, prepared.targets)
+    changes += _said(prepared, last)
+    files = _stored(prepared.files)
+    if last is not None and not changes and _is_kept(last, given, files):
+        return last
+    about = given.commit
+    load = Load.objects.create(
+        who=who,
+        origin=given.origin,
+        digest=prepared.estate.digest,
+        changes=changes,
+        commit=about.id if about else "",
+        title=about.subject if about else "",
+        author=about.author if about else "",
+        committed_at=about.at if about else None,
+        passed=[one.as_json() for one in given.passed],
+        facts=to_json(prepared.facts),
+    )
+    LoadedFile.objects.bulk_create(
+        LoadedFile(load=load, name=name, blob=blob) for name, blob in files.items()
+    )
+    Load.objects.exclude(pk=load.pk).exclude(facts="").update(facts="")
+    event = EstateLoaded(f"load:{load.pk}", given.origin, changes, load.commit, load.title)
+    record(event, who=who)
     return load
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def _stored(files: Mapping[str, bytes]) -> dict[str, Blob]:
+    names = sorted(files)
+    return dict(zip(names, put_all([files[name] for name in names]), strict=True))
+
+
+def _is_kept(last: Load, given: Given, files: Mapping[str, Blob]) -> bool:
+    """Say whether the last load has just these files, and from a commit too if they are of one."""
+    kept = dict(last.files.values_list("name", "blob_id"))
+    same = kept == {name: blob.sha256 for name, blob in files.items()}
+    return same and bool(last.commit) == (given.commit is not None)
+
+
+def _said(prepared: Prepared, last: Load | None) -> list[str]:
+    """Return what the estate says anew beside what has tables, of which `_apply` tells.
+
+    Who gives anonymously is named in no line: lines are read by others.
+    """
+    after = prepared.facts
+    before = facts_of(last) if last else replace(NOTHING, catalogue=after.catalogue)
+    hidden = hidden_names(before) | hidden_names(after)
+    found = [
+        replace(one, name="(anonymous)") if (one.kind, one.name) in hidden else one
+        for one in differences(before, after)
+        if one.kind != "host" or one.text not in ("new", "gone")
+    ]
+    return told(found)
 
 
 def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[str]:
@@ -72,7 +193,8 @@ def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[str]:
     loading = _Loading()
     loading.problems += reader.unlike_their_pools(estate.hosts, estate.pools, resolve.architecture)
     loading.put(Pool, [(one, _pool(one.thing)) for one in estate.pools])
-    loading.put(Host, [(one, _host(one.thing)) for one in estate.hosts])
+    hosts = [(one, _host(one.thing, name)) for one in estate.hosts for name in one.thing.names()]
+    loading.put(Host, hosts)
     loading.put(Target, targets)
     loading.put(ReleaseTree, [(one, {"name": one.thing.name}) for one in estate.trees])
     repositories = [(one, _repository(tree, one.thing)) for tree, one in estate.repositories]
@@ -164,9 +286,9 @@ def _pool(pool: schema.Pool) -> dict[str, Any]:
     return {"name": pool.name, "architecture": resolve.architecture(pool.architecture)}
 
 
-def _host(host: schema.Host) -> dict[str, Any]:
+def _host(host: schema.Host, name: str) -> dict[str, Any]:
     return {
-        "name": host.name,
+        "name": name,
         "architecture": resolve.architecture(host.architecture),
         "pool": Pool.named(host.pool) if host.pool else None,
     }

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 
 from commonfarm.lib.config import Config
 
-CONCURRENCY = {"default": 4, "scans": 4}
-"""How many jobs of a queue run at once; slow mirrors hold up nothing but each other."""
+CONCURRENCY = {"default": 4, "scans": 4, "answers": 1}
+"""How many jobs of a queue run at once; slow mirrors hold up nothing but each other, and what
+takes a processor for a while goes one by one."""
 HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 10.0
 SWEEP_SECONDS = 5.0

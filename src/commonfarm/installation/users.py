@@ -110,8 +110,10 @@ def folders(config: Config) -> list[Folder]:
         Folder(config.mirror_map.parent, 0o755, "worker", STORE_GROUP),
         Folder(config.signer_socket.parent, 0o750, "signer", STORE_GROUP),
         Folder(config.state / "agent", 0o711),
-        # Where the hub keeps a keyring that it put together from several of the host's.
-        Folder(config.state / "keyrings", 0o755, "hub"),
+        # Where a keyring is kept that was put together from several of the host's: by the hub when
+        # it loads a directory, by the worker when it loads a commit.
+        Folder(config.state / "keyrings", 0o2775, "hub", STORE_GROUP),
+        Folder(config.followed, 0o700, "worker"),
     ]
 
 

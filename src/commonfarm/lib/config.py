@@ -112,6 +112,11 @@ class Config:
         return self.state / "public-keys"
 
     @property
+    def followed(self) -> Path:
+        """Where the worker keeps a clone of the estate's repository, and what opens it."""
+        return self.state / "followed"
+
+    @property
     def mirror_map(self) -> Path:
         """The file that the worker writes and the redirector maps into memory."""
         return self.state / "mirror-map" / "current"

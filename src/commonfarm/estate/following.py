@@ -1,0 +1,148 @@
+"""Follows a branch of a git repository: what is new there is loaded, or told why it is not.
+
+One step at a time, each from what the tables say, so that a kill between any two is no loss: fetch,
+judge the newest commit, load it. The newest alone is loaded; those it passed over are named. A
+branch that was rewritten is not loaded, since a protected branch does not go backwards; following
+it anew takes it as it is then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, datetime
+from functools import partial
+
+from django.conf import settings
+from django.db import transaction
+
+from commonfarm.estate import load
+from commonfarm.estate.files import MOST_FILES, SUFFIXES
+from commonfarm.estate.git import Clone, Commit, Entry
+from commonfarm.estate.models import Following, Load
+from commonfarm.estate.reader import Text
+from commonfarm.estate.yaml_nodes import MOST_BYTES
+from commonfarm.guard.interface import BusyError, alone
+from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
+
+WHO = "process:worker"
+_log = logging.getLogger(__name__)
+
+
+def follow(clock: Callable[[], datetime]) -> Load | None:
+    """Fetch the branch that is followed if it is time to, and load what is new.
+
+    Returns the load that was made of it, None where there is none.
+    """
+    following = Following.current()
+    if following is None or not following.is_due(clock()):
+        return None
+    with suppress(BusyError), alone("fetching of the estate", wait=False):
+        return _step(following, clock)
+    return None
+
+
+def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
+    clone = Clone(settings.COMMONFARM.followed, following.url, following.branch)
+    try:
+        tip = clone.fetch()
+        (commit,) = clone.newest(tip)
+    except CommonfarmError as error:
+        _log.warning("the estate's repository is not read: %s", error)
+        with transaction.atomic():
+            row = Following.held(following)
+            if row is not None:
+                row.was_not_fetched(error.reason, clock(), who=WHO)
+        return None
+    with transaction.atomic():
+        row = Following.held(following)
+        if row is None:
+            return None
+        row.was_fetched(clock())
+    if not row.is_to_be_judged(tip, clock()):
+        return None
+    try:
+        return _load(clone, row, commit, clock)
+    except BadInputError as error:
+        _log.warning("commit %s of the estate is not loaded:\n%s", tip, error)
+        with transaction.atomic():
+            row = Following.held(following)
+            if row is not None:
+                row.refuse(tip, commit.subject, error.problems, clock(), who=WHO)
+        return None
+
+
+def _load(
+    clone: Clone, following: Following, commit: Commit, clock: Callable[[], datetime]
+) -> Load | None:
+    """Load a commit; raise BadInputError with all that is wrong with it."""
+    if following.tip and not clone.descends(commit.id, following.tip):
+        raise BadInputError(_rewritten(following, commit))
+    # What was good stays good when a pledge ends; the pages tell of that.
+    today = clock().date() if commit.id != following.tip else None
+    prepared = load.prepare(given(clone, following, commit, today))
+    with transaction.atomic():
+        row = Following.held(following)
+        if row is None:
+            return None
+        made = load.put(prepared, WHO)
+        row.accept(commit.id, clock())
+    return made
+
+
+def given(
+    clone: Clone, following: Following, commit: Commit, today: date | None = None
+) -> load.Given:
+    """Return the files of a commit; raise BadInputError for what are no plain files."""
+    entries = {one.name: one for one in clone.entries(commit.id, following.folder)}
+    wanted = [
+        one
+        for name, one in sorted(entries.items())
+        if name.endswith(SUFFIXES) and not name.startswith(".")
+    ]
+    problems = [_not_plain(one) for one in wanted if not one.plain]
+    problems += [_too_large(one) for one in wanted if one.size > MOST_BYTES]
+    if not wanted or len(wanted) > MOST_FILES:
+        what = f"has {len(wanted)} files *.yaml or *.yml"
+        where = f"{following.branch}:{following.folder}"
+        problems.append(Problem(where, 0, 0, what, f"have 1 to {MOST_FILES}"))
+    if problems:
+        raise BadInputError(*problems)
+    texts = [Text(one.name, data) for one, data in zip(wanted, clone.read(wanted), strict=True)]
+    passed = clone.newest(commit.id, following.tip)[1:] if following.tip else []
+    other = partial(_other, clone, entries)
+    return load.Given(texts, str(following), other, today, commit, passed)
+
+
+def _other(clone: Clone, entries: dict[str, Entry], name: str) -> bytes:
+    found = entries.get(name)
+    if found is None:
+        raise ValueError("is not there")
+    if not found.plain:
+        raise ValueError("is no plain file")
+    if found.size > MOST_BYTES:
+        raise ValueError("is too large")
+    (data,) = clone.read([found])
+    return data
+
+
+def _not_plain(entry: Entry) -> Problem:
+    what = "is not a plain file (nothing is followed out of a repository)"
+    return Problem(entry.name, 0, 0, what, "put a plain file there")
+
+
+def _too_large(entry: Entry) -> Problem:
+    what = f"the file is larger than {MOST_BYTES // 1024} KiB"
+    return Problem(entry.name, 0, 0, what, "split it into several")
+
+
+def _rewritten(following: Following, commit: Commit) -> Problem:
+    what = (
+        f"was rewritten: commit {commit.id[:12]} is no descendant of {following.tip[:12]},"
+        " which is in force"
+    )
+    inside = f" --folder {following.folder}" if following.folder else ""
+    anew = f"commonfarm estate follow {following.url} --branch {following.branch}{inside}"
+    to_do = f"bring that back, or take the branch as it is now: {anew}"
+    return Problem(following.branch, 0, 0, what, to_do)
