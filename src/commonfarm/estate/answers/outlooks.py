@@ -158,7 +158,9 @@ def _of_sums(
         hosts = [h for h in facts.hosts.values() if site is None or h.site == site]
         inside = [p for p in parts if site is None or p.place.site == site]
         if len(hosts) < 2 and all(part.place.host for part in inside):
-            continue
+            continue  # that host says it
+        if site and (len(hosts), len(inside)) == (len(facts.hosts), len(parts)):
+            continue  # all hosts say it
         for key in sorted({part.resource for part in inside}):
             rooms = {host.name: host.room(key) for host in hosts}
             if (site and key in facts.sites[site].limits) or None in rooms.values():
@@ -268,6 +270,10 @@ def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
     what = f"{one.resource} of {one.name if one.scope == 'estate' else f'{one.scope} {one.name}'}"
     passes = f"{what} would be {kind.format(need)}, and there are {kind.format(has)}"
     more = f"{kind.format(one.missing.at(level))} more would last to {one.end}"
+    twice = tuple((since, 2 * amount) for since, amount in one.capacity)
+    again = one.load.first_over(twice, one.start, one.end, level)
+    if again and again > day and has:
+        more = f"as much again would last to {again - timedelta(days=1)}, {more}"
     if day == one.start:
         return Reason("full-already", passes, more)
     if has < before and need <= before:

@@ -213,6 +213,8 @@ class Window:
         if self.earliest == self.latest:
             return self.earliest.isoformat()
         if self.likely is None:
-            return f"{self.earliest} at the earliest"
-        until = f"to {self.latest}" if self.latest else "or later"
-        return f"{self.earliest} {until}, likely {self.likely}"
+            return f"{self.earliest} at the earliest, likely not"
+        if self.latest is None:
+            first = "" if self.earliest == self.likely else f"{self.earliest} or later, likely "
+            return f"{first}{self.likely}, not at low"
+        return f"{self.earliest} to {self.latest}, likely {self.likely}"

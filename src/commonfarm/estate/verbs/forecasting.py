@@ -1,0 +1,203 @@
+"""`commonfarm estate forecast`: what runs out first, when, and what would lift it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+
+if TYPE_CHECKING:
+    from commonfarm.estate.answers.addresses import NetworkAhead
+    from commonfarm.estate.answers.forecast import Forecast
+    from commonfarm.estate.answers.ladder import RungAhead
+    from commonfarm.estate.answers.outlooks import Outlook
+    from commonfarm.estate.answers.transfers import TransferAhead, Way
+    from commonfarm.estate.facts import Range
+
+MONTHS = typer.Option(
+    None, "--months", min=1, max=600, help="How far to look, else to the policy's horizon."
+)
+YEARS = (1970, 9000)
+SHORT = 5
+
+
+def forecast(
+    directory: Path = DIRECTORY,
+    months: int | None = MONTHS,
+    at: datetime | None = AT,
+    full: bool = FULL,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say what runs out first and when, and which split of a service comes next."""
+    from commonfarm.estate.answers.forecast import document
+    from commonfarm.estate.answers.forecast import forecast as look_ahead
+    from commonfarm.estate.folder import read_facts
+    from commonfarm.estate.verbs.assumed import rests_on
+    from commonfarm.lib.errors import BadInputError, Problem
+
+    today = day(at)
+    if not YEARS[0] <= today.year <= YEARS[1]:
+        what, to_do = f"{today} is no day to plan for", f"name one of {YEARS[0]} to {YEARS[1]}"
+        raise BadInputError(Problem("--at", 0, 0, what, to_do))
+    ahead = look_ahead(read_facts(directory, today), today, months)
+    if as_json:
+        typer.echo(json.dumps(document(ahead, curves=full), indent=2))
+        return
+    for line in (*_told(ahead, full), *rests_on(ahead.assumptions)):
+        typer.echo(line)
+
+
+def _told(ahead: Forecast, full: bool) -> Iterator[str]:
+    yield f"from {ahead.start} to {ahead.end}:"
+    yield ""
+    yield from _outlooks(ahead, full)
+    if ahead.rungs:
+        yield "rungs of the ladders:"
+        for rung in ahead.rungs:
+            yield from _rung(rung)
+        yield ""
+    if ahead.networks:
+        yield "networks:"
+        for network in ahead.networks:
+            yield from _network(network)
+        yield ""
+    if ahead.transfers:
+        yield "transfers:"
+        for transfer in ahead.transfers:
+            yield from _transfer(transfer)
+        yield ""
+    if ahead.gaps:
+        yield "could not be counted:"
+        yield from (f"  {gap}" for gap in ahead.gaps)
+        yield ""
+
+
+def _outlooks(ahead: Forecast, full: bool) -> Iterator[str]:
+    """Without `full` what runs out first; a service's date is that of the host in its way."""
+    own = [one for one in ahead.outlooks if one.scope != "service"]
+    out = [one for one in own if one.reason]
+    if not ahead.outlooks:
+        yield "no service says what it needs, so nothing can run out"
+    elif full:
+        yield "what runs out, the first first:"
+        for one in ahead.outlooks:
+            yield from _outlook(one)
+    elif not out:
+        yield "nothing runs out"
+    else:
+        yield "runs out first:"
+        for one in out[:SHORT]:
+            yield from _outlook(one)
+        if len(out) > SHORT:
+            yield f"  and {len(out) - SHORT} more: see --full"
+    yield ""
+
+
+def _outlook(one: Outlook) -> Iterator[str]:
+    from commonfarm.estate.resources import resource
+
+    kind = resource(one.resource)
+    name = one.name if one.scope == "estate" else f"{one.scope} {one.name}"
+    yield f"  {one.resource} of {name}: {one.out}"
+    known = {"observed": "measured", "requested": "as asked for", "planned": "planned"}
+    has = f" of {kind.format(int(one.capacity[0][1]))}" if one.capacity else ""
+    now = f"    {_amount(one.resource, one.today)}{has} today"
+    now += f" ({' and '.join(known[basis] for basis in one.bases)})"
+    if "observed" in one.bases and one.requested.high:
+        now += f", asked for {_amount(one.resource, one.requested)}"
+    yield now + (f"; doubles by {one.doubles_on}" if one.doubles_on else "")
+    if one.reason and one.limit:
+        yield f"    because of {one.limit}"
+    elif one.reason:
+        if one.reason.code in ("event", "capacity-goes"):
+            yield f"    {one.reason.text}"
+        yield f"    lifted by: {one.reason.lifted_by}"
+
+
+def _amount(key: str, amounts: Range) -> str:
+    from commonfarm.estate.resources import resource
+
+    kind = resource(key)
+    likely = kind.format(amounts.likely)
+    if amounts.exact:
+        return likely
+    return f"{likely} ({kind.format(amounts.low)} to {kind.format(amounts.high)})"
+
+
+def _rung(one: RungAhead) -> Iterator[str]:
+    from commonfarm.lib.terminal import harmless
+
+    rung = one.rung
+    when = f"{rung.resource} of host {one.host} pass {float(rung.above):.0%}" if one.host else ""
+    due = "no date" if one.reason else f"{one.due}"
+    yield f"  {rung.service} {rung.number}, {rung.component}: {due}"
+    yield f"    {harmless(rung.change)}{f', when {when}' if when else ''}"
+    if one.reason:
+        yield f"    {one.reason}"
+        return
+    needs = rung.requirement.amounts if rung.requirement else {}
+    shown = ", ".join(f"{key} {_amount(key, amount)}" for key, amount in sorted(needs.items()))
+    takes = ", ".join(f"{key} {_amount(key, amount)}" for key, amount in sorted(one.takes.items()))
+    yield f"    it takes {takes} then{f'; asked for: {shown}' if shown else ''}"
+    if one.rests_on:
+        yield f"    the date rests on: {'; '.join(one.rests_on)}"
+
+
+def _network(one: NetworkAhead) -> Iterator[str]:
+    network = one.network
+    yield f"  {network.site}/{network.name} {network.prefix}: {one.out}"
+    planned = one.planned
+    more = f"{planned.likely}"
+    if not planned.exact:
+        more += f" ({planned.low} to {planned.high})"
+    taken = f"    {one.taken} of {network.capacity} addresses taken, {more} planned"
+    yield f"{taken}; {one.most.high} at most"
+    if one.undecided.high:
+        yield f"    up to {one.undecided.high} more of instances that may go elsewhere"
+    if one.reason:
+        yield f"    lifted by: {one.reason.lifted_by}"
+
+
+def _transfer(one: TransferAhead) -> Iterator[str]:
+    from commonfarm.estate.facts import LEVELS
+    from commonfarm.estate.resources import RESOURCES
+    from commonfarm.lib.units import format_seconds
+
+    said = one.transfer
+    link = RESOURCES["bandwidth"]
+    # Links are decimal, and so are the sizes that people put through them.
+    size = RESOURCES["traffic"].format(said.size).removesuffix("/month")
+    yield f"  {said.name}: {_counts(said.copies)} copies of {size} over {link.format(said.link)}"
+
+    def time(way: Way) -> str:
+        return format_seconds(float(way.seconds))
+
+    for number in range(0, len(one.ways), len(LEVELS)):
+        _, likely, high = one.ways[number : number + len(LEVELS)]
+        span = f", {time(high)} at high" if high.seconds != likely.seconds else ""
+        late = "; too long at high" if high.fits is False else ""
+        crossing = f" ({_cross(high.copies)} the link)" if "cache" in high.remedy else ""
+        yield f"    {high.remedy}: {time(likely)}{span}{late}{crossing}"
+    if one.needed and said.within:
+        most = link.format(one.needed["high"])
+        yield (
+            f"    within {format_seconds(said.within)}: {link.format(one.needed['likely'])}"
+            f"{'' if said.copies.exact else f', {most} at high'}"
+            f" ({one.links['high']} such links, or as many caches with one each)"
+        )
+
+
+def _cross(copies: int) -> str:
+    return "1 copy crosses" if copies == 1 else f"{copies} copies cross"
+
+
+def _counts(amounts: Range) -> str:
+    if amounts.exact:
+        return str(amounts.likely)
+    return f"{amounts.likely} ({amounts.low} to {amounts.high})"
