@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 from procrastinate.contrib.django.models import ProcrastinateJob
+from pytest_django.live_server_helper import LiveServer
 
 from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.estate import tasks
@@ -427,3 +430,35 @@ def test_a_worker_that_is_killed_anywhere_is_no_loss(upstream: Repository, clock
         assert (load.commit, len(load.changes), Load.objects.count()) == (tip, 1, number), step
         assert len(events("estate loaded")) == number, step
     assert settings.COMMONFARM.followed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_waits_until_it_is_known_how_it_went(
+    upstream: Repository, live_server: LiveServer
+) -> None:
+    token = ApiToken.make(User.add("chief", Role.ADMIN, who="test"), "test", who="test").reveal()
+    to_hub = {"COMMONFARM_HUB": live_server.url, "COMMONFARM_TOKEN": token}
+
+    def told(*arguments: str, fetched: bool = False) -> tuple[int, list[str]]:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "commonfarm.cli.main", "estate", "follow", *arguments],
+            env=os.environ | to_hub,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while fetched and running.poll() is None:
+            follow(lambda: datetime.now(UTC))
+        return running.wait(30), (running.communicate()[0]).splitlines()
+
+    code, lines = told(upstream.url, fetched=True)
+    tip = upstream.git("rev-parse", "HEAD")
+    assert (code, lines) == (
+        0,
+        [f"follows {upstream.url}, branch main", f"commit {tip[:12]} is in force"],
+    )
+    bad = upstream.commit({"estate.yaml": "hosts: 7\n"}, "Break it")
+    code, lines = told(upstream.url, fetched=True)
+    assert (code, lines[1]) == (2, f"commit {bad[:12]} (Break it) is not loaded:")
+    assert lines[2].startswith("  estate.yaml:1:8: `hosts` is")
+    assert told("--stop") == (0, ["the estate follows nothing any more"])

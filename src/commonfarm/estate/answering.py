@@ -5,6 +5,7 @@ An answer is made of what others may see (`disclosure`), so it can be shown as i
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -24,7 +25,13 @@ def _plan(facts: Facts, today: date) -> str:
     return planner.plan(facts, today).to_json()
 
 
-KINDS: dict[str, Callable[[Facts, date], str]] = {"plan": _plan}
+def _forecast(facts: Facts, today: date) -> str:
+    from commonfarm.estate.answers import forecast
+
+    return json.dumps(forecast.document(forecast.forecast(facts, today), curves=True))
+
+
+KINDS: dict[str, Callable[[Facts, date], str]] = {"plan": _plan, "forecast": _forecast}
 """What is answered, and how: facts and today's date to JSON. Solvers are loaded when called."""
 
 

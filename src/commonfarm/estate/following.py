@@ -18,13 +18,14 @@ from django.conf import settings
 from django.db import transaction
 
 from commonfarm.estate import load
-from commonfarm.estate.files import MOST_FILES, SUFFIXES
+from commonfarm.estate.files import MOST_FILES, MOST_TOGETHER, SUFFIXES
 from commonfarm.estate.git import Clone, Commit, Entry
 from commonfarm.estate.models import Following, Load
 from commonfarm.estate.reader import Text
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.guard.interface import BusyError, alone
 from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
+from commonfarm.lib.units import format_bytes
 
 WHO = "process:worker"
 _log = logging.getLogger(__name__)
@@ -103,10 +104,13 @@ def given(
     ]
     problems = [_not_plain(one) for one in wanted if not one.plain]
     problems += [_too_large(one) for one in wanted if one.size > MOST_BYTES]
+    where = f"{following.branch}:{following.folder}"
     if not wanted or len(wanted) > MOST_FILES:
         what = f"has {len(wanted)} files *.yaml or *.yml"
-        where = f"{following.branch}:{following.folder}"
         problems.append(Problem(where, 0, 0, what, f"have 1 to {MOST_FILES}"))
+    if sum(one.size for one in wanted) > MOST_TOGETHER:
+        what = f"the files together are larger than {format_bytes(MOST_TOGETHER)}"
+        problems.append(Problem(where, 0, 0, what, "make the estate smaller"))
     if problems:
         raise BadInputError(*problems)
     texts = [Text(one.name, data) for one, data in zip(wanted, clone.read(wanted), strict=True)]
@@ -133,7 +137,7 @@ def _not_plain(entry: Entry) -> Problem:
 
 
 def _too_large(entry: Entry) -> Problem:
-    what = f"the file is larger than {MOST_BYTES // 1024} KiB"
+    what = f"the file is larger than {format_bytes(MOST_BYTES)}"
     return Problem(entry.name, 0, 0, what, "split it into several")
 
 

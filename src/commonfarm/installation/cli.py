@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from commonfarm.lib.errors import ExitCode
+from commonfarm.lib.errors import CommonfarmError, ExitCode
 from commonfarm.lib.places import find
 
 app = typer.Typer()
@@ -47,11 +47,22 @@ def status(as_json: AsJson = False) -> None:
 
     config = find()
     shown = running.read(config)
+    shown["estate"] = _followed() if shown["ready"] else None
     if as_json:
         typer.echo(json.dumps(shown, indent=2))
     else:
         _print_status(shown)
     raise typer.Exit(ExitCode.DONE if shown["ready"] else ExitCode.NO)
+
+
+def _followed() -> dict[str, object] | None:
+    """Return what the hub says of the estate's repository; None without one, or without a word."""
+    from commonfarm.http.session import hub
+
+    try:
+        return dict(hub().get("/estate/following"))
+    except CommonfarmError:
+        return None
 
 
 def _print_status(shown: dict[str, object]) -> None:
@@ -72,6 +83,11 @@ def _print_status(shown: dict[str, object]) -> None:
     for one in processes:
         if one["last_error"]:
             console.print(f"{one['name']}: {one['last_error']}", markup=False, soft_wrap=True)
+    estate = shown["estate"]
+    if isinstance(estate, dict) and (estate["refused"] or estate["problem"]):
+        what = "is not loaded" if estate["refused"] else "cannot be fetched"
+        commit = f"commit {estate['refused']['commit'][:12]}" if estate["refused"] else "the branch"
+        console.print(f"estate: {commit} {what}; see `commonfarm estate follow`", soft_wrap=True)
     word = "every process answers" if shown["ready"] else "not every process answers yet"
     console.print(f"{shown['installation']}: {word}; pages at {shown['web']}")
     for what, where in (

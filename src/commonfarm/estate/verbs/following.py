@@ -54,6 +54,16 @@ def follow(
         raise typer.Exit(ExitCode.BAD_INPUT)
 
 
+def followed(client: Any) -> dict[str, Any] | None:
+    """Return what the hub says of the repository that it follows, None where it follows none."""
+    from commonfarm.lib.errors import NotFoundError
+
+    try:
+        return dict(client.get("/estate/following"))
+    except NotFoundError:
+        return None
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """Return what the hub says of a repository that is followed, a line each."""
     inside = f", folder {found['folder']}" if found["folder"] else ""
