@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from commonfarm.estate.facts import Facts
+from commonfarm.estate.folder import read_facts
+from commonfarm.estate.imports.draft import Draft, as_yaml
+
 PACKAGES = {
     "ansible-inventory": "ansible-core",
     "hspace": "ganeti-htools",
@@ -48,3 +52,10 @@ def ansible_list(inventory: Path, home: Path) -> dict[str, Any]:
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def imported(draft: Draft, folder: Path) -> Facts:
+    """Return the facts of what an import wrote: it must have nothing wrong."""
+    folder.mkdir()
+    (folder / "imported.yaml").write_text(as_yaml(draft))
+    return read_facts(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from commonfarm.estate.imports.draft import (
@@ -43,6 +44,7 @@ _USED = {
     "ansible_ssh_common_args",
 }
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s*([mgt]?)(?:i?b)?", re.IGNORECASE)
+_TO_DO = "take what `ansible-inventory --list` prints"
 _SHOWN = 20
 
 
@@ -56,15 +58,15 @@ def _value(file: str, data: bytes) -> Any:
     if data.lstrip()[:1] != b"{":
         document = parse(file, data)
         if document.problems:
-            raise BadInputError(*document.problems)
+            # An inventory in INI, a script or a secret: all that Ansible itself resolves.
+            raise BadInputError(*(replace(one, to_do=_TO_DO) for one in document.problems))
         return document.value
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         what = f"no JSON: {getattr(error, 'msg', 'it is nested too deeply or no UTF-8')}"
         at = (getattr(error, "lineno", 0), getattr(error, "colno", 0))
-        to_do = "take what `ansible-inventory --list` prints"
-        raise BadInputError(Problem(file, *at, what, to_do)) from None
+        raise BadInputError(Problem(file, *at, what, _TO_DO)) from None
 
 
 class _Import:

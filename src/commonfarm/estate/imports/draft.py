@@ -72,7 +72,7 @@ class Names:
     def __getitem__(self, other: str) -> str:
         """Return our name for what is called `other` elsewhere; the same each time."""
         if other not in self._of:
-            plain = re.sub(r"[^a-z0-9.+-]+", "-", other.lower())[:63].strip(".+-") or self._kind
+            plain = re.sub(r"[^a-z0-9.+]+", "-", other.lower())[:63].strip(".+-") or self._kind
             name, number = plain, 2
             while name in self._taken:
                 name, number = f"{plain[:58].rstrip('.+-')}-{number}", number + 1

@@ -136,8 +136,10 @@ def _say_what_is_lost(draft: Draft, found: Cluster) -> None:
         lost.append(f"tag {harmless(tag)[:80]}")
     if len(found.tags) > _SHOWN:
         lost.append(f"{len(found.tags) - _SHOWN} more tags")
-    if not found.policies:
-        lost.append("no policy is there: Ganeti's own ratios of 4 and 32 are taken")
+    for group in found.groups.values():
+        if group.name not in found.policies:
+            what = "has no policy; Ganeti's own ratios of 4 and 32 are taken"
+            lost.append(f"group {harmless(group.name)[:80]}: it {what}")
     for owner, policy in found.policies.items():
         if max(policy.vcpu_ratio, policy.spindle_ratio) > MOST_RATIO:
             lost.append(f"policy {harmless(owner)[:80]}: a ratio above {MOST_RATIO}")

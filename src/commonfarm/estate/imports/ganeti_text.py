@@ -40,7 +40,7 @@ class Policy:
     spindle_ratio: Fraction
 
 
-# What Ganeti takes where a file names no policy (its ipolicy defaults).
+# What Ganeti takes for a group of which a file names no policy (its ipolicy defaults).
 DEFAULT = Policy(128, 1, 1024, 1, "diskless", Fraction(4), Fraction(32))
 
 
@@ -100,8 +100,11 @@ class Cluster:
     policies: dict[str, Policy] = field(default_factory=dict)
 
     def policy(self, node: Node) -> Policy:
-        """Return what holds for a node: its group's policy, else the cluster's or Ganeti's own."""
-        return self.policies.get(self.groups[node.group].name, self.policies.get("", DEFAULT))
+        """Return what holds for a node: its group's policy, else Ganeti's own.
+
+        The cluster's is no default for groups here: those that inherit from it are written out.
+        """
+        return self.policies.get(self.groups[node.group].name, DEFAULT)
 
 
 class _Reader:
