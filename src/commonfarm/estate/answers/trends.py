@@ -66,7 +66,12 @@ class Trends:
     """The trends of an estate; equal ones are one."""
 
     def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+        self._growth: dict[str, list[Growth]] = {}
+        for growth in facts.growth:
+            self._growth.setdefault(growth.service, []).append(growth)
+        self._steps: dict[str, list[Step]] = {}
+        for step in facts.steps:
+            self._steps.setdefault(step.service, []).append(step)
         self._made: dict[tuple[tuple[tuple[date, Growth], ...], tuple[Step, ...]], Trend] = {}
 
     def of(
@@ -80,28 +85,24 @@ class Trends:
         growth: list[tuple[date, Growth]] = []
         steps: list[Step] = []
         for key in keys:
-            mine = [g for g in self._facts.growth if _concerns(g, service, component, key)]
+            mine = [g for g in self._growth.get(service, ()) if _concerns(g, component, key)]
             since = known_on or min((g.since for g in mine), default=date.min)
             growth += [(max(g.since, since), g) for g in mine]
-            happens = (s for s in self._facts.steps if _concerns(s, service, component, key))
+            happens = (s for s in self._steps.get(service, ()) if _concerns(s, component, key))
             steps += [step for step in happens if step.on > since]
         same = (tuple(growth), tuple(steps))
         return self._made.setdefault(same, Trend(*same))
 
 
-def _concerns(one: Growth | Step, service: str, component: str | None, key: str) -> bool:
-    return (
-        one.service == service
-        and (one.component is None or one.component == component)
-        and key in one.resources
-    )
+def _concerns(one: Growth | Step, component: str | None, key: str) -> bool:
+    return one.component in (None, component) and key in one.resources
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """A sum of amounts, each with its trend."""
 
-    parts: tuple[tuple[Trend, Amounts], ...]
+    parts: tuple[tuple[Trend, Mapping[Level, Decimal]], ...]
 
     @classmethod
     def of(cls, parts: Iterable[tuple[Trend, Amounts]]) -> Load:
@@ -111,13 +112,18 @@ class Load:
             had = sums.setdefault(trend, dict.fromkeys(LEVELS, Fraction(0)))
             for level in LEVELS:
                 had[level] += amounts[level]
-        return cls(tuple(sums.items()))
+        return cls(
+            tuple(
+                (trend, {level: number(amount) for level, amount in amounts.items()})
+                for trend, amounts in sums.items()
+            )
+        )
 
     def at(self, day: date, level: Level) -> Decimal:
         """Return the load on a day."""
         total = Decimal(0)
         for trend, amounts in self.parts:
-            grown = _EXACT.multiply(number(amounts[level]), trend.factor(day, level))
+            grown = _EXACT.multiply(amounts[level], trend.factor(day, level))
             total = _EXACT.add(total, grown)
         return total
 
