@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from commonfarm.estate.showing import as_text
-from commonfarm.estate.verbs import checking, exchanging
+from commonfarm.estate.verbs import checking, exchanging, forecasting
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
@@ -23,6 +23,7 @@ SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
 
 estate.command()(checking.check)
 estate.command()(checking.schema)
+estate.command()(forecasting.forecast)
 
 
 @estate.command()
