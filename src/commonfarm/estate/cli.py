@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from commonfarm.estate.showing import as_text
-from commonfarm.estate.verbs import checking, exchanging, forecasting
+from commonfarm.estate.verbs import checking, drawing, exchanging, following, forecasting
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
@@ -20,10 +20,11 @@ estate.add_typer(exchanging.imports, name="import")
 
 SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
 
-
 estate.command()(checking.check)
 estate.command()(checking.schema)
+estate.command()(following.follow)
 estate.command()(forecasting.forecast)
+estate.command("map")(drawing.draw_map)
 
 
 @estate.command()
@@ -45,9 +46,12 @@ def show(as_json: bool = AS_JSON) -> None:
     found: dict[str, list[dict[str, Any]]] = {
         section: client.get(f"/estate/{section}") for section in SECTIONS
     }
+    followed = following.followed(client)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps({**found, "following": followed}, indent=2))
         return
+    for line in following.lines(followed) if followed else ():
+        typer.echo(line)
     for section, rows in found.items():
         typer.echo(f"{section}:" if rows else f"{section}: none")
         for row in rows:
