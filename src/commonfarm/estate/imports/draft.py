@@ -180,14 +180,15 @@ def as_yaml(draft: Draft) -> str:
     yaml.representer.ignore_aliases = lambda _data: True
     out = io.StringIO()
     yaml.dump(document or {"hosts": []}, out)
-    return f"# Imported by `commonfarm estate import` from {draft.origin}.\n{out.getvalue()}"
+    head = f"# Imported by `commonfarm estate import` from {harmless(draft.origin)}."
+    return f"{head}\n{out.getvalue()}"
 
 
 def _laid_out(thing: Thing, notes: Mapping[str, str]) -> CommentedMap:
     """Return a thing with what is short on one line, and its note where it has one."""
     made = CommentedMap({key: _flow(value) for key, value in thing.items()})
     if thing.get("name") in notes:
-        made.yaml_add_eol_comment(notes[thing["name"]], "source")
+        made.yaml_add_eol_comment(harmless(notes[thing["name"]]), "source")
     return made
 
 
@@ -195,11 +196,11 @@ def _flow(value: object) -> object:
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
             return [CommentedMap({key: _flow(one) for key, one in item.items()}) for item in value]
-        row = CommentedSeq(value)
+        row = CommentedSeq(map(_flow, value))
         row.fa.set_flow_style()
         return row
     if isinstance(value, dict):
         inner = CommentedMap({key: _flow(one) for key, one in value.items()})
         inner.fa.set_flow_style()
         return inner
-    return value
+    return harmless(value) if isinstance(value, str) else value

@@ -48,7 +48,7 @@ def read(files: Sequence[tuple[str, bytes]], disk_unit: str = "MB") -> Draft:
 
     `disk_unit` is that of virtual machines' disks: MB, or GB before NetBox 4.1.
     """
-    return _Import([table(name, data) for name, data in files], disk_unit).draft()
+    return _Import([table(harmless(name), data) for name, data in files], disk_unit).draft()
 
 
 class _Import:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, day
+from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
     from commonfarm.estate.exports.common import Exported
@@ -176,7 +177,7 @@ def _export(
     if out is None:
         typer.echo(made.text, nl=False)
     for one in made.left_out:
-        typer.echo(f"left out: {one}", err=True)
+        typer.echo(harmless(f"left out: {one}"), err=True)
 
 
 @imports.command("ansible")
@@ -192,7 +193,7 @@ def import_ansible(
     """Make an estate of an inventory of Ansible."""
     from commonfarm.estate.imports.ansible import read
 
-    draft = read(file.name, _read(file))
+    draft = read(harmless(file.name), _read(file))
     _import(draft, out, capacity_from_load, yes, as_json)
 
 
@@ -226,7 +227,7 @@ def import_ganeti(
     """Make an estate of the text data of Ganeti's htools."""
     from commonfarm.estate.imports.ganeti import read
 
-    _import(read(file.name, _read(file)), out, None, yes, as_json)
+    _import(read(harmless(file.name), _read(file)), out, None, yes, as_json)
 
 
 def _import(
@@ -243,7 +244,7 @@ def _import(
         return
     typer.echo(f"wrote {out}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     for one in draft.lost:
-        typer.echo(f"not carried over: {one}")
+        typer.echo(harmless(f"not carried over: {one}"))
 
 
 MOST_BYTES = 64 * 1024 * 1024
