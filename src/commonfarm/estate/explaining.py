@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from commonfarm.estate.schema.common import own
 from commonfarm.estate.yaml_nodes import Document, Place
 from commonfarm.lib.errors import Problem
 from commonfarm.lib.hints import hint
@@ -19,19 +20,19 @@ def explained(
     kind: type[BaseModel], document: Document, place: Place, error: ErrorDetails
 ) -> Problem:
     """Return pydantic's error with a thing of `kind` at `place` as a problem in our words."""
-    # pydantic puts the branch of a union into the place, in brackets; no key of ours looks so.
-    inside = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
+    inside = place_of(error)
     at = (*place, *inside)
     context = error.get("ctx", {})
     last = str(inside[-1]) if inside else ""
     match error["type"]:
         case "estate":
-            return document.at((*at, *context["inside"]), context["what"], context["to_do"])
+            return document.at(at, context["what"], context["to_do"])
         case "missing":
             return document.at(at[:-1], f"`{last}` is missing", f"add `{last}:`")
         case "extra_forbidden":
-            fields = _keys_at(kind, inside[:-1])
-            return document.at(at, f"unknown key `{last[:80]}`", hint(last, fields), key=True)
+            keys = _keys_at(kind, inside[:-1])
+            to_do = (own(last) if "cores" in keys else "") or hint(last, keys)
+            return document.at(at, f"unknown key `{last[:80]}`", to_do, key=True)
         case "string_type":
             what = f"{_named(last)} is {kind_of(error['input'])}, not text"
             return document.at(at, what, "write text, in quotes if it looks like a number")
@@ -52,12 +53,21 @@ def explained(
             least = f"write {context['ge']} or more" if "ge" in context else ""
             return document.at(at, what, least or f"write {context['le']} or less")
         case "model_type" | "model_attributes_type" | "dict_type":
-            what = f"this item is {kind_of(error['input'])}, not a mapping"
-            if last and not last.isdigit():
-                what = f"`{last}` is {kind_of(error['input'])}, not a mapping"
-                return document.at(at, what, "write its keys, indented, a line each")
-            return document.at(at, what, "write `name: …` and its other keys")
+            one = f"`{last}`" if last and not last.isdigit() else "this item"
+            what = f"{one} is {kind_of(error['input'])}, not a mapping"
+            named = "name" in _keys_at(kind, inside)
+            first = "`name: …` and its other keys" if named else "`key: value`, a line each"
+            return document.at(at, what, f"write {first}")
     return document.at(at, error["msg"], "")
+
+
+def place_of(error: ErrorDetails) -> Place:
+    """Return where in a thing an error is.
+
+    pydantic puts the branch of a union into it, in brackets; no key of ours looks so.
+    """
+    place = tuple(part for part in error["loc"] if not (isinstance(part, str) and "[" in part))
+    return (*place, *error.get("ctx", {}).get("inside", ()))
 
 
 def _keys_at(kind: type[BaseModel], inside: Sequence[str | int]) -> list[str]:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from commonfarm.estate import schema
 from commonfarm.estate.explaining import explained, kind_of
+from commonfarm.estate.partial import what_is_left
 from commonfarm.estate.yaml_nodes import MOST_VALUES, Document, Place, parse
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.hints import hint
@@ -154,7 +155,11 @@ def read(texts: Sequence[Text]) -> Estate:
 
 
 def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
-    """Return all that is without a fault of its own, and all faults."""
+    """Return all that was declared, and all faults.
+
+    What has faults is there without its faulty parts where it can do without them, so that the rest
+    of it can be judged too; nothing but faults is to be told of such an estate.
+    """
     documents: list[Document] = []
     left = MOST_VALUES
     for text in texts:
@@ -167,14 +172,18 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
     policies: list[Declared[schema.Policy]] = []
     for item in items:
         kind = schema.SECTIONS.get(item.section, schema.Policy)
+        document = item.document
         try:
             thing = kind.model_validate(item.value)
         except ValidationError as error:
-            wrong = [explained(kind, item.document, item.place, one) for one in error.errors()]
+            wrong = [explained(kind, document, item.place, one) for one in error.errors()]
             problems += [one for one in wrong if (one.file, one.line, one.column) not in unread]
-        else:
-            where = policies if item.section == schema.POLICY else found[item.section]
-            where.append(Declared(thing, item.document, item.place))  # type: ignore[arg-type]
+            rest = what_is_left(kind, document, item.place, item.value, error)
+            if rest is None:
+                continue
+            thing, document = rest
+        declared: Declared[Any] = Declared(thing, document, item.place)
+        (policies if item.section == schema.POLICY else found[item.section]).append(declared)
     repositories = [
         (tree.thing.name, Declared(one, tree.document, (*tree.place, "repositories", number)))
         for tree in found["trees"]

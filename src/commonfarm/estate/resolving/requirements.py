@@ -189,12 +189,15 @@ class Requirements:
 
 def _times(ratio: schema.Ratio, amounts: Mapping[str, Range]) -> dict[str, Range]:
     low, likely, high = ratio.factor
-    return {
-        key: Range(
-            -(-amount.low * low // 1), -(-amount.likely * likely // 1), -(-amount.high * high // 1)
+    found = {}
+    for key, amount in amounts.items():
+        step = 1000 if key == "isolated_cores" else 1  # half a core cannot be isolated
+        found[key] = Range(
+            -(-amount.low * low // step) * step,
+            -(-amount.likely * likely // step) * step,
+            -(-amount.high * high // step) * step,
         )
-        for key, amount in amounts.items()
-    }
+    return found
 
 
 def _last(values: list[T | None]) -> T | None:

@@ -14,6 +14,8 @@ from commonfarm.lib.errors import Problem
 
 Architecture = Callable[[str], str]
 
+MOST_HOSTS = 100_000
+
 
 def sites(estate: Estate, problems: list[Problem]) -> dict[str, Site]:
     """Return the sites with their networks; note networks that overlap or have one name."""
@@ -130,7 +132,7 @@ def pledges(estate: Estate) -> dict[str, Pledge]:
 def hosts(estate: Estate, architecture: Architecture, problems: list[Problem]) -> dict[str, Host]:
     """Return the hosts, one by one where many were written as one."""
     givers = {one.thing.name: one.thing.sponsor for one in estate.pledges}
-    found = {}
+    found: dict[str, Host] = {}
     for one in estate.hosts:
         problems += _foreign_networks(estate, one)
         thing = one.thing
@@ -146,8 +148,11 @@ def hosts(estate: Estate, architecture: Architecture, problems: list[Problem]) -
             ssh_host_keys=tuple(thing.ssh_host_keys),
             where=one.where(),
         )
-        for name in thing.names():
-            found[name] = Host(name=name, **said)
+        found.update((name, Host(name=name, **said)) for name in thing.names())
+        if len(found) > MOST_HOSTS:
+            what = f"the estate has more than {MOST_HOSTS} hosts"
+            problems.append(one.problem(what, "write fewer"))
+            break
     return dict(sorted(found.items()))
 
 

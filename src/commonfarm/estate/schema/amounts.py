@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from commonfarm.estate.facts import Period, Range, Rate
 from commonfarm.estate.resources import CUSTOM, RESOURCES, ResourceClass, resource
-from commonfarm.estate.schema.common import Checked, Thing, wrong
+from commonfarm.estate.schema.common import Checked, Thing, shown, wrong
 from commonfarm.lib.hints import hint
 from commonfarm.lib.units import parse_seconds
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 LEVELS = ("low", "likely", "high")
 MOST_INSTANCES = 10_000
 
+_OWN = "CUSTOM"
 _NUMBER = r"\d{1,30}(\.\d{1,30})?"
 _FRACTION = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*(?:(%)|/\s*(\d{1,18}))?\s*")
 # A month is a twelfth of 365.25 days, as in `resources`.
@@ -73,6 +74,8 @@ def three(value: object, parse: Callable[[object], T]) -> tuple[T, T, T]:
 
 
 def _kind(key: str) -> ResourceClass:
+    if key == _OWN:
+        return replace(resource("CUSTOM_X"), key="your own resource class")
     # What lies on no disk of an estate's: the bytes of a transfer.
     return replace(RESOURCES["disk"], key=key) if key == "data" else resource(key)
 
@@ -83,11 +86,14 @@ def _parser(key: str, *, up: bool) -> Callable[[object], int]:
     def parse(value: object) -> int:
         to_do = f"write it like {kind.example}"
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise wrong(f"{value!r:.80} is no amount of {kind.key}", to_do)
+            raise wrong(f"{shown(value)} is no amount of {kind.key}", to_do)
         try:
-            return kind.parse(value, up=up)
+            amount = kind.parse(value, up=up)
         except ValueError as error:
             raise wrong(str(error), to_do) from None
+        if key == "isolated_cores" and amount % 1000:
+            raise wrong(f"{shown(value)} is no whole number of cores", "isolate whole cores")
+        return amount
 
     return parse
 
@@ -127,7 +133,7 @@ def needs(key: str) -> Checked:
 def whole(value: object) -> int:
     """Return a number of instances or copies."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong(f"{value!r:.80} is no whole number", "write one such as 3")
+        raise wrong(f"{shown(value)} is no whole number", "write one such as 3")
     if not 0 <= value <= MOST_INSTANCES:
         raise wrong(f"{value} is out of all reason", f"write 0 to {MOST_INSTANCES}")
     return value
@@ -143,28 +149,28 @@ def _fraction(value: object, kind: str, to_do: str) -> Fraction:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         match = _FRACTION.fullmatch(str(value))
     if match is None or (match[3] and not int(match[3])):
-        raise wrong(f"{value!r:.80} is no {kind}", to_do)
+        raise wrong(f"{shown(value)} is no {kind}", to_do)
     return Fraction(match[1]) / (100 if match[2] else int(match[3] or 1))
 
 
 def _share(value: object) -> Fraction:
     share = _fraction(value, "share", "write it like 45%, 0.45 or 1/4")
     if share > 1:
-        raise wrong(f"{value!r:.80} is more than the whole", "write it like 45%, 0.45 or 1/4")
+        raise wrong(f"{shown(value)} is more than the whole", "write it like 45%, 0.45 or 1/4")
     return share
 
 
 def _factor(value: object) -> Fraction:
     factor = _fraction(value, "factor", "write it like 1/2, 50% or 2")
     if not 0 < factor <= 1000:
-        raise wrong(f"{value!r:.80} is out of all reason", "write more than 0, at most 1000")
+        raise wrong(f"{shown(value)} is out of all reason", "write more than 0, at most 1000")
     return factor
 
 
 def _ratio(value: object) -> Fraction:
     ratio = _fraction(value, "ratio", "write it like 1.25 or 4")
     if not 0 < ratio <= 100:
-        raise wrong(f"{value!r:.80} is out of all reason", "write more than 0, at most 100")
+        raise wrong(f"{shown(value)} is out of all reason", "write more than 0, at most 100")
     return ratio
 
 
@@ -185,10 +191,13 @@ def _growth(value: object) -> tuple[Fraction, Fraction]:
     """Return a share and the days after which it is reached."""
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise wrong(f"{value!r:.80} is no rate", "write it like 25%/month")
-    share = _fraction(match[1], "share", "write it like 25%/month")
+        raise wrong(f"{shown(value)} is no rate", "write it like 25%/month")
+    try:
+        share = _fraction(match[1], "rate", "")
+    except PydanticCustomError:
+        raise wrong(f"{shown(value)} is no rate", "write it like 25%/month") from None
     if share > 10:
-        raise wrong(f"{value!r:.80} is out of all reason", "write at most 1000%")
+        raise wrong(f"{shown(value)} is out of all reason", "write at most 1000%")
     return share, _DAYS[match[2]]
 
 
@@ -207,11 +216,11 @@ Rates = Annotated[Rate, Checked(_rate, _or_range(_RATE_WRITTEN))]
 def _period(value: object) -> Period:
     match = _LENGTH.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        what = f"{value!r:.80} is no length of time"
+        what = f"{shown(value)} is no length of time"
         raise wrong(what, "write it in days, weeks, months or years: `3 months`")
     number = int(match[1])
     if number * _DAYS["day" if match[2] == "d" else match[2]] > 100 * _DAYS["year"]:
-        raise wrong(f"{value!r:.80} is out of all reason", "write at most 100 years")
+        raise wrong(f"{shown(value)} is out of all reason", "write at most 100 years")
     match match[2]:
         case "year":
             return Period(12 * number)
@@ -231,7 +240,7 @@ def seconds(low: str, high: str) -> Checked:
 
     def check(value: object) -> int:
         if not isinstance(value, str):
-            what = f"{value!r:.80} is not a duration"
+            what = f"{shown(value)} is not a duration"
             raise wrong(what, "write a number with its unit, such as `7 d`")
         try:
             found = parse_seconds(value)
@@ -275,7 +284,7 @@ class Open(Thing):
 class Amounts(Open):
     """Exact amounts by resource class."""
 
-    __pydantic_extra__: dict[CustomKey, Annotated[int, has("CUSTOM_X")]] = Field(init=False)
+    __pydantic_extra__: dict[CustomKey, Annotated[int, has(_OWN)]] = Field(init=False)
 
     cores: Annotated[int | None, has("cores")] = None
     memory: Annotated[int | None, has("memory")] = None
@@ -291,7 +300,7 @@ class Amounts(Open):
 class Needs(Open):
     """Amounts or ranges by resource class."""
 
-    __pydantic_extra__: dict[CustomKey, Annotated[Range, needs("CUSTOM_X")]] = Field(init=False)
+    __pydantic_extra__: dict[CustomKey, Annotated[Range, needs(_OWN)]] = Field(init=False)
 
     cores: Annotated[Range | None, needs("cores")] = None
     isolated_cores: Annotated[Range | None, needs("isolated_cores")] = None

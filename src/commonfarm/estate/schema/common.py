@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from commonfarm.estate.facts import TOPOLOGY_KEYS
+from commonfarm.estate.resources import CUSTOM
 from commonfarm.lib.hints import hint
 
 HOST = "host"
@@ -49,11 +50,29 @@ def pattern(regex: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{regex}$"})
 
 
-def some(values: list[T]) -> list[T]:
-    """Check that a list has something in it and nothing twice."""
+def shown(value: object) -> str:
+    """Return a value of the file nearly as people wrote it, cut short."""
+    if value is None:
+        return "nothing"
+    return str(value).lower() if isinstance(value, bool) else f"{value!r:.80}"
+
+
+def own(word: str) -> str:
+    """Return what was likely meant, where that is a resource class or trait of the estate's own."""
+    meant = word.upper()
+    return f"did you mean `{meant}`?" if meant != word and CUSTOM.fullmatch(meant) else ""
+
+
+def filled(values: list[T]) -> list[T]:
+    """Check that a list has something in it."""
     if not values:
         raise wrong("the list is empty", "name at least one")
-    return once(values)
+    return values
+
+
+def some(values: list[T]) -> list[T]:
+    """Check that a list has something in it and nothing twice."""
+    return once(filled(values))
 
 
 def once(values: list[T]) -> list[T]:
@@ -61,7 +80,7 @@ def once(values: list[T]) -> list[T]:
     seen: set[str] = set()
     for number, value in enumerate(values):
         if repr(value) in seen:
-            raise wrong(f"{value!r:.80} stands in the list twice", "take one away", number)
+            raise wrong(f"{shown(value)} stands in the list twice", "take one away", number)
         seen.add(repr(value))
     return values
 
@@ -149,7 +168,7 @@ class Checked:
 def _day(value: object) -> date:
     to_do = "write year, month and day: `2026-01-31`"
     if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        raise wrong(f"{value!r:.80} is no day", to_do)
+        raise wrong(f"{shown(value)} is no day", to_do)
     try:
         day = date.fromisoformat(value)
     except ValueError:

@@ -15,7 +15,7 @@ from commonfarm.estate.schema.common import (
     Thing,
     TopologyKey,
     Words,
-    some,
+    filled,
     wrong,
 )
 from commonfarm.estate.schema.future import Growth, Observed, Rung, Step
@@ -58,7 +58,7 @@ class Component(Named):
 
     requires: Requires = Field(default_factory=Requires)
     spread: list[Spread] = Field(default_factory=list)
-    instances: Annotated[list[Instances], AfterValidator(some)] | None = None
+    instances: Annotated[list[Instances], AfterValidator(filled)] | None = None
 
 
 class Environment(Named):
@@ -77,9 +77,9 @@ class Service(Named):
     coordinators: People = Field(default_factory=list)
     status: Status | None = None
     priority: Priority | None = None
-    environments: Annotated[list[Environment], AfterValidator(some)] | None = None
+    environments: Annotated[list[Environment], AfterValidator(filled)] | None = None
     spread: list[Spread] = Field(default_factory=list)
-    components: Annotated[list[Component], AfterValidator(some)]
+    components: Annotated[list[Component], AfterValidator(filled)]
     growth: list[Growth] = Field(default_factory=list)
     steps: list[Step] = Field(default_factory=list)
     observed: list[Observed] = Field(default_factory=list)

@@ -26,6 +26,7 @@ from commonfarm.estate.schema.common import (
     Words,
     matches,
     once,
+    own,
     pattern,
     wrong,
 )
@@ -86,8 +87,9 @@ def _known_traits() -> frozenset[str]:
 
 def _trait(text: str) -> str:
     if text not in _known_traits() and not CUSTOM.fullmatch(text):
-        to_do = hint(text, _known_traits()) if len(text) > 3 else ""
-        meant = to_do if to_do.startswith("did") else "see os-traits, or call it CUSTOM_…"
+        meant = own(text) or hint(text, _known_traits())
+        if not meant.startswith("did"):  # too many to name the first of them
+            meant = "see os-traits, or call it CUSTOM_…"
         raise wrong(f"there is no trait `{text[:80]}`", meant)
     return text
 

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, day
 
 
 def check(
     directory: Path = DIRECTORY,
     at: datetime | None = AT,
-    full: bool = FULL,
     as_json: bool = AS_JSON,
 ) -> None:
     """Read an estate and say all that is wrong with it. Needs no hub."""
     from commonfarm.estate.files import read_files
     from commonfarm.estate.folder import resolved
     from commonfarm.estate.schema import SECTIONS
-    from commonfarm.estate.showing import assumptions_as_text
+    from commonfarm.estate.verbs.assumed import rests_on
 
     estate, facts = resolved(read_files(directory), day(at))
     counts = {section: len(getattr(estate, section)) for section in SECTIONS}
@@ -33,7 +32,7 @@ def check(
         return
     said = [f"{section} {number}" for section, number in counts.items() if number]
     typer.echo(f"nothing wrong: {', '.join(said)}")
-    for line in assumptions_as_text(facts.assumptions, full=full):
+    for line in rests_on(facts.assumptions):
         typer.echo(line)
 
 

@@ -1,0 +1,114 @@
+"""What is wrong with an estate is told exactly: all of it, at its place, with what to do.
+
+Each file in `bad/` is an estate; the comments at its end are what is said of it, line by line.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from commonfarm.estate.folder import resolved
+from commonfarm.estate.reader import Text
+from commonfarm.lib.errors import BadInputError
+
+BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
+TODAY = date(2026, 1, 15)
+
+
+def told(**files: str) -> list[str]:
+    """Return what is wrong with files given by name, without their `.yaml`."""
+    with pytest.raises(BadInputError) as error:
+        resolved([Text(f"{name}.yaml", text.encode()) for name, text in files.items()], TODAY)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: str(path.stem))
+def test_all_that_is_wrong_is_told_at_once(path: Path) -> None:
+    estate, _, said = path.read_text().partition("\n#! ")
+    wanted = [line.removeprefix("#! ") for line in f"#! {said}".splitlines()]
+    assert [line.removeprefix("a.yaml:") for line in told(a=estate + "\n")] == wanted
+
+
+def test_two_files_that_say_different_things() -> None:
+    one = "hosts: [{name: a, architecture: amd64, cores: 4}]\npolicy: {horizon: 1 year}\n"
+    two = "hosts: [{name: a, architecture: amd64, cores: 8}]\npolicy: {horizon: 2 years}\n"
+    assert told(one=one, two=two) == [
+        (
+            "two.yaml:1:16: the host a is declared already, at one.yaml:1:16;"
+            " give one of them another name"
+        ),
+        "two.yaml:2:1: the policy is declared already, at one.yaml:2:9; keep one of them",
+    ]
+
+
+def test_what_is_no_policy() -> None:
+    assert told(a="policy: [survive]\n") == [
+        "a.yaml:1:9: this item is a list, not a mapping; write `key: value`, a line each"
+    ]
+
+
+def test_what_is_nested_as_it_should_not_be() -> None:
+    text = """\
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: beefy
+        spread: {over: host}
+        instances: [3]
+    growth: [25%/month]
+hosts:
+  - {name: a, architecture: amd64, reserved: 1 GiB}
+"""
+    assert told(a=text) == [
+        "a.yaml:5:19: `requires` is text, not a mapping; write `key: value`, a line each",
+        (
+            "a.yaml:6:17: `spread` is a mapping, not a list;"
+            " write [one, two], or an item a line after hyphens"
+        ),
+        "a.yaml:7:21: this item is a number, not a mapping; write `key: value`, a line each",
+        "a.yaml:8:14: this item is text, not a mapping; write `key: value`, a line each",
+        "a.yaml:10:46: `reserved` is text, not a mapping; write `key: value`, a line each",
+    ]
+
+
+def test_more_is_reserved_than_there_is() -> None:
+    text = "hosts: [{name: a, architecture: amd64, memory: 8 GiB, reserved: {memory: 9 GiB}}]"
+    assert told(a=text) == [
+        "a.yaml:1:74: more memory is reserved than there is; mend one of the two"
+    ]
+
+
+def test_hosts_and_instances_without_end() -> None:
+    hosts = [f'  - {{name: "{c}-[1:10000]", architecture: amd64}}\n' for c in "abcdefghijk"]
+    assert told(a="hosts:\n" + "".join(hosts)) == [
+        "a.yaml:12:5: the estate has more than 100000 hosts; write fewer"
+    ]
+    text = "services: [{name: a, components: [{name: b, instances: [%s]}]}]\n"
+    counts = ", ".join(["{count: 10000}"] * 11)
+    assert told(a=text % counts) == [
+        "a.yaml:1:217: the estate has more than 100000 instances; lower a count"
+    ]
+
+
+def test_a_thing_may_be_named_by_one_that_has_faults_and_by_one_beside_it() -> None:
+    text = """\
+sites:
+  - {name: phx2, networks: [{name: build, prefix: 10.0.0.0/33}]}
+hosts:
+  - {name: a, architecture: amd64, site: phx2, networks: [build], memory: 4 GiX}
+sizes:
+  - {name: small, memory: 1 GiX}
+services:
+  - name: wiki
+    components:
+      - {name: web, requires: {size: small, addresses: {build: 1}}, instances: [{on: [a]}]}
+"""
+    assert [line.partition(" is no ")[0] for line in told(a=text)] == [
+        "a.yaml:2:51: '10.0.0.0/33'",
+        "a.yaml:4:75: '4 GiX'",
+        "a.yaml:6:27: '1 GiX'",
+    ]
