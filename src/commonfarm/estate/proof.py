@@ -188,7 +188,7 @@ class _Prices:
                 self.in_domain.setdefault(int(rule), {})[domain] = _times(price, 1)
         self.rules: dict[str, list[int]] = {}
         for number in sorted(self.in_domain):
-            for instance in supply.facts.spreads[number].instances:
+            for instance in set(supply.facts.spreads[number].instances):
                 self.rules.setdefault(instance, []).append(number)
         self.classes: dict[tuple[int, ...], list[Host]] = {}
 
@@ -211,12 +211,12 @@ class _Prices:
     def cheapest(self, one: Instance) -> int | None:
         """Return the least that the rows ask of an instance anywhere; None if it fits nowhere."""
         rules = tuple(self.rules.get(one.name, ()))
-        asked = (
-            self.on(one, host) + sum(self._in_domain(rule, host) for rule in rules)
-            for host in self.alike(rules)
-            if self.supply.may_run(one, host)
-        )
-        return min(asked, default=None)
+        least: int | None = None
+        for host in self.alike(rules):
+            asked = self.on(one, host) + sum(self._in_domain(rule, host) for rule in rules)
+            if (least is None or asked < least) and self.supply.may_run(one, host):
+                least = asked
+        return least
 
     def on(self, one: Instance, host: Host) -> int:
         """Return what the rows of a host, its site and its networks ask of an instance there."""

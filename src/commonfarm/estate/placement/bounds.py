@@ -9,28 +9,26 @@ by weak duality any multipliers prove a bound, so nothing rests on the solver's 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import gcd
 from typing import Any
 
 from ortools.linear_solver import pywraplp
 
-from commonfarm.estate.placement.problem import Kind, Limit, Problem
+from commonfarm.estate.placement.alike import Alike, Blocks, Group, Prices, in_domain
+from commonfarm.estate.placement.problem import Limit, Problem
 from commonfarm.estate.plan import Certificate, Row
 
 MOST_DIVISORS = 8
 """So many rows of one limit a certificate has at most."""
 
-_MOST_COLUMNS = 200_000
+_MOST_COLUMNS = 20_000
 _MOST_ROUNDS = 20
+_IDLE_ROUNDS = 3  # that lower nothing, and it is the last
 _MOST_STEPS = 500_000  # of the simplex method in each round: the same everywhere, as time is not
 _PRECISION = 20  # bits that a multiplier has behind those of the limit it is for
 _EPSILON = 1e-6
-
-Prices = dict[Limit, dict[int, int]]
-"""Limit -> divisor -> multiplier: the rows of a certificate."""
 
 
 def certify(problem: Problem, weight: int = 0) -> tuple[int, Certificate]:
@@ -41,10 +39,7 @@ def certify(problem: Problem, weight: int = 0) -> tuple[int, Certificate]:
     trivial = sum(item.priority for item in problem.items if item.kind.hosts)
     if trivial <= weight:
         return trivial, Certificate(1, ())
-    alike = _Alike(problem)
-    blocks = [[names] for names in alike.classes]
-    if len(blocks) * len(alike.groups) > _MOST_COLUMNS:
-        blocks = alike.coarse()
+    alike, blocks = _small_enough(problem)
     prices, scale = _Relaxation(alike, blocks).solve(weight)
     bound = alike.bound(prices, scale)
     if bound >= trivial:
@@ -57,127 +52,20 @@ def certify(problem: Problem, weight: int = 0) -> tuple[int, Certificate]:
     return bound, Certificate(scale, tuple(rows))
 
 
+def _small_enough(problem: Problem) -> tuple[Alike, Blocks]:
+    """Return the finest view of a problem, and its hosts in blocks, that is solved in seconds."""
+    alike = Alike(problem)
+    blocks = next(alike.blockings())
+    if len(alike.groups) * len(blocks) > _MOST_COLUMNS:
+        alike = Alike(problem, tight_only=True)
+        for blocks in alike.blockings():
+            if len(alike.groups) * len(blocks) <= _MOST_COLUMNS:
+                break
+    return alike, blocks
+
+
 _Key = tuple[str, str | int, str | int]
 """Of a pool: a limit, or what the hosts of a block have, or a rule and its block or domain."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Items alike: their kind and priority, and the rules of spread that limit them."""
-
-    kind: int
-    priority: int
-    spreads: tuple[int, ...]
-
-
-class _Alike:
-    """A problem with what is alike in it counted instead of repeated.
-
-    `groups`: how many items there are of each. `classes`: hosts that nothing tells apart, but for
-    spreads over domains of one host each. `domains`: spread -> host -> domain.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self.spreads = {
-            one.number: one for one in problem.spreads if one.must and one.at_most is not None
-        }
-        rules: dict[str, list[int]] = {}
-        for number, one in self.spreads.items():
-            for item in one.items:
-                rules.setdefault(item, []).append(number)
-        kinds = {id(kind): number for number, kind in enumerate(problem.kinds)}
-        self.groups = Counter(
-            _Group(kinds[id(item.kind)], item.priority, tuple(rules.get(item.name, ())))
-            for item in problem.items
-            if item.kind.hosts
-        )
-        self.classes = self._classes()
-
-    def _classes(self) -> list[list[str]]:
-        problem = self.problem
-        accepts: dict[str, list[int]] = {name: [] for name in problem.hosts}
-        for number, kind in enumerate(problem.kinds):
-            for name in kind.hosts:
-                accepts[name].append(number)
-        shared = {tuple(sorted(one.domains.items())) for one in self.spreads.values()}
-        domains: list[dict[str, str]] = []
-        for mapping in map(dict, sorted(shared)):
-            sizes = Counter(mapping.values())
-            domains.append({name: one for name, one in mapping.items() if sizes[one] > 1})
-        found: dict[tuple[object, ...], list[str]] = {}
-        for name, host in problem.hosts.items():
-            key = (
-                host.site,
-                host.allocation_ratio.get("cores"),
-                tuple(sorted((one[2], room) for one, room in self.rooms[name].items())),
-                tuple(accepts[name]),
-                tuple(one.get(name) for one in domains),
-            )
-            found.setdefault(key, []).append(name)
-        return list(found.values())
-
-    def coarse(self) -> list[list[list[str]]]:
-        """Return the classes, those of hosts much alike together: fewer columns, a weaker bound."""
-        blocks: dict[tuple[object, ...], list[list[str]]] = {}
-        for names in self.classes:
-            host = self.problem.hosts[names[0]]
-            blocks.setdefault((host.site, host.architecture), []).append(names)
-        return list(blocks.values())
-
-    def takes(self, kind: Kind, host: str) -> dict[Limit, int]:
-        """Return what one takes on a host; a dedicated one has all that its host has."""
-        taken = self.problem.takes(kind, host)
-        if kind.dedicated:
-            taken.update(self.rooms[host])
-        return taken
-
-    def bound(self, prices: Prices, scale: int) -> int:
-        """Return the bound that these rows prove: in integers, and so exactly."""
-        limits: dict[Limit, int] = dict(self.problem.limits)
-        for number, one in self.spreads.items():
-            for domain in set(one.domains.values()):
-                limits[_in(number, domain)] = one.at_most or 0
-        total = sum(_cost(price, limits[limit]) for limit, price in prices.items())
-        asked: dict[int, list[tuple[str, int]]] = {}
-        for number in {group.kind for group in self.groups}:
-            kind = self.problem.kinds[number]
-            asked[number] = [
-                (
-                    names[0],
-                    sum(
-                        _cost(prices[limit], amount)
-                        for limit, amount in self.takes(kind, names[0]).items()
-                        if limit in prices
-                    ),
-                )
-                for names in self.classes
-                if names[0] in kind.hosts
-            ]
-        for group, count in self.groups.items():
-            cheapest = min(
-                cost + sum(self._spread_cost(prices, one, host) for one in group.spreads)
-                for host, cost in asked[group.kind]
-            )
-            total += count * max(0, scale * group.priority - cheapest)
-        return total // scale
-
-    def _spread_cost(self, prices: Prices, number: int, host: str) -> int:
-        limit = _in(number, self.spreads[number].domains[host])
-        return _cost(prices.get(limit, {}), 1)
-
-    @cached_property
-    def rooms(self) -> dict[str, dict[Limit, int]]:
-        """Return the limits of each host."""
-        rooms: dict[str, dict[Limit, int]] = {name: {} for name in self.problem.hosts}
-        for limit, room in self.problem.limits.items():
-            if limit[0] == "host":
-                rooms[limit[1]][limit] = room
-        return rooms
-
-
-def _cost(price: Mapping[int, int], amount: int) -> int:
-    return sum(amount // divisor * multiplier for divisor, multiplier in price.items())
 
 
 @dataclass(slots=True)
@@ -210,7 +98,7 @@ class _Pool:
 class _Relaxation:
     """The linear program: how many of each group are in each block of hosts, in fractions."""
 
-    def __init__(self, alike: _Alike, blocks: list[list[list[str]]]) -> None:
+    def __init__(self, alike: Alike, blocks: Blocks) -> None:
         self.alike, self.blocks = alike, blocks
         self.most = max(group.priority for group in alike.groups)
         self.lp: Any = pywraplp.Solver.CreateSolver("GLOP")
@@ -220,6 +108,7 @@ class _Relaxation:
             if limit[0] != "host":
                 self.pools[limit] = _Pool([(limit, room)])
         self.in_spread = {number: self._spread_pools(number) for number in alike.spreads}
+        self.least: dict[tuple[int, int], list[tuple[_Pool, int]] | None] = {}
         self.columns: list[Any] = []
         self.used: list[list[_Pool]] = []
         objective = self.lp.Objective()
@@ -242,6 +131,7 @@ class _Relaxation:
         Ends as soon as the bound is down to `weight`, or after so many rounds.
         """
         prices: dict[tuple[Limit, int], float] = {}
+        lowest: list[float] = []
         for _ in range(_MOST_ROUNDS):
             if self.lp.Solve() != pywraplp.Solver.OPTIMAL:
                 break
@@ -252,7 +142,9 @@ class _Relaxation:
                 if row.dual_value() > _EPSILON**2
                 for limit, _ in pool.limits
             }
-            if self.lp.Objective().Value() * self.most < weight + 1 - _EPSILON or not self._cut():
+            lowest.append(self.lp.Objective().Value() * self.most)
+            idle = len(lowest) > _IDLE_ROUNDS and lowest[-_IDLE_ROUNDS - 1] - lowest[-1] < _EPSILON
+            if idle or lowest[-1] < weight + 1 - _EPSILON or not self._cut():
                 break
         largest = max((pool.total(1) for pool in self.pools.values()), default=1)
         scale = 1 << (_PRECISION + largest.bit_length())
@@ -287,7 +179,7 @@ class _Relaxation:
         for block, classes in enumerate(self.blocks):
             domains = [spread.domains[host] for names in classes for host in names]
             if all(sizes[domain] == 1 for domain in domains):
-                limits = [(_in(number, domain), most) for domain in domains]
+                limits = [(in_domain(number, domain), most) for domain in domains]
                 found[block] = self.pools["spread", number, block] = _Pool(limits)
             elif len(set(domains)) == 1:
                 domain_of[block] = domains[0]
@@ -295,34 +187,37 @@ class _Relaxation:
         for block, domain in domain_of.items():
             # A domain of which only a part can be told apart limits nothing here.
             if inside[domain] == sizes[domain]:
-                pool = _Pool([(_in(number, domain), most)])
+                pool = _Pool([(in_domain(number, domain), most)])
                 found[block] = self.pools.setdefault(("spread", number, domain), pool)
         return found
 
-    def _takes(self, group: _Group, block: int) -> list[tuple[_Pool, int]] | None:
+    def _takes(self, group: Group, block: int) -> list[tuple[_Pool, int]] | None:
         """Return what one takes there at least; None where it may not run."""
-        kind = self.alike.problem.kinds[group.kind]
-        hosts = [names[0] for names in self.blocks[block] if names[0] in kind.hosts]
-        if not hosts:
+        place = (group.kind, block)
+        if place not in self.least:
+            self.least[place] = self._least(*place)
+        least = self.least[place]
+        if least is None:
             return None
+        spreads = (self.in_spread[number].get(block) for number in group.spreads)
+        return least + [(pool, 1) for pool in spreads if pool is not None]
+
+    def _least(self, number: int, block: int) -> list[tuple[_Pool, int]] | None:
+        kind = self.alike.problem.kinds[number]
+        hosts = [names[0] for names in self.blocks[block] if names[0] in kind.hosts]
         least: dict[_Key, int] | None = None
         for host in hosts:
             taken: dict[_Key, int] = {
                 ("host", block, limit[2]) if limit[0] == "host" else limit: amount
                 for limit, amount in self.alike.takes(kind, host).items()
             }
-            least = (
-                taken
-                if least is None
-                else {key: min(amount, taken.get(key, 0)) for key, amount in least.items()}
-            )
-        found = [
-            (self.pools[key], amount)
-            for key, amount in (least or {}).items()
-            if amount and key in self.pools
-        ]
-        spreads = (self.in_spread[number].get(block) for number in group.spreads)
-        return found + [(pool, 1) for pool in spreads if pool is not None]
+            if least is None:
+                least = taken
+            least = {key: min(amount, taken.get(key, 0)) for key, amount in least.items()}
+        if least is None:
+            return None
+        pools = ((self.pools.get(key), amount) for key, amount in least.items() if amount)
+        return [(pool, amount) for pool, amount in pools if pool is not None]
 
     def _column(self, takes: list[tuple[_Pool, int]]) -> Any:
         column = self.lp.NumVar(0, self.lp.infinity(), "")
@@ -364,7 +259,3 @@ class _Relaxation:
                 self._add(pool, worst)
                 added = True
         return added
-
-
-def _in(number: int, domain: str) -> Limit:
-    return ("spread", f"{number} {domain}", "instances")
