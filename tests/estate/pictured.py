@@ -1,0 +1,66 @@
+"""An estate to look at: as many hosts as wanted, long names, and names that try to be markup."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from commonfarm.estate.facts import Facts, Network, Sponsor
+from tests.estate.making import facts, host, instance, pledge, site
+
+TODAY = date(2026, 1, 15)
+HOSTILE = "<script>alert(1)</script>\"'&]]>"
+LONG = "a-very-long-name-of-a-service-that-goes-on-and-on"
+LOGO = "nokia.svg"
+SERVICES = ("wiki", "bugs", "lists", "gerrit", "download", "dns", "ldap", "build", LONG)
+
+
+def estate(hosts: int = 12, **said: Any) -> Facts:
+    """Return an estate of so many hosts at two sites, a third of them full, some lent."""
+    things: list[Any] = [
+        site("phx2", [Network("build", "phx2", "10.5.124.0/24", 1, 253, "sites.yaml:1:1")]),
+        site("a-site-with-quite-a-long-name"),
+        pledge("nokia-2025", "nokia", notice_given_on=date(2026, 1, 1)),
+        pledge("open", "ocaml-labs"),
+        pledge("fixed", "nokia", until=date(2027, 3, 1), disclosure="amount hidden"),
+        pledge("secret-loan", "secretcorp", disclosure="anonymous"),
+        pledge("past", "nokia", until=date(2025, 12, 1)),
+    ]
+    pledges = (None, "nokia-2025", "open", "fixed", "secret-loan")
+    for number in range(hosts):
+        lent = pledges[number % len(pledges)]
+        name = f"host-{number:03}" if number % 7 else f"h{number}.{LONG}.example.org"
+        things.append(
+            host(
+                name,
+                site="phx2" if number % 3 else "a-site-with-quite-a-long-name",
+                rack=f"r{number % 2}" if number % 4 else None,
+                cores=16,
+                memory="64 GiB",
+                disk="2 TB",
+                pledge=lent,
+                sponsor=next((one.sponsor for one in things[2:7] if one.name == lent), None),
+            )
+        )
+        for guest in range(number % 5):
+            service = SERVICES[(number + guest) % len(SERVICES)]
+            # The names are free for services of a file, and are checked there.
+            things.append(
+                instance(
+                    f"{service}/app/production/{number * 10 + guest}",
+                    on=name,
+                    cores=4 if number % 3 else 6,
+                    memory=("8 GiB", "12 GiB", "24 GiB"),
+                    disk="100 GB",
+                    priority=10,
+                )
+            )
+    things.append(instance("giant/app/production/1", memory="4 TiB", cores=200))
+    sponsors = {
+        "nokia": Sponsor(
+            "nokia", f"Nokia {HOSTILE}", "https://nokia.example", "nokia.svg", None, ""
+        ),
+        "ocaml-labs": Sponsor("ocaml-labs", "OCaml Labs", "javascript:alert(1)", None, None, ""),
+        "secretcorp": Sponsor("secretcorp", "Secret Corporation", None, "secret.svg", None, ""),
+    }
+    return facts(*things, sponsors=sponsors, **said)
