@@ -95,7 +95,11 @@ def title(text: str, name: str) -> Thing:
 
 def written(key: str, number: str, unit: str) -> str | int:
     """Return an amount as people write it: `4`, `16 GiB` for 16384 MiB."""
-    text = resource(key).exactly(resource(key).parse(f"{number} {unit}".rstrip(), up=True))
+    return _exactly(key, resource(key).parse(f"{number} {unit}".rstrip(), up=True))
+
+
+def _exactly(key: str, amount: int) -> str | int:
+    text = resource(key).exactly(amount)
     return int(text) if text.isdigit() else text
 
 
@@ -144,9 +148,7 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
         ]
         for key in unsaid:
             step = 1000 if key == "cores" else 2**20
-            host[key] = resource(key).exactly(
-                step * math.ceil(load[host["name"]][key] * exact / step)
-            )
+            host[key] = _exactly(key, step * math.ceil(load[host["name"]][key] * exact / step))
         if unsaid:
             host["source"] = host.pop("source", "")
             made.assume(host, f"{', '.join(unsaid)}: {factor:g} times what its guests need")
