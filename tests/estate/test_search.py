@@ -121,7 +121,7 @@ def best(problem: Problem) -> Score:
 @given(estates())
 def test_the_model_finds_the_best_of_all(estate: Facts) -> None:
     problem = posed(estate)
-    found = model.place(problem, {}, Effort())
+    found = model.place(problem, {}, Effort(), {})
     assert (found.most_placed, found.fewest_moves) == (True, True)
     assert holds(problem, found.on)
     assert score(problem, found.on) == best(problem)
@@ -133,7 +133,7 @@ def test_a_first_placement_breaks_no_rule_and_leaves_out_only_what_fits_nowhere(
     estate: Facts,
 ) -> None:
     problem = posed(estate)
-    ledger = greedy(problem)
+    ledger = greedy(problem, {})
     assert holds(problem, ledger.on)
     for item in problem.items:
         if item.name not in ledger.on:

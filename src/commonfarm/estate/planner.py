@@ -21,6 +21,8 @@ from commonfarm.estate.verifier import violations
 from commonfarm.lib.errors import Reason, RefusedError
 
 PLANNER = "commonfarm 1"
+ORDER: tuple[Level, ...] = ("likely", "low", "high")
+"""The order of solving: what is likely is planned, the others tell how that would differ."""
 Progress = Callable[[int, int], None]
 """Called with how many answers are there, of how many."""
 
@@ -38,19 +40,20 @@ def plan(
     planned: list[PlannedInterval] = []
     with Solver() as solver:
         for done, interval in enumerate(days):
-            answers: list[tuple[Problem, Mapping[str, str], Placed]] = []
-            for level in LEVELS:
+            answers: dict[Level, tuple[Problem, Mapping[str, str], Placed]] = {}
+            for level in ORDER:
                 was = before[level]
                 problem = pose(facts, interval.hosts, level, was)
                 # Where nothing is a range, the three levels are one question.
-                known = (one for *asked, one in answers if asked == [problem, was])
+                known = (one for *asked, one in answers.values() if asked == [problem, was])
+                near = answers["likely"][-1].on if answers else {}
                 placed = next(known, None) or place(
-                    solver, facts, problem, level, was, Effort(seed, limit), interval.start
+                    solver, facts, problem, level, was, Effort(seed, limit), interval.start, near
                 )
-                answers.append((problem, was, placed))
+                answers[level] = (problem, was, placed)
                 if progress:
-                    progress(len(LEVELS) * done + len(answers), len(LEVELS) * len(days))
-            levels = {level: one for level, (*_, one) in zip(LEVELS, answers, strict=True)}
+                    progress(len(ORDER) * done + len(answers), len(ORDER) * len(days))
+            levels = {level: answers[level][-1] for level in LEVELS}
             before = {level: one.on for level, one in levels.items()}
             planned.append(
                 PlannedInterval(
@@ -79,9 +82,14 @@ def place(
     before: Mapping[str, str],
     effort: Effort,
     day: date,
+    near: Mapping[str, str],
 ) -> Placed:
-    """Return the answer to one problem: `before` is what ran where, `day` when it is asked for."""
-    found, bound, certificate = solver.call(search.certified, problem, effort)
+    """Return the answer to one problem.
+
+    `before` is what ran where, `day` when it is asked for, `near` a placement to stay near to
+    where others would be as good.
+    """
+    found, bound, certificate = solver.call(search.certified, problem, effort, near)
     on = found.on
     weight = sum(item.priority for item in problem.items if item.name in on)
     wanted = {name: facts.instances[name].requirement.preferred for name in on}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from commonfarm.estate.placement.ledger import Crowded, Ledger
 from commonfarm.estate.placement.problem import Item, Kind, Problem, Spread
@@ -17,22 +17,25 @@ Entry = tuple[int, int, float, str]
 """How dear a host is to a kind: preferred traits that lack, how soon it leaves, room left, name."""
 
 
-def greedy(problem: Problem) -> Ledger:
-    """Return a placement that breaks no rule; what fits nowhere any more is left out."""
+def greedy(problem: Problem, near: Mapping[str, str]) -> Ledger:
+    """Return a placement that breaks no rule; what fits nowhere any more is left out.
+
+    What does not run goes where `near` has it, if it fits there.
+    """
     ledger = Ledger(problem)
-    keep(ledger)
+    _keep(ledger, {item.name: item.now for item in problem.items if item.now})
+    _keep(ledger, {name: host for name, host in near.items() if name not in ledger.on})
     fill(ledger, [item for item in problem.items if item.name not in ledger.on])
     return ledger
 
 
-def keep(ledger: Ledger) -> None:
-    """Leave what runs where it is, the weightiest first, as far as limits and rules allow."""
-    runs = [item for item in ledger.problem.items if item.now in item.kind.hosts]
-    for item in sorted(runs, key=lambda one: (-one.priority, one.name)):
+def _keep(ledger: Ledger, on: Mapping[str, str]) -> None:
+    """Put items where they are, the weightiest first, as far as limits and rules allow."""
+    there = [item for item in ledger.problem.items if on.get(item.name) in item.kind.hosts]
+    for item in sorted(there, key=lambda one: (-one.priority, one.name)):
         # At least so many domains: known only when all are there.
-        host = item.now or ""
-        if all(_may_yet_hold(one) for one in ledger.obstacles(item, host)):
-            ledger.put(item, host)
+        if all(_may_yet_hold(one) for one in ledger.obstacles(item, on[item.name])):
+            ledger.put(item, on[item.name])
     for spread in ledger.problem.spreads:
         if spread.must and spread.at_least is not None:
             _thin_out(ledger, spread, spread.at_least)

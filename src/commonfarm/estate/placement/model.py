@@ -28,26 +28,29 @@ _SHARES = (1.0, 1.0, 0.5, 0.25, 0.25)  # of the effort, for each objective
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Items that may stand for one another; `now` and `start` count them on hosts."""
+    """Items that may stand for one another."""
 
     kind: Kind
     priority: int
     items: list[Item]
-    now: Counter[str]
-    start: Counter[str]
 
 
-def place(problem: Problem, start: Mapping[str, str], effort: Effort) -> Found:
-    """Return the best placement found from `start` on, itself a placement that breaks no rule."""
-    return _Model(problem, start).best(effort)
+def place(
+    problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str]
+) -> Found:
+    """Return the best placement found from `start` on, itself a placement that breaks no rule.
+
+    Of those as good it is the nearest to `near`.
+    """
+    return _Model(problem, start, near).best(effort)
 
 
 class _Model:
-    def __init__(self, problem: Problem, start: Mapping[str, str]) -> None:
-        self.problem, self.start = problem, start
+    def __init__(self, problem: Problem, start: Mapping[str, str], near: Mapping[str, str]) -> None:
+        self.problem, self.start, self.near = problem, start, near
         self.cp = cp_model.CpModel()
         self.spreads = [one for one in problem.spreads if _binds(one)]
-        self.groups = _groups(problem.items, self.spreads, start)
+        self.groups = _groups(problem.items, self.spreads)
         self.at: dict[Place, cp_model.IntVar] = {}
         self.most: dict[Place, int] = {}
         self.hint: dict[int, int] = {}
@@ -65,10 +68,12 @@ class _Model:
         ]
         objectives: list[list[Term]] = [
             [(self.at[place], groups[place[0]].priority) for place in self.at],
-            self._same([group.now for group in groups]),
+            self._same(
+                [Counter(filter(None, (one.now for one in group.items))) for group in groups]
+            ),
             self.wishes + missing,
             [(self.at[place], -leaving[place[1]]) for place in self.at],
-            self._same([group.start for group in groups]),
+            self._same([_counts(group, self.near) for group in groups]),
         ]
         on, proven = dict(self.start), [True] * len(objectives)
         solver = cp_model.CpSolver()
@@ -96,6 +101,7 @@ class _Model:
         alone: dict[str, list[Term]] = {}
         shared: dict[str, list[Term]] = {}
         for number, group in enumerate(self.groups):
+            start = _counts(group, self.start)
             counts: list[Term] = []
             for host in filter(self.problem.hosts.__contains__, group.kind.hosts):
                 takes = self.problem.takes(group.kind, host)
@@ -103,7 +109,7 @@ class _Model:
                 most = min([len(group.items), *rooms, *([1] if group.kind.dedicated else [])])
                 if most < 1:
                     continue
-                one = self.at[number, host] = self._new(most, group.start[host])
+                one = self.at[number, host] = self._new(most, start[host])
                 self.most[number, host] = most
                 counts.append((one, 1))
                 (alone if group.kind.dedicated else shared).setdefault(host, []).append((one, most))
@@ -195,7 +201,7 @@ class _Model:
         for number, group in enumerate(self.groups):
             hosts = [host for host in group.kind.hosts if (number, host) in self.at]
             left = {host: self.hint[self.at[number, host].index] for host in hosts}
-            for wish in ({item.name: item.now for item in group.items}, self.start):
+            for wish in ({item.name: item.now for item in group.items}, self.near):
                 for item in group.items:
                     host = wish.get(item.name)
                     if item.name not in on and host is not None and left.get(host, 0) > 0:
@@ -220,9 +226,7 @@ def _binds(spread: Spread) -> bool:
     )
 
 
-def _groups(
-    items: Iterable[Item], spreads: Sequence[Spread], start: Mapping[str, str]
-) -> list[_Group]:
+def _groups(items: Iterable[Item], spreads: Sequence[Spread]) -> list[_Group]:
     rules: dict[str, tuple[int, ...]] = {}
     for number, spread in enumerate(spreads):
         for name in spread.items:
@@ -231,13 +235,8 @@ def _groups(
     for item in items:
         key = (id(item.kind), item.priority, rules.get(item.name, ()))
         found.setdefault(key, []).append(item)
-    return [
-        _Group(
-            alike[0].kind,
-            alike[0].priority,
-            alike,
-            Counter(item.now for item in alike if item.now is not None),
-            Counter(start[item.name] for item in alike if item.name in start),
-        )
-        for alike in found.values()
-    ]
+    return [_Group(alike[0].kind, alike[0].priority, alike) for alike in found.values()]
+
+
+def _counts(group: _Group, on: Mapping[str, str]) -> Counter[str]:
+    return Counter(on[item.name] for item in group.items if item.name in on)

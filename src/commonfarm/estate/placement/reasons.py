@@ -45,6 +45,9 @@ class Why(StrEnum):
 
 
 _ORDER = list(Why)
+_ANOTHER_HOST = {Why.SITE, Why.TOO_LARGE, Why.ARCHITECTURE}
+"""Where one of these keeps an instance off, only another host will do."""
+_OF_HOST = {*_ANOTHER_HOST, Why.TRAITS, Why.FORBIDDEN}
 _SHORT = {"host": Why.NO_ROOM, "site": Why.SHARED, "network": Why.ADDRESSES}
 _TRAITS = {
     "CUSTOM_BARE_METAL": "bare metal",
@@ -149,8 +152,9 @@ class _Case:
                 case Taken():
                     why.add(Why.DEDICATED)
                     taken.append(obstacle)
-        if Why.TOO_LARGE in why:
-            why.discard(Why.NO_ROOM)
+        if why & _ANOTHER_HOST:
+            # No room made here would help.
+            why -= {Why.NO_ROOM, Why.DEDICATED}
         return _Look(host, frozenset(why), tuple(shorts), tuple(crowded), tuple(taken))
 
     def reason(self, looks: Sequence[_Look]) -> Reason:
@@ -160,13 +164,14 @@ class _Case:
         needs = [one for why in whys for one in self._needs(why, look)]
         found = _and(one for why in whys for one in self._found(why, look))
         text = f"nearest: host {look.host.name} {found}"
+        if look.why == {Why.NOT_THERE}:
+            text = f"host {look.host.name} would take it and {found}"
         if needs:
             text = f"needs {_and(needs)}; {text}"
         if look.why <= {Why.TRAITS, Why.FORBIDDEN, Why.ARCHITECTURE, Why.SITE, Why.NETWORK}:
-            names = _some([one.host.name for one in looks])
-            text += f" and has all else{'' if len(looks) == 1 else f', as have {names}'}"
-        lifted = _and(one for why in whys for one in self._lifted(why, look))
-        return Reason(whys[0], text, lifted)
+            others = [one.host.name for one in looks[1:]]
+            text += f" and has all else{f', as {_some(others)}' if others else ''}"
+        return Reason(whys[0], text, self._lifted(whys, look))
 
     def _needs(self, why: Why, look: _Look) -> Iterator[str]:
         need = self.need
@@ -217,7 +222,28 @@ class _Case:
             case Why.ARCHITECTURE:
                 yield f"is {host.architecture}"
 
-    def _lifted(self, why: Why, look: _Look) -> Iterator[str]:
+    def _lifted(self, whys: Sequence[Why], look: _Look) -> str:
+        if not _ANOTHER_HOST.isdisjoint(whys):
+            asked = [one for why in _ORDER[::-1] for one in self._asked(why, look) if why in whys]
+            rest = (one for why in whys for one in self._remedy(why, look) if why not in _OF_HOST)
+            return _and((" ".join(["a host", *asked]), *rest))
+        return _and(one for why in whys for one in self._remedy(why, look))
+
+    def _asked(self, why: Why, look: _Look) -> Iterator[str]:
+        """Yield what another host must be."""
+        match why:
+            case Why.ARCHITECTURE:
+                yield f"of {_or(self.need.architectures)}"
+            case Why.SITE:
+                yield f"at {_or(self.need.sites)}"
+            case Why.TOO_LARGE:
+                yield f"with {_and(_amount(one, one.needed) for one in _of(why, look))}"
+            case Why.TRAITS:
+                yield f"that has {_and(_or(map(_trait, one)) for one in self._lacking(look))}"
+            case Why.FORBIDDEN:
+                yield f"without {_or(map(_trait, self.need.forbidden))}"
+
+    def _remedy(self, why: Why, look: _Look) -> Iterator[str]:
         host, shorts = look.host, _of(why, look)
         more = [_amount(one, one.needed - one.left) for one in shorts]
         match why:
@@ -225,8 +251,6 @@ class _Case:
                 guest = self._in_the_way(look)
                 without = f", or {guest} elsewhere" if guest else ""
                 yield f"{_and(more)} more on {host.name}{without}"
-            case Why.TOO_LARGE:
-                yield f"a host with {_and(_amount(one, one.needed) for one in shorts)}"
             case Why.SHARED | Why.ADDRESSES:
                 where = shorts[0].limit
                 yield f"{_and(more)} more in {where[0]} {where[1]}"
@@ -237,18 +261,15 @@ class _Case:
                 rule = self.facts.spreads[look.crowded[0].spread.number]
                 yield f"room in another {rule.over}, or `should` for `must` at {rule.where}"
             case Why.NOT_THERE:
-                yield f"host {host.name} at that time"
+                pledge = f"pledge {host.pledge}" if host.pledge else f"host {host.name}"
+                yield f"{pledge} at that time"
             case Why.TRAITS:
                 traits = _and(_or(map(_trait, one)) for one in self._lacking(look))
                 yield f"{traits} on {host.name} or another host"
             case Why.FORBIDDEN:
                 yield f"a host without {_or(map(_trait, self.need.forbidden))}"
-            case Why.SITE:
-                yield f"a host at {_or(self.need.sites)}"
             case Why.NETWORK:
                 yield f"network {_and(sorted(self.need.addresses))} at {host.site or 'its site'}"
-            case Why.ARCHITECTURE:
-                yield f"a host of {_or(self.need.architectures)}"
 
     def _lacking(self, look: _Look) -> list[tuple[str, ...]]:
         return [one for one in self.need.required if look.host.traits.isdisjoint(one)]
@@ -262,13 +283,13 @@ class _Case:
 
     def _time(self, host: Host) -> str:
         if host.status == "needed":
-            return "would take it and is only needed"
+            return "is not there: it is only needed"
         pledge = self.facts.pledges[host.pledge] if host.pledge else None
         leaves = timeline.leaves_on(self.facts, host)
         if pledge and leaves and leaves <= self.day:
-            return f"would take it and is there until {leaves} only (pledge {pledge.name})"
+            return f"is there until {leaves} only (pledge {pledge.name})"
         starts = [host.available_from, pledge.start if pledge else None]
-        return f"would take it and is there from {max(filter(None, starts))} on"
+        return f"is there from {max(filter(None, starts))} on"
 
     def _in_the_way(self, look: _Look) -> str | None:
         """Return the least of those on a host without whom there would be room."""

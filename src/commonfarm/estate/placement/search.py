@@ -18,21 +18,26 @@ MOST_COLUMNS = 40_000
 """Pairs of a kind and a host up to which the exact model takes the whole problem."""
 
 
-def certified(problem: Problem, effort: Effort) -> tuple[Found, int, Certificate]:
-    """Return the best placement found, and a bound on the weight of all with its certificate."""
-    found = solve(problem, effort)
-    return found, ideal(problem).weight, Certificate(1, ())
+def certified(
+    problem: Problem, effort: Effort, near: Mapping[str, str]
+) -> tuple[Found, int, Certificate]:
+    """Return what `solve` finds, and how much any placement could weigh, with its certificate."""
+    from commonfarm.estate.placement.bounds import certify
+
+    found = solve(problem, effort, near)
+    bound, certificate = certify(problem, score(problem, found.on).weight)
+    return found, bound, certificate
 
 
-def solve(problem: Problem, effort: Effort) -> Found:
-    """Return the best placement found; proven where nothing can be better."""
-    started = greedy(problem)
+def solve(problem: Problem, effort: Effort, near: Mapping[str, str] | None = None) -> Found:
+    """Return the best placement found, and of those as good the nearest to `near`."""
+    started = greedy(problem, near or {})
     begun = Found(started.on, *_proven(problem, started.on))
     if not problem.items or _perfect(problem, begun.on):
         return begun
     from commonfarm.estate.placement import model
 
-    found = model.place(problem, begun.on, effort)
+    found = model.place(problem, begun.on, effort, near or begun.on)
     return found if score(problem, found.on) >= score(problem, begun.on) else begun
 
 
