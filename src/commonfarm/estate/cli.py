@@ -9,7 +9,15 @@ from typing import Any
 import typer
 
 from commonfarm.estate.showing import as_text
-from commonfarm.estate.verbs import checking, drawing, exchanging, following, forecasting, verifying
+from commonfarm.estate.verbs import (
+    checking,
+    drawing,
+    exchanging,
+    following,
+    forecasting,
+    planning,
+    verifying,
+)
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
@@ -24,6 +32,7 @@ estate.command()(checking.check)
 estate.command()(checking.schema)
 estate.command()(following.follow)
 estate.command()(forecasting.forecast)
+estate.command()(planning.plan)
 estate.command()(verifying.verify)
 estate.command("map")(drawing.draw_map)
 
