@@ -220,6 +220,16 @@ def test_a_measured_share_of_what_no_host_says_is_told() -> None:
     ]
 
 
+def test_a_share_of_nothing_is_nothing() -> None:
+    estate = facts(
+        host("a", cores=0),
+        *(instance(f"wiki/{name}", on="a", cores=0) for name in ("app", "db")),
+        observed=(observed("wiki", "cores", DAY, share="1/2"),),
+    )
+    found = outlook(forecast(estate, DAY), "host", "a", "cores")
+    assert (found.today.likely, found.out.likely) == (0, None)
+
+
 def test_endless_growth_ends_in_a_number() -> None:
     estate = one_machine(growth=(growth("aslo", "10", DAY, "cores", days=1),))
     found = outlook(forecast(estate, DAY, months=240), "host", "sunjammer", "cores")

@@ -209,9 +209,11 @@ def _split(
     total = sum(weights.values())
     split: dict[Place, tuple[Fraction, str | None]] = {}
     for place, weight in weights.items():
-        said = (
-            f"{place.component} takes {float(rest * weight / total / amount):.0%} of the "
-            f"{one.resource} measured of {one.service}, which is split {by} where it is not known"
-        )
-        split[place] = (rest * weight / total, said if len(here) > 1 and amount else None)
+        part, said = rest * weight / total, None
+        if amount and len(here) > 1:
+            said = (
+                f"{place.component} takes {float(part / amount):.0%} of the {one.resource} "
+                f"measured of {one.service}, which is split {by} where it is not known"
+            )
+        split[place] = part, said
     return split

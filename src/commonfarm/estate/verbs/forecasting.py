@@ -49,11 +49,11 @@ def forecast(
     if as_json:
         typer.echo(json.dumps(document(ahead, curves=full), indent=2))
         return
-    for line in (*_told(ahead, full), *rests_on(ahead.assumptions)):
+    for line in (*told(ahead, full), *rests_on(ahead.assumptions)):
         typer.echo(line)
 
 
-def _told(ahead: Forecast, full: bool) -> Iterator[str]:
+def told(ahead: Forecast, full: bool) -> Iterator[str]:
     yield f"from {ahead.start} to {ahead.end}:"
     yield ""
     yield from _outlooks(ahead, full)
@@ -104,7 +104,8 @@ def _outlook(one: Outlook) -> Iterator[str]:
 
     kind = resource(one.resource)
     name = one.name if one.scope == "estate" else f"{one.scope} {one.name}"
-    yield f"  {one.resource} of {name}: {one.out}"
+    endless = one.scope == "service" and not one.limit
+    yield f"  {one.resource} of {name}: {'nothing limits it' if endless else one.out}"
     known = {"observed": "measured", "requested": "as asked for", "planned": "planned"}
     has = f" of {kind.format(int(one.capacity[0][1]))}" if one.capacity else ""
     now = f"    {_amount(one.resource, one.today)}{has} today"
