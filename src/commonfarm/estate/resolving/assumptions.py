@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 from typing import Any
 
 from commonfarm.estate.facts import ASSUMPTION, Assumption
@@ -14,7 +15,7 @@ _MOST = 200
 def assumptions(documents: Sequence[Document]) -> list[Assumption]:
     """Return the assumptions of these files, file by file from top to bottom."""
     return [
-        Assumption(document.where(place), f"{label}: {_shown(what)}"[:_MOST])
+        Assumption(document.where(place), shorten(f"{label}: {_shown(what)}", _MOST))
         for document in documents
         for label, place, what in _marked(document.value, (), "")
     ]

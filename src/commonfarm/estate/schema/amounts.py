@@ -333,4 +333,4 @@ class Ratios(Open):
 def _said(thing: Open, kind: type[Open]) -> dict[str, Any]:
     own = {key: getattr(thing, key) for key in kind.model_fields if key != "source"}
     said = {key: value for key, value in own.items() if value is not None}
-    return {**said, **(thing.__pydantic_extra__ or {})}
+    return dict(sorted({**said, **(thing.__pydantic_extra__ or {})}.items()))
