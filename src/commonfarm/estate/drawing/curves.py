@@ -23,11 +23,11 @@ from commonfarm.estate.facts import LEVELS, Level, Period
 from commonfarm.estate.resources import ResourceClass, resource
 from commonfarm.estate.timeline import after
 
-WIDTH, HEIGHT = 720, 360
+WIDTH, HEIGHT = 600, 340
 _SVG = "{http://www.w3.org/2000/svg}"
 _ID = "curve"  # pygal makes `chart-curve` of it, and a random one without
 _FONT = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", Arial, sans-serif'
-_LABELS = 8
+_LABELS = 6
 _HEADROOM = 1.6
 """How far above the capacity (or today's use) the curve is drawn; compound growth has no end."""
 
@@ -95,9 +95,9 @@ def draw(row: Mapping[str, Any]) -> str:
         js=(),
         style=Style(
             font_family=_FONT,
-            title_font_size=15,
-            label_font_size=12,
-            major_label_font_size=12,
+            title_font_size=16,
+            label_font_size=13,
+            major_label_font_size=13,
             legend_font_size=13,
         ),
         title=f"{curve.title}{f' ({unit})' if unit else ''}\n{_ends(curve)}",
@@ -126,10 +126,9 @@ def _unit(kind: ResourceClass, points: Sequence[Point]) -> tuple[str, Fraction]:
 
 
 def _top(points: Sequence[Point]) -> float:
-    most = max(one.capacity or 0 for one in points)
-    # A service has no capacity of its own: then four times today's use are shown.
-    most = most or 4 * points[0].use.likely
     used = max(one.use.high for one in points)
+    # A service has no capacity of its own: then four times today's use are shown.
+    most = max(one.capacity or 0 for one in points) or 4 * points[0].use.likely or used
     return max(1.0, min(most * _HEADROOM, max(most, used) * 1.1))
 
 
