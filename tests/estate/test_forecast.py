@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from commonfarm.estate.answers.forecast import Forecast, document, forecast
 from commonfarm.estate.answers.outlooks import Outlook
 from commonfarm.estate.answers.trends import MOST_SHOWN, Load, Trends, Window
-from commonfarm.estate.facts import LEVELS, Facts, Growth, Step
+from commonfarm.estate.facts import LEVELS, Facts, Growth, Range, Step
 from tests.estate.futures import growth, observed, step
 from tests.estate.making import facts, host, instance, pledge, site
 
@@ -218,6 +218,20 @@ def test_a_measured_share_of_what_no_host_says_is_told() -> None:
         "host a does not say how much traffic it has",
         "idle was measured, but runs on no host",
     ]
+
+
+def test_a_tenth_of_the_builders_is_out_at_any_time() -> None:
+    levels = ["low"] * 100 + ["likely"] * 99 + ["high"] * 2
+    builders = [
+        replace(
+            instance(f"arm/builder/production/{number}", level=level),  # type: ignore[arg-type]
+            disruption_budget=Fraction(1, 10),
+        )
+        for number, level in enumerate(levels)
+    ]
+    (found,) = forecast(facts(*builders, instance("wiki")), DAY).at_work
+    assert found.instances == Range(100, 199, 201)
+    assert found.out == Range(10, 20, 21)
 
 
 def test_a_share_of_nothing_is_nothing() -> None:

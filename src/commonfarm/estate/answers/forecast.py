@@ -7,10 +7,11 @@ dates at `high`, `likely` and `low` are the earliest, the likely and the latest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import date
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 from commonfarm.estate.answers.addresses import NetworkAhead, networks_ahead
@@ -18,9 +19,24 @@ from commonfarm.estate.answers.ladder import RungAhead, rungs_ahead
 from commonfarm.estate.answers.outlooks import Outlook, outlooks
 from commonfarm.estate.answers.transfers import TransferAhead, transfers_ahead
 from commonfarm.estate.answers.uses import Part, uses
-from commonfarm.estate.facts import Assumption, Facts, Period
+from commonfarm.estate.facts import LEVELS, Assumption, Facts, Instance, Period, Range
 from commonfarm.estate.resources import resource
 from commonfarm.estate.timeline import after
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """Instances of a component in an environment, and how many may be out at once.
+
+    A share of them is rounded up, as Kubernetes does with that of a disruption budget.
+    """
+
+    service: str
+    component: str
+    environment: str
+    budget: Fraction
+    instances: Range
+    out: Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,7 @@ class Forecast:
     rungs: tuple[RungAhead, ...]
     networks: tuple[NetworkAhead, ...]
     transfers: tuple[TransferAhead, ...]
+    at_work: tuple[AtWork, ...]
     gaps: tuple[str, ...]
     assumptions: tuple[Assumption, ...]
 
@@ -55,9 +72,21 @@ def forecast(facts: Facts, start: date, months: int | None = None) -> Forecast:
         tuple(rungs_ahead(facts, used.parts, start, end)),
         tuple(networks_ahead(facts, start, end)),
         tuple(transfers_ahead(facts, start)),
+        tuple(_at_work(facts)),
         used.gaps,
         facts.assumptions,
     )
+
+
+def _at_work(facts: Facts) -> Iterator[AtWork]:
+    alike: dict[tuple[str, str, str, Fraction], list[Instance]] = {}
+    for one in facts.instances.values():
+        if one.disruption_budget:
+            key = (one.service, one.component, one.environment, one.disruption_budget)
+            alike.setdefault(key, []).append(one)
+    for key, those in alike.items():
+        counts = [sum(one.there(level) for one in those) for level in LEVELS]
+        yield AtWork(*key, Range(*counts), Range(*(ceil(n * key[3]) for n in counts)))
 
 
 def document(ahead: Forecast, *, curves: bool = False) -> dict[str, Any]:
@@ -75,6 +104,7 @@ def document(ahead: Forecast, *, curves: bool = False) -> dict[str, Any]:
             | _plain(one, "ways", "needed", "links")
             for one in ahead.transfers
         ],
+        "at_work": _json(ahead.at_work),
         "gaps": list(ahead.gaps),
         "assumptions": [asdict(one) for one in ahead.assumptions],
     }

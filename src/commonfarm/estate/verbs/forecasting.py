@@ -72,6 +72,12 @@ def told(ahead: Forecast, full: bool) -> Iterator[str]:
         for transfer in ahead.transfers:
             yield from _transfer(transfer)
         yield ""
+    if ahead.at_work:
+        yield "out at once, at most:"
+        for one in ahead.at_work:
+            name = f"{one.service}/{one.component}/{one.environment}"
+            yield f"  {name}: {_counts(one.out)} of {_counts(one.instances)}"
+        yield ""
     if ahead.gaps:
         yield "could not be counted:"
         yield from (f"  {gap}" for gap in ahead.gaps)
