@@ -131,7 +131,7 @@ def windows(ahead: Forecast) -> dict[tuple[str, str, str], Window]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(estates())
 def test_it_is_told_and_drawn_and_what_grows_faster_is_never_later(estate: Facts) -> None:
     ahead = forecast(estate, DAY)
@@ -152,7 +152,7 @@ def test_it_is_told_and_drawn_and_what_grows_faster_is_never_later(estate: Facts
         assert all(isinstance(line, str) for line in told(ahead, full))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(estates())
 def test_the_first_day_does_not_depend_on_the_day_that_it_is_asked_for(estate: Facts) -> None:
     """Looked at from a later day, what had not run out by then runs out on the same day."""

@@ -311,7 +311,7 @@ def no_later(one: Window, other: Window) -> bool:
     return all((one.at(lv) or date.max) <= (other.at(lv) or date.max) for lv in LEVELS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(growths, steps, amounts, amounts, st.fractions(0, 1, max_denominator=10))
 def test_a_higher_rate_is_never_later(
     growing: list[Growth], happening: list[Step], asked: int, room: int, more: Fraction
@@ -325,7 +325,7 @@ def test_a_higher_rate_is_never_later(
     assert all(no_later(fast[key], slow[key]) for key in slow)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(growths, steps, amounts, amounts, amounts)
 def test_more_capacity_is_never_earlier(
     growing: list[Growth], happening: list[Step], asked: int, room: int, more: int
@@ -338,7 +338,7 @@ def test_more_capacity_is_never_earlier(
         assert all(no_later(small[key], bigger[key]) for key in small)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(growths, days, factors, factors, amounts, amounts)
 def test_an_event_in_two_parts_is_the_event(
     growing: list[Growth], on: date, one: Fraction, two: Fraction, asked: int, room: int
@@ -350,7 +350,7 @@ def test_an_event_in_two_parts_is_the_event(
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(growths, steps, st.integers(1000, 9000), st.integers(1000, 9000))
 def test_the_first_day_is_that_which_a_look_at_each_day_finds(
     growing: list[Growth], happening: list[Step], asked: int, room: int

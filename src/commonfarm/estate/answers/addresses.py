@@ -77,21 +77,8 @@ def _ahead(
         for host in facts.hosts.values()
         if host.site == network.site and network.name in host.networks
     ]
-    here: list[tuple[Instance, Amounts, Trend]] = []
-    undecided: list[tuple[Trend, Amounts]] = []
-    for one in facts.instances.values():
-        wanted = one.requirement.addresses.get(network.name)
-        if not wanted:
-            continue
-        amounts = {level: Fraction(wanted * one.there(level)) for level in LEVELS}
-        trend = trends.of(one.service, one.component, ("instances",), None)
-        sites = _sites(facts, one, network.name)
-        if sites == [network.site]:
-            here.append((one, amounts, trend))
-        elif network.site in sites:
-            undecided.append((trend, amounts))
-
-    load = Load.of((trend, amounts) for _, amounts, trend in here)
+    guests, undecided = _guests(facts, network, trends)
+    load = Load.of((trend, amounts) for _, trend, amounts in guests)
     # What machines take themselves comes and goes with them: it narrows what is left for guests.
     hosts = [(span.start, sum(_there(facts, h, span.start) for h in attached)) for span in spans]
     left = merged((day, network.capacity - number) for day, number in hosts)
@@ -100,11 +87,11 @@ def _ahead(
     out = Window.of(
         {level: load.first_over(left, start, end, level, whole=True) for level in LEVELS}
     )
-    running = [(trend, amounts) for one, amounts, trend in here if one.status == "existing"]
+    running = [(trend, amounts) for one, trend, amounts in guests if one.status == "existing"]
     taken = Load.of(running).ones(start, "likely") + sum(
         host.status == "existing" and stands(facts, host, start) for host in attached
     )
-    planned = [(trend, amounts) for one, amounts, trend in here if one.status != "existing"]
+    planned = [(trend, amounts) for one, trend, amounts in guests if one.status != "existing"]
     to_come = sum(host.status != "existing" for host in attached)
     enough = {level: _enough(facts, network, most.at(level)) for level in LEVELS}
     return NetworkAhead(
@@ -112,7 +99,7 @@ def _ahead(
         taken,
         Range(*(Load.of(planned).ones(start, level) + to_come for level in LEVELS)),
         most,
-        Range(*(Load.of(undecided).ones(start, level) for level in LEVELS)),
+        Range(*(undecided.ones(start, level) for level in LEVELS)),
         out,
         enough,
         _reason(network, most, out, enough),
@@ -126,6 +113,26 @@ def _ahead(
             if load.bends() or len(left) > 1
         ),
     )
+
+
+def _guests(
+    facts: Facts, network: Network, trends: Trends
+) -> tuple[list[tuple[Instance, Trend, Amounts]], Load]:
+    """Return the instances with addresses in a network, and the load of those that may have."""
+    here: list[tuple[Instance, Trend, Amounts]] = []
+    undecided: list[tuple[Trend, Amounts]] = []
+    for one in facts.instances.values():
+        wanted = one.requirement.addresses.get(network.name)
+        if not wanted:
+            continue
+        amounts = {level: Fraction(wanted * one.there(level)) for level in LEVELS}
+        trend = trends.of(one.service, one.component, ("instances",), None)
+        sites = _sites(facts, one, network.name)
+        if sites == [network.site]:
+            here.append((one, trend, amounts))
+        elif network.site in sites:
+            undecided.append((trend, amounts))
+    return here, Load.of(undecided)
 
 
 def _sites(facts: Facts, one: Instance, name: str) -> list[str]:
