@@ -1,7 +1,6 @@
 """Plans that hold, made without a solver: what the verifier's tests start from.
 
-Instances go, in their order, on the first host where the verifier's own words allow it; so these
-plans are no good, but all they promise is true.
+They say the truth of placements that a test names, good or bad, feasible or not.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from datetime import date
 from itertools import product
 
 from commonfarm.estate import timeline
-from commonfarm.estate.facts import LEVELS, Facts, Level
+from commonfarm.estate.facts import LEVELS, Facts, Level, Period
 from commonfarm.estate.plan import (
     FORMAT,
     Certificate,
@@ -23,7 +22,9 @@ from commonfarm.estate.plan import (
 )
 from commonfarm.estate.proof import Supply, bound
 from commonfarm.lib.errors import Reason
+from tests.estate import making
 from tests.estate.making import TODAY
+from tests.estate.small_estates import kept
 
 NOTHING = Certificate(1, ())
 UNKNOWN = (Reason("test", "not looked for"),)
@@ -65,7 +66,11 @@ def answer(
         certificate=certificate,
         most_placed="proven" if most == weight else "best found",
         fewest_moves="best found",
-        broken_spreads=(),
+        broken_spreads=tuple(
+            number
+            for number, one in enumerate(facts.spreads)
+            if not one.must and not kept(facts, on, number)
+        ),
         missing_traits={name: traits for name, traits in missing.items() if traits},
     )
 
@@ -104,3 +109,33 @@ def assignments(facts: Facts, level: Level = "likely") -> Iterator[dict[str, str
     names = [one.name for one in facts.instances_at(level)]
     for hosts in product([None, *there.hosts], repeat=len(names)):
         yield {name: host for name, host in zip(names, hosts, strict=True) if host}
+
+
+def leaving() -> tuple[Facts, Plan]:
+    """Return an estate in which a host leaves, and a plan that moves what was there."""
+    a, b, c = (f"{name}/app/production/1" for name in "abc")
+    estate = making.facts(
+        making.pledge("loan", until=date(2026, 6, 1), notice=Period(1)),
+        making.pledge("open", notice=Period(3)),
+        making.host("x", pledge="loan", memory="8 GiB"),
+        making.host("y", memory="8 GiB"),
+        making.host("z", pledge="open", memory="8 GiB"),
+        making.instance("a", on="x", memory="4 GiB"),
+        making.instance("b", on="y", memory="4 GiB"),
+        making.instance("c", memory="4 GiB", level="high", priority=7),
+    )
+    first, then = {a: "x", b: "y"}, {a: "z", b: "y"}
+    more = {c: "z"}
+    return estate, plan(
+        estate,
+        {
+            "low": answer(estate, first, there=supply(estate, "low")),
+            "likely": answer(estate, first),
+            "high": answer(estate, first | more, there=supply(estate, "high")),
+        },
+        {
+            "low": answer(estate, then, before=first, there=supply(estate, "low")),
+            "likely": answer(estate, then, before=first),
+            "high": answer(estate, then | more, before=first | more, there=supply(estate, "high")),
+        },
+    )

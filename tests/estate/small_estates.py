@@ -108,10 +108,10 @@ def feasible(estate: Facts, on: Mapping[str, str]) -> bool:
         return False
     if used["addresses"] > max(0, NETWORK.capacity - attached):
         return False
-    return all(_kept(estate, on, number) for number, one in enumerate(estate.spreads) if one.must)
+    return all(kept(estate, on, number) for number, one in enumerate(estate.spreads) if one.must)
 
 
-def _kept(estate: Facts, on: Mapping[str, str], number: int) -> bool:
+def kept(estate: Facts, on: Mapping[str, str], number: int) -> bool:
     rule = estate.spreads[number]
     domains = Counter(
         estate.hosts[on[name]].domain(rule.over) for name in rule.instances if name in on
