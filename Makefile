@@ -28,7 +28,8 @@ packages:
 		$(SUDO) apt-get update --quiet=2 && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
 			apt-get install --quiet=2 -o Dpkg::Use-Pty=0 --yes --no-install-recommends $$missing || exit 1; \
-		case " $$missing " in *" nginx-light "*) scripts/quiet-nginx $(SUDO);; esac; \
+		case " $$missing " in *" nginx-light "*) scripts/quiet nginx $(SUDO);; esac; \
+		case " $$missing " in *" prometheus "*) scripts/quiet prometheus $(SUDO);; esac; \
 	fi
 
 .venv/.complete: pyproject.toml
