@@ -212,7 +212,9 @@ def import_netbox(
     from commonfarm.estate.imports.netbox import read
 
     if disk_unit not in ("MB", "GB"):
-        raise _bad_option("--disk-unit", f"{disk_unit!r:.80} is no unit of NetBox", "MB or GB")
+        raise _bad_option(
+            "--disk-unit", f"{disk_unit!r:.80} is no unit of NetBox", "write MB or GB"
+        )
     draft = read([(file.name, _read(file)) for file in files], disk_unit)
     _import(draft, out, capacity_from_load, yes, as_json)
 
