@@ -173,6 +173,20 @@ def test_what_is_measured_of_components_is_part_of_what_is_measured_of_their_ser
     assert "web takes 33% of the cores measured of aslo" in (parts["web"].assumed or "")
 
 
+def test_what_was_measured_is_that_of_production() -> None:
+    estate = facts(
+        host("a", cores=10),
+        host("b", cores=10),
+        instance("wiki/app/production/1", on="a", cores=1),
+        instance("wiki/app/testing/1", on="a", cores=1),
+        instance("wiki/app/testing/2", on="b", cores=1),
+        observed=(observed("wiki", "cores", DAY, share="0.6"),),
+    )
+    ahead = forecast(estate, DAY)
+    assert outlook(ahead, "host", "a", "cores").today.likely == 6000
+    assert outlook(ahead, "host", "b", "cores").today.likely == 1000
+
+
 def test_what_a_site_shares_runs_out_for_all_of_its_hosts() -> None:
     estate = facts(
         site("phx2", traffic="10 TB/month"),

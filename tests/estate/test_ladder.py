@@ -117,6 +117,18 @@ def test_a_host_that_leaves_before_its_rung_is_due_is_told() -> None:
     assert str(first.reason).startswith("host sunjammer leaves on 2009-06-01, before it is due")
 
 
+def test_a_full_host_of_testing_is_no_reason_to_split() -> None:
+    estate = facts(
+        host("a", cores=10),
+        host("b", cores=1),
+        instance("aslo/db/production/1", on="a", cores=1),
+        instance("aslo/db/testing/1", on="b", cores=1),
+        ladder("aslo", ("db", "cores", "0.8"), components=("db",)),
+    )
+    (only,) = rungs(estate)
+    assert (only.host, only.due.earliest) == ("a", None)
+
+
 def test_rungs_are_plain_json() -> None:
     row = document(forecast(sugarlabs({}), DAY))["rungs"][0]
     assert row["due"]["likely"] == (DAY + timedelta(days=79)).isoformat()

@@ -12,7 +12,7 @@ from typing import Literal
 
 from commonfarm.estate.answers.outlooks import host_capacity, spans_to
 from commonfarm.estate.answers.trends import Capacity, Load, Window
-from commonfarm.estate.answers.uses import Part
+from commonfarm.estate.answers.uses import Part, hosts_of
 from commonfarm.estate.facts import LEVELS, Facts, Level, Range, Rung
 from commonfarm.estate.timeline import Interval, leaves_on
 from commonfarm.lib.errors import Reason
@@ -75,7 +75,7 @@ def _ahead(
     end: date,
 ) -> RungAhead:
     mine = [p for p in parts if p.place[:2] == (rung.service, rung.component)]
-    hosts = sorted({part.place.host for part in mine if part.place.host})
+    hosts = hosts_of(facts, rung.service, rung.component)
     candidates = [
         found
         for name in hosts

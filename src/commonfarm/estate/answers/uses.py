@@ -113,6 +113,24 @@ def site_of(facts: Facts, one: Instance) -> str | None:
     return one.requirement.sites[0] if len(one.requirement.sites) == 1 else None
 
 
+def hosts_of(facts: Facts, service: str, component: str | None) -> list[str]:
+    """Return the hosts of a component, or of a whole service: of production, where it has one.
+
+    Neither what was measured nor a ladder says which environment it is about.
+    """
+    placed = [one for one in _of(facts, service, component) if one.on]
+    production = [one for one in placed if one.environment == "production"]
+    return sorted({one.on for one in production or placed if one.on})
+
+
+def _of(facts: Facts, service: str, component: str | None) -> list[Instance]:
+    return [
+        one
+        for one in facts.instances.values()
+        if one.service == service and component in (None, one.component)
+    ]
+
+
 def _asked(facts: Facts) -> Asked:
     found: dict[Key, dict[Level, Fraction]] = {}
     existing: set[Key] = set()
@@ -174,17 +192,14 @@ def _latest(observed: Iterable[Observed], today: date) -> list[Observed]:
 
 def _places(facts: Facts, one: Observed) -> dict[str, list[Place]]:
     """Return, for each host where what was measured runs, its components there."""
-    found: dict[str, set[Place]] = {}
-    for instance in facts.instances.values():
-        wanted = instance.service == one.service and one.component in (None, instance.component)
-        if wanted and instance.on:
+    hosts = hosts_of(facts, one.service, one.component)
+    found: dict[str, set[Place]] = {name: set() for name in hosts}
+    for instance in _of(facts, one.service, one.component):
+        if instance.on in found:
             site = site_of(facts, instance)
             place = Place(one.service, instance.component, instance.on, site)
-            found.setdefault(instance.on, set()).add(place)
-    return {
-        name: sorted(places, key=lambda p: p.component or "")
-        for name, places in sorted(found.items())
-    }
+            found[instance.on].add(place)
+    return {name: sorted(found[name], key=lambda place: place.component or "") for name in hosts}
 
 
 def _likely(asked: Asked, place: Place, resource: str) -> Fraction:
