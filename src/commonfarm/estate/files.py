@@ -40,17 +40,19 @@ def read_files(directory: Path) -> list[Text]:
         raise BadInputError(Problem(str(directory), 0, 0, what, f"have 1 to {MOST_FILES}"))
     texts: list[Text] = []
     problems = []
+    together = 0
     for name in names:
-        if sum(len(text.data) for text in texts) > MOST_TOGETHER:
-            what = f"the files together are larger than {format_bytes(MOST_TOGETHER)}"
-            problems.append(Problem(name, 0, 0, what, "make the estate smaller"))
-            break
         try:
             texts.append(Text(name, _read(root, name)))
+            together += len(texts[-1].data)
         except ValueError as error:
             problems.append(Problem(name, 0, 0, str(error), "put a plain file there"))
         except (OSError, RuntimeError) as error:
             problems.append(_unreadable(name, error))
+        if together > MOST_TOGETHER:
+            what = f"the files together are larger than {format_bytes(MOST_TOGETHER)}"
+            problems.append(Problem(name, 0, 0, what, "make the estate smaller"))
+            break
     if problems:
         raise BadInputError(*problems)
     return texts

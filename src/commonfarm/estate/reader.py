@@ -130,6 +130,9 @@ class _Item:
         return self.document.at((*self.place, *inside), what, to_do)
 
 
+MOST_PROBLEMS = 1000
+"""Nobody reads more of them, and to look for what was meant takes time."""
+
 _MOST_HINTS = 50
 
 # Which key of which section's items names things of which section: one, or a list of them.
@@ -171,6 +174,9 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
     found: dict[str, list[Declared[Any]]] = {section: [] for section in schema.SECTIONS}
     policies: list[Declared[schema.Policy]] = []
     for item in items:
+        if len(problems) > MOST_PROBLEMS:
+            problems.append(item.at("from here on nothing was judged", "mend the faults before"))
+            break
         kind = schema.SECTIONS.get(item.section, schema.Policy)
         document = item.document
         try:

@@ -20,7 +20,8 @@ from commonfarm.lib.errors import Problem
 from commonfarm.lib.units import format_bytes
 
 MOST_BYTES = 4 * 1024 * 1024
-MOST_VALUES = 1_000_000
+MOST_VALUES = 500_000
+MOST_EXPANDED = 100_000
 MOST_DEPTH = 30
 _TAG = "tag:yaml.org,2002:"
 
@@ -81,14 +82,14 @@ def parse(file: str, data: bytes, most: int = MOST_VALUES) -> Document:
     if text is None:
         return document
     try:
-        _measure(document, text, most)
+        written = _measure(document, text, most)
         root = yaml.compose(text, Loader=_Loader)
         if root is None:
             document.problems.append(
                 Problem(file, 1, 1, "the file is empty", "declare something in it, or remove it")
             )
         else:
-            document.value = _Plain(document, most).value(root, ())
+            document.value = _Plain(document, written + MOST_EXPANDED).value(root, ())
     except _TooMuchError as error:
         document.problems.append(error.problem)
     except MarkedYAMLError as error:
@@ -98,24 +99,25 @@ def parse(file: str, data: bytes, most: int = MOST_VALUES) -> Document:
     return document
 
 
-def _measure(document: Document, text: str, most: int) -> None:
-    """Go through a text once, holding nothing of it; raise where it is too deep or too long."""
+def _measure(document: Document, text: str, most: int) -> int:
+    """Return how many keys and values a text has, holding nothing of it.
+
+    Raises where it is too deep or too long.
+    """
     depth = count = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, NodeEvent):
             count += 1
             depth += isinstance(event, CollectionStartEvent)
             if depth > MOST_DEPTH or count > most:
-                what = f"this is more than {MOST_DEPTH} levels deep"
-                to_do = "flatten it"
-                if depth <= MOST_DEPTH:
-                    what, to_do = (
-                        f"the estate has more than {MOST_VALUES} values",
-                        "make it smaller",
-                    )
+                what = f"the estate has more than {MOST_VALUES} keys and values"
+                to_do = "make it smaller"
+                if depth > MOST_DEPTH:
+                    what, to_do = f"this is more than {MOST_DEPTH} levels deep", "flatten it"
                 raise _TooMuchError(Problem(document.file, *_at(event.start_mark), what, to_do))
         elif isinstance(event, CollectionEndEvent):
             depth -= 1
+    return count
 
 
 def _text(document: Document, data: bytes) -> str | None:
