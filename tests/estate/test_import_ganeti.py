@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.ganeti import counted, free, hspace, made_cluster
 
 from commonfarm.estate.facts import Facts
-from commonfarm.estate.imports.ganeti import SPINDLES, read
+from commonfarm.estate.imports.ganeti import read
 from commonfarm.lib.errors import BadInputError
-from tests.estate.consumers import imported, run
-from tests.estate.making import amounts
+from tests.estate.consumers import consumer, imported, run
 
 MIB = 2**20
 POLICY = "512,1,1024,1,1,1;8192,8,65536,16,8,12|plain,drbd|4.0|32.0"
@@ -36,25 +36,6 @@ htools:iextags:service
 east|700,2,9000,1,1,1|{POLICY}
 west|700,2,9000,1,1,1|{POLICY}
 """
-
-
-def free(found: Facts, host: str) -> dict[str, int]:
-    """Return what is left on a host for further instances."""
-    one = found.hosts[host]
-    left = {key: one.room(key) or 0 for key in ("cores", "memory", "disk", SPINDLES)}
-    for instance in found.instances.values():
-        if instance.on == host:
-            for key, amount in one.takes(instance.requirement.at("likely")).items():
-                left[key] -= amount
-    return left
-
-
-def fitting(found: Facts, size: dict[str, int]) -> int:
-    """Return how many further instances of a size fit, without a thought of failures."""
-    return sum(
-        max(0, min(left[key] // amount for key, amount in size.items() if amount))
-        for left in (free(found, host) for host in found.hosts)
-    )
 
 
 def nodes(file: Path) -> dict[str, dict[str, int]]:
@@ -152,18 +133,23 @@ def test_what_is_no_data_of_ganeti_ends_as_a_clear_error(old: str, new: str, wro
     assert wrong in str(caught.value)
 
 
-@pytest.mark.parametrize("ratio", ["1.0", "3.0", "4.0"])
-def test_at_least_as_many_more_fit_as_hspace_finds(tmp_path: Path, ratio: str) -> None:
-    text = CLUSTER.replace("|4.0|", f"|{ratio}|").replace("old|1024", "old|0")
-    text = text.replace("dead|?|?|?|?|?|?|N", "dead|0|0|0|0|0|0|Y")
-    (tmp_path / "cluster.data").write_text(text)
-    done = run(
-        *("hspace", "-t", tmp_path / "cluster.data", "--no-capacity-checks", "--machine-readable"),
-        *("--disk-template", "plain", "--accept-existing-errors"),
-        home=tmp_path,
+@pytest.mark.parametrize("seed", range(4))
+def test_at_least_as_many_more_fit_as_hspace_finds(tmp_path: Path, seed: int) -> None:
+    consumer("hspace")
+    (tmp_path / "cluster.data").write_text(made_cluster(seed))
+    assert counted(tmp_path / "cluster.data", tmp_path / "estate") >= hspace(
+        tmp_path / "cluster.data"
     )
-    theirs = re.search(r"HTS_ALLOC_INSTANCES=(\d+)", done.stdout)
-    assert theirs, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_node_of_a_cluster_has_left_what_ganeti_sees(tmp_path: Path, seed: int) -> None:
+    text = made_cluster(seed)
+    (tmp_path / "cluster.data").write_text(text)
     found = imported(read("cluster.data", text.encode()), tmp_path / "estate")
-    size = amounts({"cores": 1, "memory": "1000 MiB", "disk": "5000 MiB", SPINDLES: 1})
-    assert fitting(found, size) >= int(theirs[1]) > 0
+    ratio = found.hosts["node-0"].allocation_ratio["cores"]
+    for name, node in nodes(tmp_path / "cluster.data").items():
+        left = free(found, name)
+        assert left["memory"] == node["u_mem"] * MIB
+        assert left["disk"] // (1024 * MIB) == node["f_dsk"]
+        assert 0 <= left["cores"] - (node["pcpu"] * ratio - node["vcpu"]) * 1000 < 1000

@@ -14,6 +14,7 @@ from commonfarm.lib.terminal import harmless
 
 SPINDLES = "CUSTOM_SPINDLES"
 REPLICA = "replica"
+STANDARD = "ganeti-standard"
 MOST_RATIO = 100
 _SHOWN = 20
 
@@ -31,7 +32,7 @@ def read(file: str, data: bytes) -> Draft:
     racks = Names("rack", draft.lost)
     sizes = Names("size", draft.lost)
     for owner, policy in sorted(found.policies.items()):
-        standard = sizes[f"ganeti-{owner}" if owner else "ganeti-standard"]
+        standard = sizes[f"{STANDARD}-{owner}" if owner else STANDARD]
         amounts = _amounts(policy.memory, policy.cores, policy.disk, policy.spindles)
         source = f"{file}, the standard of {harmless(owner)[:80] or 'the cluster'}"
         draft.sizes.append({"name": standard, **amounts, "source": source})
