@@ -150,6 +150,25 @@ def test_an_exported_table_is_read_like_an_import_form() -> None:
     )
 
 
+def test_exported_tables_of_all_kinds_become_an_estate(tmp_path: Path) -> None:
+    tables = {
+        "sites": "Name,Status,Facility,Region\nLab,Active,,\n",
+        "devices": "Name,Status,Site,Rack,Role,Manufacturer,Type,IP Address\n"
+        "h,Active,Lab,R1,Server,Dell,R640,10.0.0.2/24\n",
+        "vms": "Name,Status,Site,Cluster,Device,vCPUs,Memory (MB),Disk,IP Address\n"
+        "wiki,Active,Lab,kvm,h,2.00,2048,,10.0.0.3/24\n",
+        "prefixes": "Prefix,Status,Scope Type,Scope,VLAN\n10.0.0.0/24,Active,Site,Lab,\n",
+        "addresses": "IP Address,Status,Assigned,Interface,Parent\n"
+        "10.0.0.2/24,Active,True,eth0,h\n10.0.0.3/24,Active,True,eth0,wiki\n"
+        "10.0.0.4/24,Active,True,eth1,wiki\n",
+    }
+    files = [(f"{name}.csv", text.encode()) for name, text in tables.items()]
+    found = imported(read(files), tmp_path / "estate")
+    host, wiki = found.hosts["h"], found.instances["wiki/vm/production/1"]
+    assert (host.site, host.address, host.networks) == ("lab", "10.0.0.2", ("10.0.0.0-24",))
+    assert (wiki.on, wiki.requirement.addresses) == ("h", {"10.0.0.0-24": 2})
+
+
 def test_formulas_and_commands_in_cells_stay_text(tmp_path: Path) -> None:
     cells = ["=1+cmd|' /C calc'!A0", "@SUM(A1)", "+1", "-x", "a: [b, {c: &d", "\x1b[31mred", "# no"]
     quoted = ['"' + cell.replace('"', '""') + '"' for cell in cells]

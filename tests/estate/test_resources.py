@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from commonfarm.estate.resources import resource
+from commonfarm.estate.resources import MOST, RESOURCES, resource
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,27 @@ from commonfarm.estate.resources import resource
 )
 def test_amounts_are_shown_as_people_write_them(key: str, amount: int, shown: str) -> None:
     assert resource(key).format(amount) == shown
+
+
+@given(st.sampled_from([*RESOURCES, "CUSTOM_GPU"]), st.integers(0, MOST))
+def test_an_amount_written_exactly_is_read_as_the_same(key: str, amount: int) -> None:
+    assert resource(key).parse(resource(key).exactly(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    ("key", "amount", "written"),
+    [
+        ("cores", 4000, "4"),
+        ("cores", 1500, "1500 m"),
+        ("memory", 24 * 10**9, "24 GB"),
+        ("memory", 24 * 2**30, "24 GiB"),
+        ("memory", 0, "0 B"),
+        ("bandwidth", 2 * 10**9, "2 Gbit/s"),
+        ("traffic", 50 * 10**12, "50 TB/month"),
+        ("CUSTOM_GPU", 3, "3"),
+    ],
+)
+def test_an_amount_is_written_in_the_largest_unit_that_fits(
+    key: str, amount: int, written: str
+) -> None:
+    assert resource(key).exactly(amount) == written

@@ -36,10 +36,47 @@ _OF_MACHINES = {"cores": ("vcpus",), "memory": ("memory",), "disk": ("disk",)}
 _USED = {
     "sites": {"id", "name", "slug", "status", "description"},
     "clusters": {"name", "site", "type", "status"},
-    "devices": {"name", "site", "site.slug", "rack", "status", "role", "device_role", "cluster"},
-    "machines": {"name", "site", "cluster", "device", "status", "vcpus", "memory", "disk"},
-    "prefixes": {"prefix", "site", "site.slug", "scope_type", "scope_id", "vlan_site", "status"},
-    "addresses": {"address", "device", "virtual_machine", "is_primary", "interface", "status"},
+    "devices": {
+        "name",
+        "site",
+        "site.slug",
+        "rack",
+        "status",
+        "role",
+        "device_role",
+        "cluster",
+        "address",
+    },
+    "machines": {
+        "name",
+        "site",
+        "cluster",
+        "device",
+        "status",
+        "vcpus",
+        "memory",
+        "disk",
+        "address",
+    },
+    "prefixes": {
+        "prefix",
+        "site",
+        "site.slug",
+        "scope",
+        "scope_type",
+        "scope_id",
+        "vlan_site",
+        "status",
+    },
+    "addresses": {
+        "address",
+        "device",
+        "virtual_machine",
+        "parent",
+        "is_primary",
+        "interface",
+        "status",
+    },
 }
 
 
@@ -122,7 +159,8 @@ class _Import:
         if not said and row["scope_type"] == "dcim.site":
             return self.site_of.get(f"#{row['scope_id']}")
         if not said:
-            return None
+            # An exported table has the name of a site, a region or a place here.
+            return self.site_of.get(row["scope"])
         return self.site_of.setdefault(said, self.names["site"][said])
 
     def device(self, row: Row, guests: set[str]) -> None:
@@ -149,6 +187,8 @@ class _Import:
         made |= capacity
         if row["status"].lower() in _PLANNED:
             made["status"] = "planned"
+        if address := plain_address(row["address"]):
+            made["address"] = address
         made["source"] = row.where
         self.hosts[row["name"]] = made
         return None
@@ -197,20 +237,29 @@ class _Import:
 
     def addresses(self) -> dict[str, list[str]]:
         """Give hosts their addresses, primary ones first; return those of virtual machines."""
-        of_machine: dict[str, list[str]] = {}
+        machines = {row["name"] for row in self.rows["machines"]}
+        of_machine: dict[str, list[str]] = {
+            row["name"]: [address]
+            for row in self.rows["machines"]
+            if (address := plain_address(row["address"]))
+        }
         said = ("true", "1", "yes")
         for row in sorted(
             self.rows["addresses"], key=lambda row: row["is_primary"].lower() not in said
         ):
             address = plain_address(row["address"])
-            host = self.hosts.get(row["device"])
+            # An exported table has both kinds of machine in one column.
+            guest = row["virtual_machine"] or (row["parent"] if row["parent"] in machines else "")
+            whose = guest or row.first("device", "parent")
+            host = self.hosts.get(whose)
             if address is None:
                 self.lose(row, f"{harmless(row['address'])[:60]!r}, which is no address")
-            elif row["virtual_machine"]:
-                of_machine.setdefault(row["virtual_machine"], []).append(address)
+            elif guest in machines:
+                others = of_machine.setdefault(guest, [])
+                others += [address] if address not in others else []
             elif host is None:
-                whose = f"of {harmless(row['device'])[:60]}" if row["device"] else "of no machine"
-                self.lose(row, f"the address {address} {whose}")
+                told = f"of {harmless(whose)[:60]}" if whose else "of no machine"
+                self.lose(row, f"the address {address} {told}")
             else:
                 network = self.network(host.get("site"), address)
                 if network and network not in host.setdefault("networks", []):
