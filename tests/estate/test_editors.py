@@ -83,3 +83,11 @@ def test_what_is_wrong_is_underlined(old: str, new: str) -> None:
     assert faults(GOOD) == []
     assert old in GOOD
     assert faults(GOOD.replace(old, new))
+
+
+def test_the_reference_names_every_key() -> None:
+    text = (ROOT / "docs" / "reference" / "estate.md").read_text()
+    kinds = {"file": SCHEMA, **SCHEMA["$defs"]}
+    keys = {key for kind in kinds.values() for key in kind.get("properties", {})}
+    assert {"bare_metal", "from", "ratio_of", "survive"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in text) == []

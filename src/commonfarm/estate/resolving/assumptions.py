@@ -24,8 +24,9 @@ def assumptions(documents: Sequence[Document]) -> list[Assumption]:
 def _marked(value: Any, place: Place, label: str) -> Iterator[tuple[str, Place, dict[str, Any]]]:
     """Yield each marked mapping, what it is called, and where it stands."""
     if isinstance(value, dict):
-        if isinstance(name := value.get("name"), str):
-            label = f"{label} {name}".strip()
+        called = value.get("name") or value.get("environment")
+        if isinstance(called, str):
+            label = f"{label} {called}".strip()
         if value.get("source") == ASSUMPTION:
             yield label, place, value
         for key, part in value.items():
