@@ -57,6 +57,6 @@ def test_what_runs_today_is_judged_by_the_day(lent: Path) -> None:
         done = check(lent, *day)
         assert isinstance(done.exception, BadInputError)
         assert str(done.exception) == (
-            "a.yaml:7:53: the pledge loan of the host mer1 ended on 2013-01-01;"
+            "a.yaml:7:58: the pledge loan of the host mer1 ended on 2013-01-01;"
             " take it away, or say until when the host is lent"
         )
