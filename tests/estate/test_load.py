@@ -353,3 +353,14 @@ def test_this_host_itself_resolves(tmp_path: Path) -> None:
     assert (target.suite, target.architecture) == (suite, architecture)
     assert target.package_sources[0]["uri"].startswith("http")
     assert Path(target.keyring).is_file()
+
+
+def test_a_range_of_hosts_is_as_many_rows(folder: Path) -> None:
+    change(folder, "name: anvil", "name: arm-[08:10]")
+    load_directory(folder, WHO)
+    there = Host.objects.filter(retired_at=None).order_by("name")
+    assert [(one.name, one.pool and one.pool.name) for one in there] == [
+        ("arm-08", "local"), ("arm-09", "local"), ("arm-10", "local"),
+    ]  # fmt: skip
+    change(folder, "arm-[08:10]", "arm-[09:10]")
+    assert "host arm-08: retired" in load_directory(folder, WHO).changes
