@@ -39,7 +39,7 @@ def estates(draw: st.DrawFn, instances: int = 4, hosts: int = 3) -> Facts:
 
 @st.composite
 def _host(draw: st.DrawFn, name: str) -> Any:
-    said: dict[str, Any] = {"cores": draw(few), "memory": f"{draw(few)} GiB"}
+    said: dict[str, Any] = {"cores": draw(few), "memory": f"{draw(st.integers(1, 12))} GiB"}
     if draw(st.booleans()):
         said["allocation_ratio"] = {"cores": draw(st.sampled_from([1, "1.5", 4]))}
         said["reserved"] = {"memory": "1 GiB"}

@@ -214,7 +214,6 @@ def test_one_change_is_found_out_unless_it_is_true(data: st.DataObject, estate: 
     made = certified(estate)
     assert violations(estate, made) == []
     (interval,) = made.intervals
-    names, hosts = list(estate.instances), list(estate.hosts)
     match data.draw(st.sampled_from(["answer", "answer", "placement", "time"])):
         case "answer":
             level = data.draw(st.sampled_from(LEVELS))
@@ -223,12 +222,13 @@ def test_one_change_is_found_out_unless_it_is_true(data: st.DataObject, estate: 
             made = replace(made, intervals=(replace(interval, levels=levels),))
         case "placement":
             # All that is said of it is true; but it may not be feasible.
-            on = _mapping(data.draw, interval.levels["likely"].on, names, hosts)
+            on = data.draw(st.sampled_from(list(assignments(estate))))
             changed = answer(estate, on, certificate=interval.levels["likely"].certificate)
             made = plan(estate, dict.fromkeys(LEVELS, changed))
         case "time":
             days = [None, date(2026, 1, 15), date(2027, 1, 1)]
-            safe = _mapping(data.draw, made.safe_until, [*names, "nobody"], days)
+            names = [*estate.instances, "nobody"]
+            safe = _mapping(data.draw, made.safe_until, names, days)
             made = replace(made, safe_until=safe)
     assert (violations(estate, made) == []) == holds(estate, made)
 
