@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .instance import Instance, Integers
+from .instance import Flags, Instance, Integers
 
 Floats = npt.NDArray[np.float64]
 EXACT = float(2**53)
@@ -21,29 +21,40 @@ class Terms:
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
-        requirement = instance.requirement.T.astype(np.float64)
-        capacity = instance.capacity.T.astype(np.float64)
-        adds, starts = [], []
-        for r, weight in enumerate(instance.load_weight.tolist()):
-            if weight:
-                adds.append(requirement[r] * weight)
-                starts.append(-weight * instance.safety[:, r].astype(np.float64))
+        requirement = instance.requirement.astype(np.float64)
+        capacity = instance.capacity.astype(np.float64)
+        loaded = np.flatnonzero(instance.load_weight)
+        weights = instance.load_weight[loaded]
+        adds = [requirement[:, loaded] * weights]
+        starts = [-(instance.safety[:, loaded] * weights).astype(np.float64)]
         for one in instance.balances:
             first, second = one.first, one.second
-            adds.append(one.weight * (requirement[second] - one.target * requirement[first]))
-            starts.append(one.weight * (one.target * capacity[first] - capacity[second]))
-        self.adds: Floats = np.array(adds).reshape(len(adds), instance.processes)  # K, P
-        self.starts: Floats = np.array(starts).reshape(len(starts), instance.machines)  # K, M
-        self.need: Floats = np.ascontiguousarray(requirement)  # R, P
+            target, weight = one.target, one.weight
+            adds.append(weight * (requirement[:, [second]] - target * requirement[:, [first]]))
+            starts.append(weight * (target * capacity[:, [first]] - capacity[:, [second]]))
+        self.adds: Floats = np.hstack(adds)  # P, K
+        self.starts: Floats = np.hstack(starts)  # M, K
+        self.need: Floats = requirement  # P, R
         # What a process still needs on the machine it comes from, where all else is held for it.
-        self.need_at_home = np.where(instance.transient[:, None], 0.0, requirement)
-        self.capacity = capacity  # R, M
-        self.process_move = (instance.process_weight * instance.process_move).astype(np.float64)
-        self.machine_move = instance.machine_weight * instance.machine_move  # M, M
+        self.need_at_home: Floats = np.where(instance.transient, 0.0, requirement)
+        self.capacity: Floats = capacity  # M, R
+        # What another's process may find on a machine at most: the rest is never given back.
+        self.open: Floats = capacity.copy()
+        np.subtract.at(self.open, instance.initial, requirement - self.need_at_home)
+        self.process_move: Floats = (instance.process_weight * instance.process_move).astype(float)
+        self.machine_move: Integers = (
+            instance.machine_weight * instance.machine_move
+        ).ravel()  # M * M
         largest = np.abs(self.starts).sum() + np.abs(self.adds).sum() + self.process_move.sum()
         largest += float(self.machine_move.max(initial=0)) * instance.processes
         if largest >= EXACT:
             raise OverflowError(f"{instance.name}: its costs are too large to be summed exactly")
+        self.service: list[int] = instance.service.tolist()
+        self.home: Integers = instance.initial
+        self.homes: list[int] = instance.initial.tolist()
+        self.location: list[int] = instance.location.tolist()
+        self.neighbourhood: list[int] = instance.neighbourhood.tolist()
+        self.spread: list[int] = instance.spread.tolist()
         # A service that depends on itself always has what it needs.
         self.depends = [[t for t in one if t != s] for s, one in enumerate(instance.depends)]
         self.dependants: list[list[int]] = [[] for _ in range(instance.services)]
@@ -51,11 +62,23 @@ class Terms:
             for t in others:
                 self.dependants[t].append(s)
 
+    def fits(self, processes: Integers, machines: Integers) -> Flags:
+        """Say of each process and the machine beside it whether it could ever be there."""
+        short = np.minimum(self.open.take(machines, 0) - self.need.take(processes, 0), 0)
+        return np.asarray((short.sum(axis=1) == 0) | (self.home.take(processes) == machines))
+
+    def needs(self, processes: Integers, machines: Integers) -> Floats:
+        """Return what each process takes of the room of the machine beside it."""
+        away = (self.home.take(processes) != machines)[:, None]
+        return np.asarray(
+            np.where(away, self.need.take(processes, 0), self.need_at_home.take(processes, 0))
+        )
+
     def moving(self, processes: Integers, machines: Integers) -> Floats:
-        """Return what each process costs in moves on each machine beside it (broadcast)."""
-        home = self.instance.initial[processes]
-        cost = self.process_move[processes] * (home != machines)
-        return np.asarray(cost + self.machine_move[home, machines])
+        """Return what each process costs in moves on the machine beside it."""
+        home = self.home.take(processes)
+        cost = self.process_move.take(processes) * (home != machines)
+        return np.asarray(cost + self.machine_move.take(home * len(self.capacity) + machines))
 
 
 class State:
@@ -69,56 +92,48 @@ class State:
         """Take another feasible assignment, counted anew."""
         terms, instance = self.terms, self.terms.instance
         self.place: Integers = np.array(place, dtype=np.int64)
-        processes = np.arange(instance.processes)
-        self.excess = terms.starts.copy()  # K, M
-        for excess, adds in zip(self.excess, terms.adds, strict=True):
-            np.add.at(excess, self.place, adds)
-        self.room = terms.capacity.copy()  # R, M
-        away = self.place != instance.initial
-        for r, room in enumerate(self.room):
-            np.subtract.at(room, self.place, terms.need[r])
-            if instance.transient[r]:
-                np.subtract.at(room, instance.initial[away], terms.need[r, away])
-        self.machine_cost = np.maximum(self.excess, 0).sum(axis=0)  # M
-        self.on = np.zeros((instance.services, instance.machines), dtype=np.bool_)
+        home = (self.place == instance.initial)[:, None]
+        self.excess: Floats = terms.starts.copy()  # M, K
+        np.add.at(self.excess, self.place, terms.adds)
+        self.machine_cost: Floats = np.maximum(self.excess, 0).sum(axis=1)  # M
+        self.room: Floats = terms.capacity.copy()  # M, R
+        np.subtract.at(self.room, self.place, np.where(home, terms.need_at_home, terms.need))
+        np.subtract.at(self.room, instance.initial, terms.need - terms.need_at_home)
+        self.on: Flags = np.zeros((instance.services, instance.machines), dtype=np.bool_)
         self.on[instance.service, self.place] = True
-        self.in_location = _counts(
-            instance.service, instance.location[self.place], instance.services
-        )
-        self.in_neighbourhood = _counts(
-            instance.service, instance.neighbourhood[self.place], instance.services
-        )
-        self.distinct = [len(one) for one in self.in_location]
-        self.moved = np.bincount(instance.service[away], minlength=instance.services).tolist()
+        where = instance.location[self.place], instance.neighbourhood[self.place]
+        self.in_location = _counts(instance.service, where[0], instance.services)
+        self.in_neighbourhood = _counts(instance.service, where[1], instance.services)
+        moved = instance.service[~home[:, 0]]
+        self.moved: list[int] = np.bincount(moved, minlength=instance.services).tolist()
         self.with_moved = np.bincount(self.moved, minlength=instance.processes + 2).tolist()
         self.most_moved = max(self.moved, default=0)
-        moving = terms.moving(processes, self.place).sum()
+        self.paid: Floats = terms.moving(np.arange(instance.processes), self.place)  # P
         self.cost = float(
-            self.machine_cost.sum() + moving + instance.service_weight * self.most_moved
+            self.machine_cost.sum() + self.paid.sum() + instance.service_weight * self.most_moved
         )
 
     def shift(self, p: int, to: int, limit: float) -> bool:
         """Move p to another machine if the rules allow it and the cost rises by `limit` at most."""
         terms, at = self.terms, int(self.place[p])
-        instance = terms.instance
-        s = int(instance.service[p])
-        if at == to or self.on[s, to]:
+        s, home = terms.service[p], terms.homes[p]
+        if at == to or self.on[s, to] or (self.room[to] < self._needs(p, to)).any():
             return False
-        home = int(instance.initial[p])
-        need = terms.need_at_home[:, p] if to == home else terms.need[:, p]
-        if (self.room[:, to] < need).any() or not self._may_shift(s, at, to):
-            return False
-        adds = terms.adds[:, p]
-        leaves, joins = self.excess[:, at] - adds, self.excess[:, to] + adds
-        left, joined = float(np.maximum(leaves, 0).sum()), float(np.maximum(joins, 0).sum())
+        adds = terms.adds[p]
+        leaves, joins = self.excess[at] - adds, self.excess[to] + adds
+        left, joined = _positive(leaves), _positive(joins)
         change = left + joined - float(self.machine_cost[at] + self.machine_cost[to])
-        change += self._moving(p, to) - self._moving(p, at)
-        service = self._count(s, (to != home) - (at != home))
+        change += self._moving(p, to) - float(self.paid[p])
+        # The largest count of moved processes falls by one at most.
+        if change - terms.instance.service_weight > limit or not self._may_shift(s, at, to):
+            return False
+        further = (to != home) - (at != home)
+        service = self._count(s, further)
         if change + service > limit:
-            self._count(s, (at != home) - (to != home))
+            self._count(s, -further)
             return False
         self.cost += change + service
-        self.excess[:, at], self.excess[:, to] = leaves, joins
+        self.excess[at], self.excess[to] = leaves, joins
         self.machine_cost[at], self.machine_cost[to] = left, joined
         self._transfer(p, s, at, to)
         return True
@@ -126,54 +141,48 @@ class State:
     def swap(self, p: int, q: int, limit: float) -> bool:
         """Exchange the machines of p and q, on the same terms as `shift`."""
         terms, at, to = self.terms, int(self.place[p]), int(self.place[q])
-        instance = terms.instance
-        s, t = int(instance.service[p]), int(instance.service[q])
+        s, t = terms.service[p], terms.service[q]
         if at == to or (s != t and (self.on[s, to] or self.on[t, at])):
             return False
-        home, other = int(instance.initial[p]), int(instance.initial[q])
-        if (
-            self._room_without(q, to) < (terms.need_at_home if to == home else terms.need)[:, p]
-        ).any():
+        if (self.room[to] + self._needs(q, to) < self._needs(p, to)).any():
             return False
-        if (
-            self._room_without(p, at) < (terms.need_at_home if at == other else terms.need)[:, q]
-        ).any():
+        if (self.room[at] + self._needs(p, at) < self._needs(q, at)).any():
             return False
-        adds = terms.adds[:, q] - terms.adds[:, p]
-        first, second = self.excess[:, at] + adds, self.excess[:, to] - adds
-        cost, other_cost = float(np.maximum(first, 0).sum()), float(np.maximum(second, 0).sum())
-        change = cost + other_cost - float(self.machine_cost[at] + self.machine_cost[to])
-        change += self._moving(p, to) - self._moving(p, at)
-        change += self._moving(q, at) - self._moving(q, to)
-        if change - instance.service_weight * 2 > limit:
+        adds = terms.adds[q] - terms.adds[p]
+        first, second = self.excess[at] + adds, self.excess[to] - adds
+        cost, other = _positive(first), _positive(second)
+        change = cost + other - float(self.machine_cost[at] + self.machine_cost[to])
+        change += (
+            self._moving(p, to) - float(self.paid[p]) + self._moving(q, at) - float(self.paid[q])
+        )
+        if change - 2 * terms.instance.service_weight > limit:
             return False
         if s != t and not self._may_swap(s, t, at, to):
             return False
-        mine, theirs = (to != home) - (at != home), (at != other) - (to != other)
+        mine = (to != terms.homes[p]) - (at != terms.homes[p])
+        theirs = (at != terms.homes[q]) - (to != terms.homes[q])
         service = self._count(s, mine) + self._count(t, theirs)
         if change + service > limit:
             self._count(t, -theirs)
             self._count(s, -mine)
             return False
         self.cost += change + service
-        self.excess[:, at], self.excess[:, to] = first, second
-        self.machine_cost[at], self.machine_cost[to] = cost, other_cost
+        self.excess[at], self.excess[to] = first, second
+        self.machine_cost[at], self.machine_cost[to] = cost, other
         self._transfer(p, s, at, to)
         self._transfer(q, t, to, at)
         self.on[s, to] = self.on[t, at] = True
         return True
 
+    def _needs(self, p: int, m: int) -> Floats:
+        terms = self.terms
+        return np.asarray(terms.need_at_home[p] if terms.homes[p] == m else terms.need[p])
+
     def _moving(self, p: int, m: int) -> float:
-        home = self.terms.instance.initial[p]
+        terms, home = self.terms, self.terms.homes[p]
         if home == m:
             return 0.0
-        return float(self.terms.process_move[p] + self.terms.machine_move[home, m])
-
-    def _room_without(self, p: int, m: int) -> Floats:
-        """Return the room of a machine once p has left it."""
-        terms = self.terms
-        home = terms.instance.initial[p] == m
-        return np.asarray(self.room[:, m] + (terms.need_at_home if home else terms.need)[:, p])
+        return float(terms.process_move[p] + terms.machine_move[home * len(terms.capacity) + m])
 
     def _count(self, s: int, change: int) -> float:
         """Count one more or one fewer process of s as moved; return what that costs."""
@@ -189,47 +198,47 @@ class State:
 
     def _may_shift(self, s: int, at: int, to: int) -> bool:
         """Say whether spread and dependencies allow a process of s to change its machine."""
-        instance = self.terms.instance
-        here, there = int(instance.location[at]), int(instance.location[to])
+        terms = self.terms
+        here, there = terms.location[at], terms.location[to]
         if here != there:
             counts = self.in_location[s]
             lost, won = counts[here] == 1, there not in counts
-            if len(counts) - lost + won < instance.spread[s]:
+            if len(counts) - lost + won < terms.spread[s]:
                 return False
-        here, there = int(instance.neighbourhood[at]), int(instance.neighbourhood[to])
+        here, there = terms.neighbourhood[at], terms.neighbourhood[to]
         if here != there:
-            if any(there not in self.in_neighbourhood[t] for t in self.terms.depends[s]):
+            if any(there not in self.in_neighbourhood[t] for t in terms.depends[s]):
                 return False
             if self.in_neighbourhood[s][here] == 1:
-                return not any(here in self.in_neighbourhood[u] for u in self.terms.dependants[s])
+                return not any(here in self.in_neighbourhood[u] for u in terms.dependants[s])
         return True
 
     def _may_swap(self, s: int, t: int, at: int, to: int) -> bool:
         """Say the same of a process of s and one of t that exchange their machines."""
-        instance = self.terms.instance
-        here, there = int(instance.location[at]), int(instance.location[to])
+        terms = self.terms
+        here, there = terms.location[at], terms.location[to]
         if here != there:
             for one, left, reached in ((s, here, there), (t, there, here)):
                 counts = self.in_location[one]
                 lost, won = counts[left] == 1, reached not in counts
-                if len(counts) - lost + won < instance.spread[one]:
+                if len(counts) - lost + won < terms.spread[one]:
                     return False
-        here, there = int(instance.neighbourhood[at]), int(instance.neighbourhood[to])
+        here, there = terms.neighbourhood[at], terms.neighbourhood[to]
         if here == there:
             return True
         counts, others = self.in_neighbourhood[s], self.in_neighbourhood[t]
         _transfer(counts, here, there)
         _transfer(others, there, here)
         allowed = (
-            all(there in self.in_neighbourhood[one] for one in self.terms.depends[s])
-            and all(here in self.in_neighbourhood[one] for one in self.terms.depends[t])
+            all(there in self.in_neighbourhood[one] for one in terms.depends[s])
+            and all(here in self.in_neighbourhood[one] for one in terms.depends[t])
             and (
                 here in counts
-                or not any(here in self.in_neighbourhood[u] for u in self.terms.dependants[s])
+                or not any(here in self.in_neighbourhood[u] for u in terms.dependants[s])
             )
             and (
                 there in others
-                or not any(there in self.in_neighbourhood[u] for u in self.terms.dependants[t])
+                or not any(there in self.in_neighbourhood[u] for u in terms.dependants[t])
             )
         )
         _transfer(counts, there, here)
@@ -238,18 +247,22 @@ class State:
 
     def _transfer(self, p: int, s: int, at: int, to: int) -> None:
         """Change all that is counted, but the costs, as p goes from one machine to another."""
-        terms, instance = self.terms, self.terms.instance
-        home = int(instance.initial[p])
-        self.room[:, at] += (terms.need_at_home if at == home else terms.need)[:, p]
-        self.room[:, to] -= (terms.need_at_home if to == home else terms.need)[:, p]
+        terms = self.terms
+        self.room[at] += self._needs(p, at)
+        self.room[to] -= self._needs(p, to)
         self.place[p] = to
+        self.paid[p] = self._moving(p, to)
         self.on[s, at], self.on[s, to] = False, True
-        here, there = int(instance.location[at]), int(instance.location[to])
+        here, there = terms.location[at], terms.location[to]
         if here != there:
             _transfer(self.in_location[s], here, there)
-        here, there = int(instance.neighbourhood[at]), int(instance.neighbourhood[to])
+        here, there = terms.neighbourhood[at], terms.neighbourhood[to]
         if here != there:
             _transfer(self.in_neighbourhood[s], here, there)
+
+
+def _positive(amounts: Floats) -> float:
+    return float(np.add.reduce(np.maximum(amounts, 0)))
 
 
 def _counts(keys: Integers, values: Integers, size: int) -> list[dict[int, int]]:

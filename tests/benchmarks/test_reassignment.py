@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.reassignment.evaluator import Cost, breaches, evaluate, lower_bound
 from benchmarks.reassignment.instance import Instance, read, read_folder
 from benchmarks.reassignment.making import KINDS, Kind, make
+from benchmarks.reassignment.search import search
 from benchmarks.reassignment.state import State, Terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +143,7 @@ def test_any_moves_give_the_cost_and_the_rules_of_a_full_count(
         assert state.place.tolist() == (after if wanted else before)
         assert state.cost == (total if wanted else cost)
     anew = State(state.terms, state.place)
-    for name in ("excess", "room", "machine_cost", "on"):
+    for name in ("excess", "room", "machine_cost", "paid", "on"):
         assert np.array_equal(getattr(state, name), getattr(anew, name)), name
     for name in ("cost", "in_location", "in_neighbourhood", "moved", "with_moved", "most_moved"):
         assert getattr(state, name) == getattr(anew, name), name
@@ -167,3 +169,13 @@ def test_the_published_instances_cost_what_is_published() -> None:
     assert evaluate(second, moved) == Cost(1_059_917_910, 0, 2, 1, 4, 1_059_918_322)
     assert breaches(second, moved) == []
     assert lower_bound(second) == 777_530_730
+
+
+def test_the_search_keeps_all_rules_and_finds_the_best_of_a_small_instance() -> None:
+    kind = Kind("small", 2, 1, 3, 7, 5, 2, 2, 1, 1, 0.8)
+    made = make(kind, seed=3)
+    every = product(range(made.machines), repeat=made.processes)
+    best = min(evaluate(made, one).total for one in every if not breaches(made, one))
+    found = search(made, seconds=0.5).tolist()
+    assert breaches(made, found) == []
+    assert evaluate(made, found).total == best < evaluate(made, made.initial.tolist()).total
