@@ -21,7 +21,11 @@ from tests.web.served import Served
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PICTURES = os.environ.get("COMMONFARM_PICTURES")
-PAGES = ("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/")
+PAGES = (
+    *("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"),
+    *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
+    *("/estate/changes/", "/sponsors/"),
+)
 DESK, PHONE = (1280, 900), (390, 844)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from commonfarm.estate.facts import Facts, Network, Sponsor
+from commonfarm.estate.facts import LEVELS, Facts, Network, Sponsor
+from commonfarm.estate.plan import FORMAT, Certificate, Placed, Plan, PlannedInterval, Unplaced
+from commonfarm.lib.errors import Reason
 from tests.estate.making import facts, host, instance, pledge, site
 
 TODAY = date(2026, 1, 15)
@@ -64,3 +66,32 @@ def estate(hosts: int = 12, **said: Any) -> Facts:
         "secretcorp": Sponsor("secretcorp", "Secret Corporation", None, "secret.svg", None, ""),
     }
     return facts(*things, sponsors=sponsors, **said)
+
+
+def plan_of(estate: Facts) -> Plan:
+    """Return a plan as a planner could have made it: what runs today, and an interval after it."""
+
+    def placed(gone: str) -> Placed:
+        on = {name: one.on for name, one in estate.instances.items() if one.on}
+        lent = {name: estate.hosts[host].pledge for name, host in on.items()}
+        kept = {name: host for name, host in on.items() if lent[name] != gone}
+        free = next(iter(estate.hosts), "")
+        lifted = f"{free} with {HOSTILE} 4 TiB more"
+        reasons = (
+            Reason("too-large", "needs 4 TiB and bare metal; nearest: 48 GiB free", lifted),
+            Reason("no-host", "no host has 200 cores", ""),
+        )
+        missing = [name for name in estate.instances if name not in kept]
+        moved = dict.fromkeys(list(kept)[:2], free)
+        unplaced = tuple(Unplaced(name, reasons) for name in missing)
+        return Placed(
+            kept, unplaced, moved, 10, 12, Certificate(1, ()), "proven", "best found", (), {}
+        )
+
+    end = date(2026, 4, 1)
+    intervals = (
+        PlannedInterval(TODAY, end, ("nokia-2025",), (), dict.fromkeys(LEVELS, placed(""))),
+        PlannedInterval(end, None, (), (), dict.fromkeys(LEVELS, placed("nokia-2025"))),
+    )
+    safe = {name: end if number % 2 else None for number, name in enumerate(estate.instances)}
+    return Plan(FORMAT, estate.digest, TODAY, "a test", 1, intervals, safe)

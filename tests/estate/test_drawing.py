@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -77,7 +78,7 @@ def test_a_host_that_is_too_full_is_marked() -> None:
     ],
 )
 def test_a_span_says_until_when_a_pledge_is_sure(
-    said: dict[str, date], text: str, kinds: list[str]
+    said: dict[str, Any], text: str, kinds: list[str]
 ) -> None:
     of = facts(pledge("loan", **said))
     (one,) = spans.spans(of, TODAY)

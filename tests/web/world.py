@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -10,12 +11,35 @@ from django.db import transaction
 from django.utils import timezone
 
 from commonfarm.archive.models import Publication, PublicationState
-from commonfarm.estate.models import Pool, Project, ReleaseTree, Repository, Target
+from commonfarm.estate.answers import forecast
+from commonfarm.estate.disclosure import veiled
+from commonfarm.estate.facts import Facts
+from commonfarm.estate.kept import to_json
+from commonfarm.estate.models import (
+    Answer,
+    Following,
+    Load,
+    LoadedFile,
+    Pool,
+    Project,
+    ReleaseTree,
+    Repository,
+    Target,
+)
 from commonfarm.farm.models import Build, Job, JobState, Lease, Source
 from commonfarm.fleet.models import Builder
 from commonfarm.journal.interface import Event, record
+from commonfarm.lib.errors import Problem
 from commonfarm.mirrors.models import Mirror, Scan
+from commonfarm.store.interface import put_bytes
 from commonfarm.store.models import Blob
+from tests.estate import pictured
+from tests.estate.pictured import HOSTILE
+
+LOGO = (
+    b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 90 30'><rect width='90' height='30'"
+    b" fill='#124191'/><script>alert(1)</script></svg>"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +123,9 @@ def fill(rows: int) -> None:
             _lease(made, builder(f"b{number}"), now)
         builder(f"b{number}", timedelta(seconds=5 if number % 3 else 5000))
     _trees(rows)
+    loaded(pictured.estate(rows))
+    if rows > 1:
+        refuse_a_commit()
     with transaction.atomic():
         for number in range(rows):
             record(Happened(f"test:{number}"), who="user:anna", why="to see" if number % 2 else "")
@@ -112,9 +139,49 @@ def addresses() -> tuple[str, ...]:
         (Builder, "/builders/{0.name}"),
         (Repository, "/repositories/{0.name}"),
         (Mirror, "/mirrors/{0.name}"),
+        (Load, "/estate/hosts/host-001"),
+        (Load, "/estate/services/bugs"),
     ]
     firsts = [(model.objects.order_by("pk").first(), address) for model, address in found]
     return tuple(address.format(first) for first, address in firsts if first is not None)
+
+
+@transaction.atomic
+def refuse_a_commit() -> None:
+    """Have the branch that is followed go on with a commit that has a fault."""
+    now = timezone.now()
+    followed = Following.objects.get()
+    followed.was_fetched(now)
+    problem = Problem("hosts.yaml", 3, 5, "unknown key `memry`", "did you mean `memory`?")
+    followed.refuse("c" * 40, "Break it", [problem], now, who="process:worker")
+
+
+@transaction.atomic
+def loaded(facts: Facts, logo: bytes = LOGO) -> Load:
+    """Return an estate as it is after a commit was loaded and the worker has answered."""
+    now = timezone.now()
+    name = "a" * 40
+    load = Load.objects.create(
+        who="process:worker",
+        origin="https://git.example.org/estate (main)",
+        digest="0" * 64,
+        facts=to_json(facts),
+        commit=name,
+        author="Anna",
+        title=f"Lend two more hosts {HOSTILE}",
+        committed_at=now - timedelta(hours=3),
+        changes=[f"host host-{number:03}: memory is 64 GiB, was 32 GiB" for number in range(12)],
+        passed=[{"id": "b" * 40, "author": "Ben", "at": now.isoformat(), "subject": "Mend it"}],
+    )
+    LoadedFile.objects.create(load=load, name="nokia.svg", blob=put_bytes(logo))
+    seen = veiled(facts)
+    Answer.objects.create(
+        kind="plan", load=load, as_of=now.date(), document=pictured.plan_of(seen).to_json()
+    )
+    ahead = forecast.document(forecast.forecast(seen, pictured.TODAY), curves=True)
+    Answer.objects.create(kind="forecast", load=load, as_of=now.date(), document=json.dumps(ahead))
+    Following.start("https://git.example.org/estate", "main", "", who="user:anna", now=now)
+    return load
 
 
 def _trees(rows: int) -> None:

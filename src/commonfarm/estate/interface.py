@@ -2,6 +2,7 @@
 
 from commonfarm.estate.load import load_directory
 from commonfarm.estate.models import (
+    Following,
     Host,
     Load,
     Pool,
@@ -12,6 +13,7 @@ from commonfarm.estate.models import (
 )
 
 __all__ = [
+    "Following",
     "Host",
     "Load",
     "Pool",

@@ -187,7 +187,7 @@ class Answer(models.Model):
     kind = models.CharField(max_length=30, unique=True)
     load = models.ForeignKey(Load, on_delete=models.CASCADE, related_name="+")
     as_of = models.DateField()
-    made_at = models.DateTimeField(auto_now_add=True)
+    made_at = models.DateTimeField(auto_now=True)
     document = models.TextField(blank=True)
     problem = models.JSONField(null=True, blank=True)
 

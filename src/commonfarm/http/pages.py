@@ -19,20 +19,21 @@ from commonfarm.lib.errors import CommonfarmError, Reason
 View = Callable[..., HttpResponse]
 
 
-def page(role: Role = Role.READER) -> Callable[[View], View]:
+def page(role: Role | None = Role.READER) -> Callable[[View], View]:
     """Let a view be seen by those whose role covers `role`; the others sign in, or see a 403.
 
-    An error of `lib.errors` that the view raises becomes a page that gives its reason. The view's
-    `request.user` is a User.
+    None: everyone sees it, signed in or not. An error of `lib.errors` that the view raises becomes
+    a page that gives its reason. With a role the view's `request.user` is a User.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if not isinstance(request.user, User):
+            if role is not None and not isinstance(request.user, User):
                 return redirect_to_login(request.get_full_path())
             try:
-                require(request, role)
+                if role is not None:
+                    require(request, role)
                 return view(request, *args, **kwargs)
             except CommonfarmError as error:
                 return refusal(request, status_of(error), error.reason, str(error))

@@ -16,6 +16,7 @@ NAVIGATION = (
     ("Builders", "builders", ()),
     ("Repositories", "repositories", ()),
     ("Mirrors", "mirrors", ()),
+    ("Estate", "estate", ("/sponsors/",)),
     ("Journal", "journal", ()),
 )
 

@@ -15,10 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from commonfarm.archive.interface import Publication, PublicationState
-from commonfarm.estate.interface import Repository
+from commonfarm.estate.interface import Following, Repository
 from commonfarm.farm.interface import Build, Job, JobState, Lease
 from commonfarm.fleet.interface import SILENT_AFTER, Builder
 from commonfarm.http.interface import page
+from commonfarm.lib.errors import Problem
 from commonfarm.mirrors.interface import Mirror
 
 RECENT = timedelta(days=7)
@@ -75,6 +76,7 @@ def needs(now: datetime) -> Iterator[Need]:
         ("builders", "builders", silent_builders(now)),
         ("failed jobs", "builds", failed_jobs(now)),
         ("mirrors", "mirrors", lost_mirrors()),
+        ("commits of the estate", "estate", refused_estate()),
     )
     for kind, page_name, found in kinds:
         yield from islice(found, NEEDS_OF_A_KIND)
@@ -140,6 +142,21 @@ def lost_mirrors() -> Iterator[Need]:
                 last.finished_at,
                 "wait",
             )
+
+
+def refused_estate() -> Iterator[Need]:
+    """A commit of the estate that is not loaded, or a branch that cannot be fetched."""
+    followed = Following.current()
+    if followed is None:
+        return
+    if followed.refused:
+        first, *more = followed.refused["problems"]
+        why = str(Problem(**first)) + (f", and {len(more)} more" if more else "")
+        what = f"Commit {followed.refused['commit'][:12]} of the estate is not loaded"
+        yield Need(what, reverse("estate"), why, followed.judged_at)
+    if followed.problem:
+        what = "The estate's repository cannot be read"
+        yield Need(what, reverse("estate"), followed.problem["text"], followed.fetched_at, "wait")
 
 
 def failed_jobs(now: datetime) -> Iterator[Need]:

@@ -28,7 +28,7 @@ api = build_api(
     }
 )
 
-ROOMS_WITH_PAGES = ("accounts", "archive", "farm", "fleet", "journal", "mirrors")
+ROOMS_WITH_PAGES = ("accounts", "archive", "estate", "farm", "fleet", "journal", "mirrors")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", overview.overview, name="overview"),

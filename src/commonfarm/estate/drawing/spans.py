@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from xml.etree.ElementTree import Element
 
-from commonfarm.estate.drawing.svg import node, stretched
+from commonfarm.estate.drawing.svg import NAMESPACE, node, stretched
 from commonfarm.estate.facts import Facts, Period, Pledge
 from commonfarm.estate.timeline import after, assured_until, ends_on
 
@@ -98,6 +98,16 @@ def draw(one: Span, axis: Axis) -> Element:
     parts.append(_box("today", today - 1, today + 1))
     drawn = stretched(HEIGHT, f"{one.pledge.name}: {one.text}", *parts)
     drawn.set("class", "span over" if one.over else "span")
+    return drawn
+
+
+def draw_axis(axis: Axis) -> Element:
+    """Return the months above pledges that are drawn below one another, in the same width."""
+    ticks = [
+        node("text", f"{day:%Y-%m}", x=f"{place / 10:.1f}%", y=12) for day, place in axis.ticks()
+    ]
+    drawn = node("svg", *ticks, xmlns=NAMESPACE, height=16, width="100%", aria_hidden="true")
+    drawn.set("class", "axis")
     return drawn
 
 

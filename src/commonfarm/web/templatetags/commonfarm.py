@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from django import template
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from commonfarm.lib.errors import Reason
@@ -23,6 +24,7 @@ TONES = {
     "busy": "leased building running pending assembled scanning publishing renewing",
     "wait": "waiting cordoned dirty cleaning behind stale partial disabled",
 }
+_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})")
 _TONE = {word: tone for tone, words in TONES.items() for word in words.split()}
 
 
@@ -78,6 +80,17 @@ def distance(moment: datetime, now: datetime) -> str:
 def size(value: int | None) -> str:
     """Show a number of bytes in the unit that people read."""
     return "" if value is None else format_bytes(value)
+
+
+@register.filter
+def dates(text: str) -> SafeString:
+    """Show a text in which no date is broken at its hyphens."""
+    parts = _DATE.split(text)
+    shown = (
+        format_html('<span class="nowrap">{}</span>' if number % 2 else "{}", part)
+        for number, part in enumerate(parts)
+    )
+    return format_html_join("", "{}", ((part,) for part in shown))
 
 
 @register.filter

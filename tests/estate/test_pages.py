@@ -1,0 +1,263 @@
+"""The estate's pages: what each shows, to whom, and what none of them ever shows."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from commonfarm.accounts.interface import Role, User
+from commonfarm.estate import answering, tasks
+from commonfarm.estate.facts import Facts, Range, Transfer
+from commonfarm.estate.models import Answer
+from commonfarm.lib.errors import Reason, RefusedError
+from commonfarm.web.overview import needs
+from tests.estate import pictured
+from tests.estate.making import facts, host, instance, pledge
+from tests.web import world
+
+pytestmark = pytest.mark.django_db
+
+PAGES = (
+    *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
+    *("/estate/changes/", "/sponsors/"),
+)
+SECRETS = ("secretcorp", "Secret Corporation", "secret-loan", "secret.svg")
+
+
+@pytest.fixture(autouse=True)
+def on_that_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("commonfarm.estate.views.today", lambda: pictured.TODAY)
+
+
+@pytest.fixture
+def reader(client: Client) -> Client:
+    client.force_login(User.add("ben", Role.READER, who="test"))
+    return client
+
+
+def text(answer: Any) -> str:
+    assert isinstance(answer, HttpResponse)
+    return " ".join(answer.content.decode().split())
+
+
+def test_before_the_first_load_each_page_says_what_to_run(reader: Client) -> None:
+    for path in PAGES:
+        answer = reader.get(path)
+        assert answer.status_code == 200, path
+        if path != "/sponsors/":
+            assert "commonfarm estate follow https://HOST/ESTATE.git" in text(answer), path
+    assert reader.get("/estate/map.svg").status_code == 404
+    assert reader.get("/estate/hosts/x").status_code == 200
+
+
+def test_an_estate_that_says_little_has_pages_too(reader: Client) -> None:
+    world.loaded(facts(host("bare")))
+    for path in (*PAGES, "/estate/hosts/bare", "/estate/map.svg"):
+        assert reader.get(path).status_code == 200, path
+    assert "It says no capacity" in text(reader.get("/estate/hosts/"))
+    assert "names no services yet" in text(reader.get("/estate/"))
+    assert "names no pledges" in text(reader.get("/estate/pledges/"))
+
+
+def test_pages_are_for_those_who_are_signed_in_but_for_the_sponsors(client: Client) -> None:
+    world.loaded(pictured.estate(6))
+    for path in (
+        *PAGES[:-1],
+        "/estate/hosts/host-001",
+        "/estate/map.svg",
+        "/estate/forecast/curve.svg",
+    ):
+        assert client.get(path).status_code == 302, path
+    seen = client.get("/sponsors/")
+    assert seen.status_code == 200
+    assert "Lend two more hosts" not in text(seen), "nor is what a commit says for everyone"
+    assert client.get("/sponsors/logos/nokia.svg").status_code == 200
+
+
+def test_who_gives_anonymously_is_on_no_page(reader: Client) -> None:
+    of = pictured.estate(12)
+    world.loaded(of)
+    places = [f"/estate/hosts/{name}" for name in of.hosts if name.startswith("host")]
+    places += [f"/estate/services/{name}" for name in of.services]
+    for path in (*PAGES, *places, "/estate/map.svg"):
+        answer = reader.get(path)
+        assert answer.status_code == 200, path
+        assert not any(secret in text(answer) for secret in SECRETS), path
+    for path in ("answers/plan", "answers/forecast", "loads", "answers", "following"):
+        answer = reader.get(f"/api/v1/estate/{path}")
+        assert answer.status_code == 200, path
+        assert not any(secret in text(answer) for secret in SECRETS), path
+    assert reader.get("/sponsors/logos/secret.svg").status_code == 404
+
+
+def test_the_sponsors_page_shows_what_each_allowed(client: Client) -> None:
+    world.loaded(pictured.estate(6))
+    page = text(client.get("/sponsors/"))
+    assert "And 1 who does not want to be named." in page
+    assert "gives to us, since 2025-01" in page, "the amount is hidden"
+    assert "fixed" not in page
+    assert "https://nokia.example" in page
+    assert "javascript:" not in page
+    assert "&lt;script&gt;" in page and "<script>alert" not in page
+    assert "Before: past, 2025-01 to 2025-12" in page
+
+
+def test_a_logo_is_an_image_and_nothing_else(client: Client) -> None:
+    world.loaded(pictured.estate(6))
+    logo = client.get("/sponsors/logos/nokia.svg")
+    assert logo.content == world.LOGO
+    assert logo.headers["Content-Type"] == "image/svg+xml"
+    policy = logo.headers["Content-Security-Policy"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    assert logo.headers["X-Content-Type-Options"] == "nosniff"
+    for name in ("estate.yaml", "other.svg", "..%2fnokia.svg", "nokia.svg%00"):
+        assert client.get(f"/sponsors/logos/{name}").status_code == 404, name
+
+
+def test_the_overview_says_at_which_commit_and_what_does_not_fit(reader: Client) -> None:
+    world.loaded(pictured.estate(12))
+    page = text(reader.get("/estate/"))
+    assert f'<code title="{"a" * 40}">{"a" * 12}</code>' in page
+    assert "giant/app/production/1" in page
+    assert "nearest: 48 GiB free" in page
+    assert "with &lt;script&gt;alert(1)" in page and "<script>alert" not in page
+    assert "From 2026-04-01 on, 3 instances have no host" in page
+    assert "host host-000: memory is 64 GiB, was 32 GiB" in page
+    assert "and 4 more." in page
+    assert "is not loaded" not in page
+    world.refuse_a_commit()
+    page = text(reader.get("/estate/"))
+    assert "is not loaded; the estate before it stays in force" in page
+    assert "<code>hosts.yaml:3:5</code>: unknown key `memry`; did you mean `memory`?" in page
+    (need,) = needs(timezone.now())
+    assert need.what == f"Commit {'c' * 12} of the estate is not loaded"
+
+
+def test_hosts_are_shown_by_site_and_page(reader: Client) -> None:
+    world.loaded(pictured.estate(150))
+    first = text(reader.get("/estate/hosts/"))
+    assert "1 to 60 of 150" in first and "after=60" in first
+    assert "121 to 150 of 150" in text(reader.get("/estate/hosts/?after=120"))
+    one = text(reader.get("/estate/hosts/?site=phx2"))
+    assert "1 to 60 of 100" in one and "<h2>a-site" not in one
+    for odd in ("?after=x", "?after=99999999999", "?site=none", "?site=%00", "?after=-1"):
+        assert reader.get(f"/estate/hosts/{odd}").status_code == 200, odd
+
+
+def test_one_host_and_one_service(reader: Client) -> None:
+    world.loaded(pictured.estate(12))
+    page = text(reader.get("/estate/hosts/host-001"))
+    assert 'aria-label="host-001: memory 12 GiB of 64 GiB"' in page
+    assert "bugs/app/production/10: memory 12 GiB" in page
+    assert "memory 12 GiB (8 GiB to 24 GiB)" in page
+    assert 'nokia-2025</a>: ends on <span class="nowrap">2026-04-01</span>' in page
+    page = text(reader.get("/estate/services/giant"))
+    assert "needs 4 TiB and bare metal" in page
+    missing = reader.get("/estate/hosts/host-0001")
+    assert (missing.status_code, "did you mean `host-001`?" in text(missing)) == (404, True)
+    assert reader.get("/estate/services/x").status_code == 404
+
+
+def test_pledges_say_what_happens_when_they_end(reader: Client) -> None:
+    world.loaded(pictured.estate(12))
+    page = text(reader.get("/estate/pledges/"))
+    order = [page.index(f'<tr id="{name}">') for name in ("nokia-2025", "fixed", "open", "past")]
+    assert order == sorted(order)
+    assert 'aria-label="nokia-2025: ends on 2026-04-01"' in page
+    assert "3 instances" in page
+
+
+def test_the_forecast_shows_what_runs_out_with_its_curve(reader: Client) -> None:
+    mass = Transfer("rebuild", "phx2", Range(100, 150, 200), 2 * 10**9, 10**9, 1800, "x.yaml:1:1")
+    world.loaded(pictured.estate(6, transfers=(mass,)))
+    page = text(reader.get("/estate/forecast/"))
+    assert "cores of all hosts would be" in page
+    assert "150 (100 to 200) copies of 2 GB over 1 Gbit/s" in page
+    _, curve, *_ = page.split('<img src="/estate/')
+    drawn = reader.get("/estate/" + curve.split('"')[0].replace("&amp;", "&"))
+    assert (drawn.status_code, drawn.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert drawn.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert reader.get("/estate/forecast/curve.svg?scope=host&name=x").status_code == 404
+
+
+def test_while_the_plan_is_made_it_is_shown_as_it_runs(reader: Client) -> None:
+    world.loaded(pictured.estate(6))
+    Answer.objects.all().delete()
+    page = text(reader.get("/estate/"))
+    assert "The plan of this estate is being made" in page
+    assert "The forecast of this estate is being made" in text(reader.get("/estate/forecast/"))
+    assert "bugs/app/production/10" in text(reader.get("/estate/hosts/host-001"))
+
+
+def small() -> Facts:
+    return facts(
+        pledge("loan", "secretcorp", disclosure="anonymous", until=date(2027, 1, 1)),
+        host("a", memory="8 GiB", cores=4, disk="1 TB", pledge="loan", sponsor="secretcorp"),
+        instance("wiki", memory="4 GiB", cores=1),
+    )
+
+
+def test_the_worker_answers_once_a_day_and_after_each_load() -> None:
+    today = pictured.TODAY
+    assert answering.due(today) == []
+    assert answering.answer("plan", today) is None
+    load = world.loaded(small())
+    Answer.objects.all().delete()
+    assert answering.due(today) == ["plan", "forecast"]
+    for kind in answering.due(today):
+        answering.answer(kind, today)
+    assert answering.due(today) == []
+    plan = Answer.objects.get(kind="plan")
+    assert (plan.load, plan.as_of, plan.problem) == (load, today, None)
+    assert '"wiki/app/production/1": "a"' in plan.document
+    assert not any("secretcorp" in one.document for one in Answer.objects.all())
+    assert answering.due(date(2026, 1, 16)) == ["plan", "forecast"]
+    answering.answer("plan", date(2026, 1, 16))
+    assert Answer.objects.filter(kind="plan").count() == 1, "the newest is kept"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RefusedError(Reason("stopped", "the solver was stopped", "again")), "the solver was"),
+        (ZeroDivisionError("x"), "a fault of ours kept the plan from being made"),
+    ],
+)
+def test_an_answer_that_fails_says_why_and_is_not_tried_in_a_loop(
+    reader: Client, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    world.loaded(small())
+    Answer.objects.all().delete()
+
+    def fails(_facts: Facts, _today: date) -> str:
+        raise error
+
+    monkeypatch.setitem(answering.KINDS, "plan", fails)
+    answering.answer("plan", pictured.TODAY)
+    assert answering.due(pictured.TODAY) == ["forecast"]
+    assert told in text(reader.get("/estate/"))
+    shown = reader.get("/api/v1/estate/answers/plan").json()
+    assert (shown["document"], told in shown["problem"]["text"]) == (None, True)
+
+
+def test_each_minute_the_worker_sees_what_is_missing() -> None:
+    from procrastinate.contrib.django.models import ProcrastinateJob
+
+    world.loaded(small())
+    Answer.objects.all().delete()
+    for _ in range(2):
+        tasks.reconcile_estate(0)
+    waiting = ProcrastinateJob.objects.values_list("queueing_lock", flat=True).order_by("id")
+    assert list(waiting) == ["estate.follow", "estate.answer:plan", "estate.answer:forecast"]
+
+
+def test_addresses_are_linked_from_the_main_navigation(reader: Client) -> None:
+    assert reverse("estate") == "/estate/"
+    page = text(reader.get("/sponsors/"))
+    assert '<a href="/estate/" aria-current="true">Estate</a>' in page
