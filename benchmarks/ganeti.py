@@ -110,7 +110,7 @@ def made_cluster(seed: int) -> str:
     nodes = []
     for name in names:
         own, lost = choose.choice([512, 1024, 4096]), choose.choice([0, 0, 300])
-        memory = choose.choice([32, 64, 128]) * 1024
+        memory = choose.choice([24, 32, 64]) * 1024
         disk = choose.choice([512, 1024]) * 1024
         used = sum(one[0] for one in instances if one[3] == name)
         on_disk = sum(one[1] for one in instances if name in one[3:5])
@@ -127,9 +127,9 @@ def made_cluster(seed: int) -> str:
     ]
     ratio = choose.choice(["1.0", "2.0", "3.0", "4.0"])
     size = (
-        f"{choose.choice([700, 1024, 4000])},{choose.choice([1, 2])},{choose.choice([900, 9000])}"
+        f"{choose.choice([1024, 3000, 4000])},{choose.choice([1, 2])},{choose.choice([900, 9000])}"
     )
-    policy = f"{size},1,1,1|128,1,128,1,1,1;65536,16,1048576,16,8,12|plain,drbd|{ratio}|32.0"
+    policy = f"{size},1,1,1|128,1,128,1,1,1;8192,4,32768,16,8,12|plain,drbd|{ratio}|32.0"
     sections: tuple[list[str], ...]
     sections = (["east|uuid|preferred||"], nodes, rows, [], [f"|{policy}", f"east|{policy}"])
     return "\n".join("".join(f"{line}\n" for line in section) for section in sections)
@@ -137,7 +137,7 @@ def made_cluster(seed: int) -> str:
 
 def _instances(choose: random.Random, names: list[str]) -> Iterator[tuple[int, int, int, str, str]]:
     """Yield memory, disk, virtual cores, primary and secondary node."""
-    for _ in range(choose.randint(0, 2 * len(names))):
+    for _ in range(choose.randint(1, 2 * len(names))):
         node = choose.choice(names)
         other = choose.choice(["", *(name for name in names if name != node)])
         memory, disk = choose.choice([512, 1000, 4096]), choose.choice([1024, 5000, 20480])

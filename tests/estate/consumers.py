@@ -17,6 +17,7 @@ from commonfarm.estate.imports.draft import Draft, as_yaml
 
 PACKAGES = {
     "ansible-inventory": "ansible-core",
+    "hbal": "ganeti-htools",
     "hspace": "ganeti-htools",
     "named-checkzone": "bind9-utils",
     "promtool": "prometheus",

@@ -122,7 +122,7 @@ def test_each_thing_that_is_not_carried_over_is_said_with_its_line() -> None:
 
 
 def test_capacity_from_load_fills_only_what_nobody_said(tmp_path: Path) -> None:
-    machines = "name,device,vcpus,memory,disk\na,h,3,1000,10\nb,h,2,500,20\n"
+    machines = "name,device,vcpus,memory,disk\na,h,3,1000,10\nb,h,2,500,20\nc,,1,1,1\n"
     devices = "name,device_type,cf_memory\nh,R640,64 GiB\nempty,R640,\n"
     files = [("m.csv", machines.encode()), ("d.csv", devices.encode())]
     made = with_capacity_from_load(read(files, "GB"), 1.25)
@@ -179,6 +179,19 @@ def test_formulas_and_commands_in_cells_stay_text(tmp_path: Path) -> None:
     titles = {one.title for one in found.services.values()}
     assert {"=1+cmd|' /C calc'!A0", "a: [b, {c: &d", "?[31mred"} <= titles
     assert not [line for line in draft.lost if not line.isprintable()]
+
+
+def test_many_rows_of_all_kinds_are_read_in_one_go() -> None:
+    machines = "name,cluster\n" + "".join(f"{'!' * (n % 50)}a,c\n" for n in range(8_000))
+    devices = "name,rack,cluster\n" + "".join(f"h{n},R,c{n}\n" for n in range(8_000))
+    prefixes = "prefix,site\n" + "".join(f"10.{n >> 8}.{n & 255}.0/24,s\n" for n in range(8_000))
+    addresses = "address,device\n" + "".join(
+        f"10.{n >> 8}.{n & 255}.7/24,h{n}\n" for n in range(8_000)
+    )
+    texts = (machines, devices, prefixes, addresses)
+    made = read([(f"{number}.csv", text.encode()) for number, text in enumerate(texts)])
+    assert (len(made.hosts), len(made.services)) == (8_000, 50)
+    assert made.services[-1]["name"] == "a-50"
 
 
 @pytest.mark.parametrize(

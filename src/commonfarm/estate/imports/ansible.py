@@ -80,11 +80,15 @@ class _Import:
             kind: Names(kind, self.made.lost) for kind in ("host", "service", "site", "environment")
         }
         self.on = {host: str(of["vmhost"]) for host, of in variables.items() if of.get("vmhost")}
+        self.guests: dict[str, list[Variables]] = {}
+        for guest, on in self.on.items():
+            self.guests.setdefault(on, []).append(variables[guest])
 
     def draft(self) -> Draft:
         """Return the estate."""
         made = self.made
-        for host in sorted((self.variables.keys() - self.on.keys()) | self.outside()):
+        # A guest's host need not be in the inventory itself.
+        for host in sorted((self.variables.keys() | self.guests.keys()) - self.on.keys()):
             made.hosts.append(self.host(host))
         said = {one["name"]: one for one in made.hosts}
         for guest, on in self.on.items():
@@ -99,14 +103,10 @@ class _Import:
             made.lost.append(f"variables of other names: {shown}{more}")
         return made
 
-    def outside(self) -> set[str]:
-        """Return the hosts of guests that are not in the inventory themselves."""
-        return set(self.on.values()) - self.variables.keys()
-
     def host(self, host: str) -> Thing:
         """Return the host of that name, by its variables and those of its guests."""
         of = self.variables.get(host, {})
-        guests = [self.variables[guest] for guest, on in self.on.items() if on == host]
+        guests = self.guests.get(host, [])
         made: Thing = {"name": self.names["host"][host]}
         site = _first([of, *guests], _SITE)
         if site:
@@ -122,7 +122,8 @@ class _Import:
             self.made.lost.append(f"{host}: its ansible_host, which is a name and no address")
         if isinstance(of.get(OURS), dict):
             self.our_own(host, made, of[OURS])
-        where = "as `vmhost` of others" if host in self.outside() else f"host {harmless(host)[:90]}"
+        known = host in self.variables
+        where = f"host {harmless(host)[:90]}" if known else "as `vmhost` of others"
         made["source"] = f"{self.file}, {where}"
         if not architecture and not isinstance(of.get(OURS), dict):
             self.made.assume(made, "architecture: not said")

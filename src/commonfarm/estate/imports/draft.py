@@ -67,17 +67,18 @@ class Names:
         self._kind = kind
         self._lost = lost
         self._of: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
 
     def __getitem__(self, other: str) -> str:
         """Return our name for what is called `other` elsewhere; the same each time."""
         if other not in self._of:
             plain = re.sub(r"[^a-z0-9.+]+", "-", other.lower())[:63].strip(".+-") or self._kind
-            name, number = plain, 2
+            name = plain
             while name in self._taken:
-                name, number = f"{plain[:58].rstrip('.+-')}-{number}", number + 1
+                self._taken[plain] = number = self._taken.get(plain, 1) + 1
+                name = f"{plain[:56].rstrip('.+-')}-{number}"
             self._of[other] = name
-            self._taken.add(name)
+            self._taken[name] = 1
             if name != other:
                 told = f"{self._kind} {harmless(other)[:80]!r}: its name; it is called {name}"
                 self._lost.append(told)
@@ -133,7 +134,7 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
     load: dict[str, dict[str, int]] = {}
     for service in draft.services:
         for component in service["components"]:
-            for instances in component["instances"]:
+            for instances in component.get("instances", ()):
                 for host in instances.get("on", ()):
                     of_host = load.setdefault(host, {})
                     for key, text in component["requires"].items():

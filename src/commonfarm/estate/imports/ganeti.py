@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from commonfarm.estate.imports.draft import Draft, Names, Thing, machine, title, written
-from commonfarm.estate.imports.ganeti_text import Cluster, Machine, Node, cluster
+from commonfarm.estate.imports.ganeti_text import Cluster, Machine, Node, Policy, cluster
 from commonfarm.lib.terminal import harmless
 
 SPINDLES = "CUSTOM_SPINDLES"
@@ -36,14 +36,23 @@ def read(file: str, data: bytes) -> Draft:
         amounts = _amounts(policy.memory, policy.cores, policy.disk, policy.spindles)
         source = f"{file}, the standard of {harmless(owner)[:80] or 'the cluster'}"
         draft.sizes.append({"name": standard, **amounts, "source": source})
+    on: dict[str, list[Machine]] = {node.name: [] for node in found.nodes}
+    for one in found.machines:
+        for node_name in filter(None, (one.primary, one.secondary)):
+            on[node_name].append(one)
+    online: dict[str, str] = {}
     for node in found.nodes:
         if node.offline:
             draft.lost.append(f"node {harmless(node.name)[:80]}: it is offline")
             continue
-        name = hosts[node.name]
-        draft.hosts.append(_host(draft, found, node, name, racks, file))
+        name = online[node.name] = hosts[node.name]
+        rack = racks[found.groups[node.group].name]
+        made = {"name": name, "rack": rack} | _host(draft, found.policy(node), node, on[node.name])
+        made["source"] = f"{file}, node {harmless(node.name)[:80]}"
+        draft.assume(made, "architecture: not said")
+        draft.hosts.append(made)
     for one in found.machines:
-        draft.services.append(_service(draft, found, one, services[one.name], hosts, file))
+        draft.services.append(_service(draft, one, services[one.name], online, file))
     draft.policy.update(survive=["host"], source="Ganeti keeps N+1")
     _say_what_is_lost(draft, found)
     return draft
@@ -58,11 +67,10 @@ def _amounts(memory: int, cores: int, disk: int, spindles: int) -> Thing:
     }
 
 
-def _host(draft: Draft, found: Cluster, node: Node, name: str, racks: Names, file: str) -> Thing:
-    policy = found.policy(node)
-    here = [one for one in found.machines if node.name in (one.primary, one.secondary)]
-    primary = [one for one in here if one.primary == node.name]
-    memory = node.memory - node.free_memory - sum(one.memory for one in primary if not one.stopped)
+def _host(draft: Draft, policy: Policy, node: Node, here: list[Machine]) -> Thing:
+    """Return what a node has, and keeps for itself, with these instances on it."""
+    used = sum(one.memory for one in here if one.primary == node.name and not one.stopped)
+    memory = node.memory - node.free_memory - used
     disk = node.disk - node.free_disk - sum(one.local_disk for one in here)
     for what, amount in (("memory", memory), ("disk", disk)):
         if amount < 0:
@@ -70,10 +78,8 @@ def _host(draft: Draft, found: Cluster, node: Node, name: str, racks: Names, fil
             draft.lost.append(f"node {harmless(node.name)[:80]}: {said}")
     # Its own system's virtual cores, as real ones; rounded down, since 1/3 of one core has no
     # number of thousandths, and an instance has whole cores.
-    own = Fraction(1000 * node.vcpus) / policy.vcpu_ratio // 1
+    own = min(Fraction(1000 * node.vcpus) / policy.vcpu_ratio // 1, 1000 * node.cores)
     made: Thing = {
-        "name": name,
-        "rack": racks[found.groups[node.group].name],
         "architecture": "amd64",
         **_amounts(node.memory, node.cores, node.disk, node.spindles),
         "virtualisation": True,
@@ -89,15 +95,11 @@ def _host(draft: Draft, found: Cluster, node: Node, name: str, racks: Names, fil
         key: int(one) if one.denominator == 1 else float(one)
         for key, one in ((key, min(one, Fraction(MOST_RATIO))) for key, one in ratios)
     }
-    made["source"] = f"{file}, node {harmless(node.name)[:80]}"
-    draft.assume(made, "architecture: not said")
     return {key: value for key, value in made.items() if value != {}}
 
 
-def _service(
-    draft: Draft, found: Cluster, one: Machine, name: str, hosts: Names, file: str
-) -> Thing:
-    online = {node.name for node in found.nodes if not node.offline}
+def _service(draft: Draft, one: Machine, name: str, online: dict[str, str], file: str) -> Thing:
+    """Return an instance as a service on the hosts that its nodes became."""
     for node in (one.primary, one.secondary):
         if node and node not in online:
             draft.lost.append(f"{harmless(one.name)[:80]}: that it is on {node}, which is offline")
@@ -106,14 +108,14 @@ def _service(
         **title(one.name, name),
         environment="production",
         requires=_amounts(one.memory, one.cores, one.local_disk, one.spindles),
-        on=hosts[one.primary] if one.primary in online else None,
+        on=online.get(one.primary),
         source=f"{file}, instance {harmless(one.name)[:80]}",
     )
     if one.secondary:
         requires = {key: made["components"][0]["requires"][key] for key in ("disk", SPINDLES)}
         mirror: Thing = {"name": REPLICA, "requires": requires}
         if one.secondary in online:
-            mirror["instances"] = [{"on": [hosts[one.secondary]]}]
+            mirror["instances"] = [{"on": [online[one.secondary]]}]
         made["components"].append(mirror)
         made["spread"] = [{"over": "host", "at_most": 1}]
     return made

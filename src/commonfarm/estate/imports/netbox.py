@@ -7,9 +7,10 @@ mean and which is never too little.
 
 from __future__ import annotations
 
+import bisect
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from commonfarm.estate.imports.draft import (
     ARCHITECTURES,
@@ -33,50 +34,15 @@ _PLANNED = ("planned", "staged", "staging")
 _UNITS = {"cores": "", "memory": "MiB", "disk": "MB"}
 _OF_DEVICES = {"cores": ("cf_cores",), "memory": ("cf_memory",), "disk": ("cf_disk",)}
 _OF_MACHINES = {"cores": ("vcpus",), "memory": ("memory",), "disk": ("disk",)}
+_SITE = "site site.slug"
 _USED = {
-    "sites": {"id", "name", "slug", "status", "description"},
-    "clusters": {"name", "site", "type", "status"},
-    "devices": {
-        "name",
-        "site",
-        "site.slug",
-        "rack",
-        "status",
-        "role",
-        "device_role",
-        "cluster",
-        "address",
-    },
-    "machines": {
-        "name",
-        "site",
-        "cluster",
-        "device",
-        "status",
-        "vcpus",
-        "memory",
-        "disk",
-        "address",
-    },
-    "prefixes": {
-        "prefix",
-        "site",
-        "site.slug",
-        "scope",
-        "scope_type",
-        "scope_id",
-        "vlan_site",
-        "status",
-    },
-    "addresses": {
-        "address",
-        "device",
-        "virtual_machine",
-        "parent",
-        "is_primary",
-        "interface",
-        "status",
-    },
+    "sites": "id name slug status",
+    "clusters": "name site type status",
+    "devices": f"name {_SITE} rack status role device_role cluster address cf_cores cf_memory"
+    " cf_disk cf_architecture",
+    "machines": f"name {_SITE} cluster device status vcpus memory disk address cf_environment",
+    "prefixes": f"prefix {_SITE} scope scope_type scope_id vlan_site status",
+    "addresses": "address device virtual_machine parent is_primary interface status",
 }
 
 
@@ -86,6 +52,38 @@ def read(files: Sequence[tuple[str, bytes]], disk_unit: str = "MB") -> Draft:
     `disk_unit` is that of virtual machines' disks: MB, or GB before NetBox 4.1.
     """
     return _Import([table(harmless(name), data) for name, data in files], disk_unit).draft()
+
+
+class _Networks:
+    """Networks of all sites that do not overlap, found by an address."""
+
+    def __init__(self) -> None:
+        self._starts: list[tuple[int, int]] = []
+        self._of: dict[tuple[int, int], tuple[str, str, Prefix]] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, str, Prefix]]:
+        return (self._of[start] for start in self._starts)
+
+    def add(self, site: str, name: str, prefix: Prefix) -> None:
+        """Add a network that overlaps none."""
+        start = (prefix.version, int(prefix.network_address))
+        bisect.insort(self._starts, start)
+        self._of[start] = (site, name, prefix)
+
+    def hold(self, prefix: Prefix) -> bool:
+        """Say whether a network lies in a prefix that is no longer than any of them."""
+        at = bisect.bisect_left(self._starts, (prefix.version, int(prefix.network_address)))
+        last = (prefix.version, int(prefix.broadcast_address))
+        return at < len(self._starts) and self._starts[at] <= last
+
+    def at(self, site: str | None, address: str) -> str | None:
+        """Return the network of a site in which an address lies."""
+        inside = ipaddress.ip_address(address)
+        at = bisect.bisect_right(self._starts, (inside.version, int(inside))) - 1
+        if at < 0:
+            return None
+        whose, name, prefix = self._of[self._starts[at]]
+        return name if whose == site and inside in prefix else None
 
 
 class _Import:
@@ -101,11 +99,11 @@ class _Import:
         }
         self.site_of: dict[str, str] = {}
         self.hosts: dict[str, Thing] = {}
-        self.networks: dict[str, dict[str, Prefix]] = {}
+        self.in_cluster: dict[str, list[Thing]] = {}
+        self.networks = _Networks()
         for one in tables:
             self.rows[one.kind] += one.rows
-            custom = {name for name in one.columns if name.startswith("cf_")}
-            unused = sorted({*one.columns} - _USED[one.kind] - custom - {""})
+            unused = sorted({*one.columns} - {*_USED[one.kind].split()} - {""})
             if unused:
                 shown = ", ".join(harmless(name)[:40] for name in unused[:20])
                 self.made.lost.append(f"{one.file}: the columns {shown}")
@@ -130,10 +128,9 @@ class _Import:
         self.made.hosts.extend(self.hosts.values())
         for site in sorted(set(self.site_of.values())):
             sites.setdefault(site, {"name": site, "source": "NetBox, as the site of others"})
-        for site, networks in self.networks.items():
-            sites[site]["networks"] = [
-                {"name": name, "prefix": str(prefix)} for name, prefix in networks.items()
-            ]
+        for site, name, prefix in self.networks:
+            inside = sites[site].setdefault("networks", [])
+            inside.append({"name": name, "prefix": str(prefix)})
         for host in self.made.hosts:
             if "architecture" not in host:
                 host["architecture"] = "amd64"
@@ -191,6 +188,8 @@ class _Import:
             made["address"] = address
         made["source"] = row.where
         self.hosts[row["name"]] = made
+        if row["cluster"]:
+            self.in_cluster.setdefault(row["cluster"], []).append(made)
         return None
 
     def amounts(self, row: Row, columns: Mapping[str, tuple[str, ...]]) -> Thing:
@@ -215,25 +214,17 @@ class _Import:
                 found.append((ipaddress.ip_network(row["prefix"], strict=False), row))
             except ValueError:
                 self.lose(row, f"{harmless(row['prefix'])[:60]!r}, which is no prefix")
-        taken: list[Prefix] = []
         for prefix, row in sorted(found, key=lambda one: -one[0].prefixlen):
             site = self.site(row)
             if site is None or row["status"].lower() in ("container", *_GONE):
                 why = "of no site" if site is None else row["status"].lower()
                 self.lose(row, f"the prefix {prefix}, which is {why}")
-            elif any(prefix.version == one.version and prefix.overlaps(one) for one in taken):
+            elif self.networks.hold(prefix):
                 self.lose(row, f"the prefix {prefix}, which holds another of these")
             else:
-                taken.append(prefix)
                 sites.setdefault(site, {"name": site, "source": row.where})
                 name = self.names["network"][str(prefix).replace("/", "-").replace(":", "-")]
-                self.networks.setdefault(site, {})[name] = prefix
-
-    def network(self, site: str | None, address: str) -> str | None:
-        """Return the network of a site in which an address lies."""
-        inside = ipaddress.ip_address(address)
-        networks = self.networks.get(site or "", {})
-        return next((name for name, prefix in networks.items() if inside in prefix), None)
+                self.networks.add(site, name, prefix)
 
     def addresses(self) -> dict[str, list[str]]:
         """Give hosts their addresses, primary ones first; return those of virtual machines."""
@@ -261,7 +252,7 @@ class _Import:
                 told = f"of {harmless(whose)[:60]}" if whose else "of no machine"
                 self.lose(row, f"the address {address} {told}")
             else:
-                network = self.network(host.get("site"), address)
+                network = self.networks.at(host.get("site"), address)
                 if network and network not in host.setdefault("networks", []):
                     host["networks"].append(network)
                 if "address" not in host:
@@ -276,11 +267,7 @@ class _Import:
             if row["device"] not in self.hosts:
                 self.lose(row, f"that it runs on {harmless(row['device'])[:80]}, which is no host")
             return self.hosts.get(row["device"])
-        inside = [
-            self.hosts[one["name"]]
-            for one in self.rows["devices"]
-            if row["cluster"] and one["cluster"] == row["cluster"] and one["name"] in self.hosts
-        ]
+        inside = self.in_cluster.get(row["cluster"], [])
         if len(inside) != 1:
             cluster = harmless(row["cluster"])[:60] or "any cluster"
             self.lose(row, f"on which host of {cluster} it runs, which is not said")
@@ -306,7 +293,7 @@ class _Import:
             requires["sites"] = [site]
         wanted: dict[str, int] = {}
         for address in addresses:
-            network = self.network(site, address)
+            network = self.networks.at(site, address)
             if network is None:
                 self.lose(row, f"its address {address}, which lies in no prefix of its site")
             else:
