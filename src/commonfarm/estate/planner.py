@@ -28,14 +28,15 @@ Progress = Callable[[int, int], None]
 
 
 def plan(
-    facts: Facts, at: date, *, seed: int = 1, progress: Progress | None = None, limit: float = 20.0
+    facts: Facts, at: date, *, seed: int = 1, progress: Progress | None = None, limit: float = 30.0
 ) -> Plan:
     """Return the plan of an estate as of a day; it passed the verifier.
 
-    The same facts, day and seed give the same plan. `limit` is the deterministic time for each
-    objective of an answer. Raise RefusedError if the solver was ended from outside.
+    The same facts, day and seed give the same plan. `limit` is the effort for all answers together,
+    in deterministic time. Raise RefusedError if the solver was ended from outside.
     """
     days = timeline.intervals(facts, at)
+    effort = Effort(seed, limit / (len(ORDER) * len(days)))
     before: dict[Level, Mapping[str, str]] = dict.fromkeys(LEVELS, running(facts))
     planned: list[PlannedInterval] = []
     with Solver() as solver:
@@ -48,7 +49,7 @@ def plan(
                 known = (one for *asked, one in answers.values() if asked == [problem, was])
                 near = answers["likely"][-1].on if answers else {}
                 placed = next(known, None) or place(
-                    solver, facts, problem, level, was, Effort(seed, limit), interval.start, near
+                    solver, facts, problem, level, was, effort, interval.start, near
                 )
                 answers[level] = (problem, was, placed)
                 if progress:

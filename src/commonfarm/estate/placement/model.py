@@ -23,7 +23,7 @@ from commonfarm.estate.placement.problem import Effort, Found, Item, Kind, Limit
 Term = tuple[cp_model.IntVar, int]
 Place = tuple[int, str]  # a group's number, a host
 
-_SHARES = (1.0, 1.0, 0.5, 0.25, 0.25)  # of the effort, for each objective
+_SHARES = (8, 6, 3, 2, 1)  # of the effort, for each objective; what one leaves is the others'
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,17 @@ class _Group:
 
 
 def place(
-    problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str]
+    problem: Problem,
+    start: Mapping[str, str],
+    effort: Effort,
+    near: Mapping[str, str],
+    bound: int | None = None,
 ) -> Found:
     """Return the best placement found from `start` on, itself a placement that breaks no rule.
 
-    Of those as good it is the nearest to `near`.
+    Of those as good it is the nearest to `near`. `bound`: no placement is known to weigh more.
     """
-    return _Model(problem, start, near).best(effort)
+    return _Model(problem, start, near).best(effort, bound)
 
 
 class _Model:
@@ -59,7 +63,7 @@ class _Model:
         for spread in self.spreads:
             self._spread(spread)
 
-    def best(self, effort: Effort) -> Found:
+    def best(self, effort: Effort, bound: int | None) -> Found:
         """Take one objective after the other."""
         leaving, groups = self.problem.leaving, self.groups
         missing = [
@@ -75,25 +79,30 @@ class _Model:
             [(self.at[place], -leaving[place[1]]) for place in self.at],
             self._same([_counts(group, self.near) for group in groups]),
         ]
-        on, proven = dict(self.start), [True] * len(objectives)
+        on, proven, spent = dict(self.start), [False] * len(objectives), 0.0
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = effort.seed
         for number, terms in enumerate(objectives):
             if not any(weight for _, weight in terms):
+                proven[number] = True
                 continue
             total = _sum(terms)
+            if number == 0 and bound is not None:
+                self.cp.add(total <= bound)
             self.cp.maximize(total)
             self._give_hint()
-            solver.parameters.max_deterministic_time = effort.limit * _SHARES[number]
+            share = _SHARES[number] / sum(_SHARES[number:])
+            solver.parameters.max_deterministic_time = (effort.limit - spent) * share
             status = solver.solve(self.cp)
+            spent += solver.response_proto.deterministic_time
             proven[number] = status == cp_model.OPTIMAL
             if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
                 break
             self.hint = dict(enumerate(solver.response_proto.solution))
             on = self._read()
             self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
-        return Found(on, proven[0], proven[0] and proven[1])
+        return Found(on, proven[0], proven[0] and proven[1], spent)
 
     def _count(self) -> None:
         """Make a count for each group and host; keep within the groups and all limits."""

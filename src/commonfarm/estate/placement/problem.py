@@ -100,7 +100,7 @@ def takes(amounts: Amounts, addresses: Mapping[str, int], host: Host) -> dict[Li
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to search for one thing: in deterministic time, of the order of seconds.
+    """How long to search for an answer: in deterministic time, of the order of seconds.
 
     It does not depend on what else the machine does, so that the same input has the same answer.
     """
@@ -114,8 +114,10 @@ class Found:
     """A placement, item -> host, and what is proven of it.
 
     `most_placed`: none has more weight. `fewest_moves`: none of that weight moves fewer items.
+    `spent`: the effort it took.
     """
 
     on: Mapping[str, str]
     most_placed: bool
     fewest_moves: bool
+    spent: float = 0.0

@@ -1,21 +1,30 @@
 """Place what there is: what runs stays where it fits, the rest by best fit, then exactly.
 
 A greedy placement is enough where it places everything and moves nothing that could stay: nothing
-is better. Otherwise the exact model goes on from it; on the whole problem where that is small, else
-on parts of it, one after the other (large neighbourhood search, Shaw 1998).
+is better. Else each independent part is made better by exact answers to small parts of it, one
+after the other (large neighbourhood search, Shaw 1998), and then as a whole where that is small.
+All within one deterministic effort: what is found does not depend on the machine's load.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
+from dataclasses import replace
+from math import gcd
 
 from commonfarm.estate.placement.greedy import greedy
-from commonfarm.estate.placement.ledger import Score, score
-from commonfarm.estate.placement.problem import Effort, Found, Problem
+from commonfarm.estate.placement.ledger import Ledger, Score, score
+from commonfarm.estate.placement.parts import independent, part
+from commonfarm.estate.placement.problem import Effort, Found, Item, Problem
 from commonfarm.estate.plan import Certificate
 
-MOST_COLUMNS = 40_000
-"""Pairs of a kind and a host up to which the exact model takes the whole problem."""
+MOST_COLUMNS = 6_000
+"""Pairs of a kind and a host up to which the exact model takes a part as a whole."""
+_STEP = 0.25  # effort for one step of the search
+_HOSTS = 8  # in one step
+_WAITING = 24  # instances without a host that join a step
+_MOST_IDLE = 60  # steps in a row that gain nothing
 
 
 def certified(
@@ -31,19 +40,115 @@ def certified(
 
 def solve(problem: Problem, effort: Effort, near: Mapping[str, str] | None = None) -> Found:
     """Return the best placement found, and of those as good the nearest to `near`."""
-    started = greedy(problem, near or {})
-    begun = Found(started.on, *_proven(problem, started.on))
-    if not problem.items or _perfect(problem, begun.on):
-        return begun
-    from commonfarm.estate.placement import model
+    parts = [(one, greedy(one, near or {}).on) for one in independent(problem)]
+    columns = sum(_columns(one) for one, on in parts if score(one, on) != ideal(one))
+    answers = [
+        Found(on, most_placed=True, fewest_moves=True)
+        if score(one, on) == ideal(one)
+        else _better(one, on, replace(effort, limit=effort.limit * _columns(one) / columns), near)
+        for one, on in parts
+    ]
+    return Found(
+        dict(sorted((name, host) for one in answers for name, host in one.on.items())),
+        all(one.most_placed for one in answers),
+        all(one.fewest_moves for one in answers),
+    )
 
-    found = model.place(problem, begun.on, effort, near or begun.on)
-    return found if score(problem, found.on) >= score(problem, begun.on) else begun
+
+def _better(
+    problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str] | None
+) -> Found:
+    """Return the best that is found from a first placement of one part on."""
+    from commonfarm.estate.placement.bounds import certify
+    from commonfarm.estate.placement.model import place
+
+    near = near or start
+    bound, _ = certify(problem, score(problem, start).weight)
+    unit = gcd(*(item.priority for item in problem.items))
+    bound = bound // unit * unit
+    small = _columns(problem) <= MOST_COLUMNS
+    third = replace(effort, limit=effort.limit / 3)
+    if small:
+        found = place(problem, start, third, near, bound)
+        if found.fewest_moves:
+            return found
+        start = found.on
+    search = _Search(problem, start, near, effort.seed)
+    search.run(third.limit if small else effort.limit, bound)
+    if small:
+        return place(problem, search.ledger.on, third, near, bound)
+    on = dict(search.ledger.on)
+    reached, best = score(problem, on), ideal(problem)
+    most = reached.weight == bound
+    return Found(on, most, most and reached.stays == best.stays)
 
 
-def _perfect(problem: Problem, on: Mapping[str, str]) -> bool:
-    """Say whether nothing can be better in any respect."""
-    return score(problem, on) == ideal(problem)
+class _Search:
+    """Makes a placement better step by step: some hosts at a time are filled anew, exactly."""
+
+    def __init__(
+        self, problem: Problem, on: Mapping[str, str], near: Mapping[str, str], seed: int
+    ) -> None:
+        self.ledger, self.near = Ledger(problem), near
+        self.chance = random.Random(seed)  # noqa: S311 - the same seed, the same search
+        self.seed = seed
+        for item in problem.items:
+            if item.name in on:
+                self.ledger.put(item, on[item.name])
+
+    def run(self, limit: float, bound: int) -> None:
+        """Go on until the effort is spent, nothing is left to gain, or nothing more is gained."""
+        problem = self.ledger.problem
+        idle = 0
+        while limit > 0 and idle < _MOST_IDLE:
+            reached = score(problem, self.ledger.on)
+            waiting = [one for one in problem.items if one.name not in self.ledger.on]
+            waiting = [one for one in waiting if one.kind.hosts] if reached.weight < bound else []
+            moved = [
+                one
+                for one in problem.items
+                if one.now in one.kind.hosts and self.ledger.on.get(one.name, one.now) != one.now
+            ]
+            if not waiting and not moved:
+                return
+            gained, spent = self._step(self.chance.choice(waiting or moved), waiting)
+            limit -= spent
+            idle = 0 if gained else idle + 1
+
+    def _step(self, wanted: Item, waiting: list[Item]) -> tuple[bool, float]:
+        """Fill some hosts anew, so that `wanted` may find room; say whether it is any better."""
+        from commonfarm.estate.placement.model import place
+
+        hosts = self._hosts(wanted)
+        there = [item for host in hosts for item in self.ledger.guests[host].values()]
+        others = [
+            one for one in waiting if one is not wanted and not hosts.isdisjoint(one.kind.hosts)
+        ]
+        others = self.chance.sample(others, min(len(others), _WAITING))
+        items = {item.name: item for item in (*there, wanted, *others)}
+        sub = part(self.ledger, sorted(hosts), [items[name] for name in sorted(items)])
+        was = {name: self.ledger.on[name] for name in sorted(items) if name in self.ledger.on}
+        found = place(sub, was, Effort(self.seed, _STEP), self.near)
+        if score(sub, found.on) <= score(sub, was):
+            return False, found.spent
+        for name in was:
+            self.ledger.take(items[name])
+        for name, host in found.on.items():
+            self.ledger.put(items[name], host)
+        return True, found.spent
+
+    def _hosts(self, wanted: Item) -> set[str]:
+        """Choose hosts: where it ran and is, those that are nearest to taking it, and some more."""
+        eligible = list(wanted.kind.hosts)
+        some = self.chance.sample(eligible, min(len(eligible), 8 * _HOSTS))
+        some.sort(key=lambda host: self._missing(wanted, host))
+        known = (wanted.now, self.ledger.on.get(wanted.name))
+        chosen = {host for host in known if host is not None and host in wanted.kind.hosts}
+        return {*chosen, *some[: _HOSTS // 2], *some[-(_HOSTS // 2) :]}
+
+    def _missing(self, item: Item, host: str) -> float:
+        takes = self.ledger.takes(item.kind, host)
+        return sum(max(0, amount - self.ledger.left[limit]) / amount for limit, amount in takes)
 
 
 def ideal(problem: Problem) -> Score:
@@ -56,7 +161,5 @@ def ideal(problem: Problem) -> Score:
     )
 
 
-def _proven(problem: Problem, on: Mapping[str, str]) -> tuple[bool, bool]:
-    found, best = score(problem, on), ideal(problem)
-    most = found.weight == best.weight
-    return most, most and found.stays == best.stays
+def _columns(problem: Problem) -> int:
+    return sum(len(kind.hosts) for kind in problem.kinds)
