@@ -140,7 +140,7 @@ def faults(supply: Supply, certificate: Certificate) -> Iterator[str]:
         (unknown, "rows of what limits nothing"),
         (negative, "rows with a multiplier below 0"),
         (undivided, "rows with a divisor below 1"),
-        (again, f"rows there already, or more than {MOST_DIVISORS} of one limit"),
+        (again, f"rows twice, or more than {MOST_DIVISORS} of one limit"),
     ):
         if names:
             yield f"{what}: {some(names)}"

@@ -28,6 +28,7 @@ _MOST_ROUNDS = 20
 _IDLE_ROUNDS = 3  # that lower nothing, and it is the last
 _MOST_STEPS = 500_000  # of the simplex method in each round: the same everywhere, as time is not
 _PRECISION = 20  # bits that a multiplier has behind those of the limit it is for
+_SMALL_SCALE = 1000
 _EPSILON = 1e-6
 
 
@@ -146,14 +147,21 @@ class _Relaxation:
             idle = len(lowest) > _IDLE_ROUNDS and lowest[-_IDLE_ROUNDS - 1] - lowest[-1] < _EPSILON
             if idle or lowest[-1] < weight + 1 - _EPSILON or not self._cut():
                 break
-        largest = max((pool.total(1) for pool in self.pools.values()), default=1)
-        scale = 1 << (_PRECISION + largest.bit_length())
+        scale = self._scale(list(prices.values()))
         rounded: Prices = {}
         for (limit, divisor), price in prices.items():
             multiplier = round(price * scale)
             if multiplier:
                 rounded.setdefault(limit, {})[divisor] = multiplier
         return rounded, scale
+
+    def _scale(self, prices: list[float]) -> int:
+        """Return a small scale at which all prices are whole, if there is one, else a fine one."""
+        for scale in range(1, _SMALL_SCALE + 1):
+            if all(abs(price * scale - round(price * scale)) <= 1e-9 * price for price in prices):
+                return scale
+        largest = max(pool.total(1) for pool in self.pools.values())
+        return 1 << (_PRECISION + largest.bit_length())
 
     def _host_pools(self) -> dict[_Key, _Pool]:
         pools: dict[_Key, _Pool] = {}

@@ -83,7 +83,7 @@ def _told(plan: Plan, result: Verified, directory: Path) -> Iterator[str]:
         yield f"  make it anew: commonfarm estate plan {directory} --out FILE"
     if wrong:
         yield f"does not hold: {_count(len(wrong), 'broken promise')}"
-        yield from (f"  {one.promise}: {one}" for one in wrong[:SHORT])
+        yield from (f"  {one}" for one in wrong[:SHORT])
         if len(wrong) > SHORT:
             yield f"  and {len(wrong) - SHORT} more: see --json"
         return
