@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,21 @@ def test_the_day_and_all_choose_the_hosts(estate: Path) -> None:
     shown = json.loads(commonfarm("export", "ssh-config", estate, "--json", "--all").stdout)
     assert shown["hosts"] == 3
     assert "Host web1\n    ProxyJump gate\n" in shown["text"]
+
+
+def test_who_gives_anonymously_stands_in_no_export(estate: Path) -> None:
+    text = ESTATE.replace(
+        "architecture: amd64, cores", "pledge: secret, architecture: amd64, cores"
+    )
+    pledge = "{name: secret, sponsor: shy, what: a host, disclosure: anonymous}"
+    (estate / "hosts.yaml").write_text(
+        f"{text}sponsors:\n  - {{name: shy}}\npledges:\n  - {pledge}\n"
+    )
+    for kind in ("ansible", "prometheus"):
+        done = commonfarm("export", kind, estate)
+        assert done.exit_code == 0
+        assert "sponsor" in done.stdout
+        assert not re.search("shy|secret", done.stdout)
 
 
 def test_a_zone_has_the_serial_of_the_day(estate: Path) -> None:

@@ -193,6 +193,12 @@ def test_what_is_no_inventory_ends_as_a_clear_error(text: str, what: str) -> Non
     assert what in str(caught.value)
 
 
+def test_groups_in_groups_end_before_they_take_all_memory() -> None:
+    groups = {f"g{n}": {"children": [f"g{n + 1}"], "hosts": [f"h{n}"]} for n in range(5000)}
+    with pytest.raises(BadInputError, match="its groups lie too deep in each other"):
+        read("i", json.dumps({"_meta": {}, **groups}).encode())
+
+
 def test_hostile_names_and_values_become_an_estate_or_are_said(tmp_path: Path) -> None:
     hosts = {
         "a\n- name: x": {"ansible_host": "10.0.0.1\nx", "datacenter": "}{"},

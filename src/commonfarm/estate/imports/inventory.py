@@ -18,6 +18,7 @@ from commonfarm.lib.terminal import harmless
 
 Variables = dict[str, Any]
 MOST_HOSTS = 20_000
+MOST_PLACES = 1_000_000
 _TO_DO = "take what `ansible-inventory --list` prints"
 
 
@@ -55,9 +56,15 @@ class Inventory:
         """Find which groups are around each host, and in which order they are merged."""
         self._depths()
         above: dict[str, set[str]] = {name: set() for name in self.groups}
+        places = 0
         for name in sorted(self.groups, key=lambda name: self.groups[name].depth):
             for child in self.groups[name].children:
                 above[child] |= above[name] | {name}
+                places += len(above[name]) + 1
+            if places > MOST_PLACES:
+                raise _bad(
+                    self.file, "its groups lie too deep in each other", "split the inventory"
+                )
         ordered = sorted(self.groups, key=self._place)
         place = {name: number for number, name in enumerate(ordered)}
         around: dict[str, set[str]] = {host: {"all"} & place.keys() for host in self.hosts}

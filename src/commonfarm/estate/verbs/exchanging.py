@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from commonfarm.estate.verbs import files
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, day
 from commonfarm.lib.terminal import harmless
 
@@ -162,14 +163,16 @@ def _export(
     yes: bool,
     as_json: bool,
 ) -> None:
+    from commonfarm.estate.disclosure import veiled
     from commonfarm.estate.exports.common import hosts_there
     from commonfarm.estate.folder import read_facts
 
-    facts = read_facts(directory)
+    # Inventories are often public: who gives anonymously does not stand in them.
+    facts = veiled(read_facts(directory))
     hosts = hosts_there(facts, today, to_come=every)
     made = make(facts, hosts)
     if out is not None:
-        _write(out, made.text, yes)
+        files.write(out, made.text, over=yes)
     if as_json:
         shown = {"hosts": len(hosts), "left_out": made.left_out, "text": made.text}
         typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -193,13 +196,13 @@ def import_ansible(
     """Make an estate of an inventory of Ansible."""
     from commonfarm.estate.imports.ansible import read
 
-    draft = read(harmless(file.name), _read(file))
+    draft = read(harmless(file.name), files.read(file))
     _import(draft, out, capacity_from_load, yes, as_json)
 
 
 @imports.command("netbox")
 def import_netbox(
-    files: list[Path] = typer.Argument(
+    tables: list[Path] = typer.Argument(
         metavar="FILES", help="CSV: sites, devices, virtual machines, prefixes, …"
     ),
     out: Path = OUT_OF_IMPORT,
@@ -215,7 +218,7 @@ def import_netbox(
         raise _bad_option(
             "--disk-unit", f"{disk_unit!r:.80} is no unit of NetBox", "write MB or GB"
         )
-    draft = read([(file.name, _read(file)) for file in files], disk_unit)
+    draft = read([(file.name, files.read(file)) for file in tables], disk_unit)
     _import(draft, out, capacity_from_load, yes, as_json)
 
 
@@ -229,7 +232,7 @@ def import_ganeti(
     """Make an estate of the text data of Ganeti's htools."""
     from commonfarm.estate.imports.ganeti import read
 
-    _import(read(harmless(file.name), _read(file)), out, None, yes, as_json)
+    _import(read(harmless(file.name), files.read(file)), out, None, yes, as_json)
 
 
 def _import(
@@ -239,7 +242,7 @@ def _import(
 
     if capacity_from_load is not None:
         draft = with_capacity_from_load(draft, capacity_from_load)
-    _write(out, as_yaml(draft), yes)
+    files.write(out, as_yaml(draft), over=yes)
     counts = {name: len(things) for name, things in draft.sections() if things}
     if as_json:
         typer.echo(json.dumps({**counts, "not_carried_over": draft.lost}, indent=2))
@@ -247,44 +250,3 @@ def _import(
     typer.echo(f"wrote {out}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     for one in draft.lost:
         typer.echo(harmless(f"not carried over: {one}"))
-
-
-MOST_BYTES = 64 * 1024 * 1024
-
-
-def _read(file: Path) -> bytes:
-    from commonfarm.lib.errors import BadInputError, Problem
-
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise BadInputError(Problem(str(file), 0, 0, what, "look at its name")) from None
-    if len(data) > MOST_BYTES:
-        raise BadInputError(Problem(str(file), 0, 0, "is larger than 64 MiB", "split it"))
-    return data
-
-
-def _write(path: Path, text: str, yes: bool) -> None:
-    """Write a file whole or not at all; one that is there only if that is wanted."""
-    import os
-    import tempfile
-
-    from commonfarm.lib.errors import BadInputError, Problem
-
-    if path.exists() and not yes:
-        typer.confirm(f"Write over {path}?", abort=True, err=True)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(text)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        what = f"cannot be written: {error.strerror}"
-        raise BadInputError(Problem(str(path), 0, 0, what, "name another file")) from None
