@@ -29,7 +29,7 @@ def verify(file: Path = PLAN, directory: Path = DIRECTORY, as_json: bool = AS_JS
     from commonfarm.estate.verbs.assumed import rests_on
 
     plan = _read(file)
-    facts = read_facts(directory, plan.at)
+    facts = read_facts(directory)
     result = verifier.verify(facts, plan)
     if as_json:
         assumptions = [asdict(one) for one in facts.assumptions]
