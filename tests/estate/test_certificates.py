@@ -89,7 +89,7 @@ def certificates(draw: st.DrawFn, estate: Facts) -> Certificate:
     return Certificate(draw(st.integers(1, 30)), tuple(rows))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data(), estates(instances=3, hosts=2))
 def test_whatever_the_multipliers_the_bound_holds(data: st.DataObject, estate: Facts) -> None:
     certificate = data.draw(certificates(estate))
@@ -208,7 +208,7 @@ def _answer(draw: Draw, estate: Facts, old: Placed) -> Placed:
     return replace(old, **draw(st.sampled_from(changes)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), estates(instances=3, hosts=2))
 def test_one_change_is_found_out_unless_it_is_true(data: st.DataObject, estate: Facts) -> None:
     made = certified(estate)

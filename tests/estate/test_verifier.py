@@ -155,7 +155,7 @@ def test_hosts_have_their_addresses_before_instances(capacity: int, expected: se
     assert broken(estate, {A: "y"}) - {Promise.BOUND} == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(estates(instances=3, hosts=2))
 def test_it_accepts_what_is_feasible_and_nothing_else(estate: Facts) -> None:
     for on in assignments(estate):
