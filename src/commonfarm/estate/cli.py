@@ -11,6 +11,7 @@ import typer
 from commonfarm.estate.showing import as_text
 from commonfarm.estate.verbs import (
     checking,
+    cliffs,
     drawing,
     exchanging,
     following,
@@ -30,6 +31,7 @@ SECTIONS = ("hosts", "pools", "targets", "projects", "trees")
 
 estate.command()(checking.check)
 estate.command()(checking.schema)
+estate.command()(cliffs.cliff)
 estate.command()(following.follow)
 estate.command()(forecasting.forecast)
 estate.command()(planning.plan)

@@ -1,0 +1,107 @@
+"""`commonfarm estate cliff`: what breaks when a pledge ends, or when somebody vanishes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+
+if TYPE_CHECKING:
+    from commonfarm.estate.answers.cliffs import Cliffs, Loss
+    from commonfarm.estate.facts import Facts
+
+SHORT = 6
+
+
+def cliff(
+    directory: Path = DIRECTORY,
+    at: datetime | None = AT,
+    full: bool = FULL,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say what breaks at each pledge's end, and if a sponsor, site, host or person vanished."""
+    from commonfarm.estate.answers.solving import cliffs_of
+    from commonfarm.estate.folder import read_facts
+    from commonfarm.estate.verbs.assumed import rests_on
+
+    today = day(at)
+    facts = read_facts(directory, today)
+    found = cliffs_of(facts, today)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2, default=str))
+        return
+    for line in (*_told(facts, found, full), *rests_on(facts.assumptions)):
+        typer.echo(line)
+
+
+def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
+    if not found.today:
+        yield "no host stands, so there is nothing to lose"
+        return
+    if found.ends:
+        yield "when pledges end:"
+        for one in found.ends:
+            yield from _end(facts, one, full)
+        yield ""
+    breaking = [one for one in found.today if one.lost]
+    moving = [one for one in found.today if not one.lost and one.moves]
+    idle = [one for one in found.today if not one.lost and not one.moves]
+    if breaking:
+        yield "if it vanished today, the largest loss first:"
+        for one in breaking:
+            yield from _vanished(one, full)
+    else:
+        yield "whatever one sponsor, site, host or administrator vanished today, all has room"
+    if moving:
+        yield "all has room elsewhere without:"
+        for one in moving:
+            yield f"  {one.who} {one.name}: {_count(len(one.moves), 'move')}"
+    if idle:
+        yield f"nothing runs on: {_some([f'{one.who} {one.name}' for one in idle], full)}"
+    yield "room is what is counted here; what was not backed up is lost with its host"
+    yield ""
+
+
+def _end(facts: Facts, one: Loss, full: bool) -> Iterator[str]:
+    pledge = facts.pledges[one.name]
+    how = "ends" if one.certain else "could end, if notice were given today"
+    whose = f"pledge {one.name} of {pledge.sponsor} ({pledge.terms})"
+    yield f"  {one.on} {whose} {how}: {_hosts(one, full)}"
+    yield from _effect(one, full)
+
+
+def _vanished(one: Loss, full: bool) -> Iterator[str]:
+    yield f"  {one.who} {one.name}{'' if one.who == 'host' else f': {_hosts(one, full)}'}"
+    yield from _effect(one, full)
+
+
+def _effect(one: Loss, full: bool) -> Iterator[str]:
+    if one.lost:
+        many = _count(len(one.lost), "instance")
+        least = "" if one.proven else ", or fewer: the search was ended"
+        yield f"    {many} without a host{least}: {_some(one.lost, full)}"
+    if one.moves:
+        moves = [f"{name} -> {host}" for name, host in one.moves.items()]
+        yield f"    {_count(len(moves), 'move')}: {_some(moves, full)}"
+    if not one.lost and not one.moves:
+        yield "    nothing runs there"
+
+
+def _hosts(one: Loss, full: bool) -> str:
+    return f"{'host' if len(one.hosts) == 1 else 'hosts'} {_some(one.hosts, full)}"
+
+
+def _some(names: Sequence[str], full: bool) -> str:
+    more = f" and {len(names) - SHORT} more" if len(names) > SHORT and not full else ""
+    return ", ".join(names if full else names[:SHORT]) + more
+
+
+def _count(many: int, what: str) -> str:
+    return f"{many} {what}{'' if many == 1 else 's'}"
