@@ -112,3 +112,11 @@ services:
         "a.yaml:4:75: '4 GiX'",
         "a.yaml:6:27: '1 GiX'",
     ]
+
+
+def test_what_is_told_steers_no_terminal() -> None:
+    text = 'hosts: [{name: a, architecture: amd64, site: "phx\\e[2J\\n2", "cor\\nes": 1}]\n'
+    assert told(a=text) == [
+        "a.yaml:1:46: there is no site `phx?[2J?2`; declare it",
+        "a.yaml:1:61: unknown key `cor?es`; did you mean `cores`?",
+    ]

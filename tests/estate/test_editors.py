@@ -17,7 +17,11 @@ from commonfarm.estate.yaml_nodes import parse
 from tests.estate.test_reader import GOOD
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = [*ROOT.glob("examples/*/*.yaml"), ROOT / "src/commonfarm/estate/catalogue.yaml"]
+EXAMPLES = [
+    *ROOT.glob("examples/*/*.yaml"),
+    ROOT / "src/commonfarm/estate/catalogue.yaml",
+    ROOT / "tests/estate/full.yaml",
+]
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$|^cat > \S+\.yaml <<'END'\n(.*?)^END$", re.M | re.S)
 OTHERS = ("all:", "scrape_configs:")  # Ansible's and Prometheus's files
 DOCUMENTED = [

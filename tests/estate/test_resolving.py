@@ -12,6 +12,7 @@ from commonfarm.estate import host_apt
 from commonfarm.estate.facts import Facts, Period, Range
 from commonfarm.estate.folder import resolved
 from commonfarm.estate.reader import Text
+from commonfarm.estate.resolving.assumptions import assumed_kinds
 
 GIB = 2**30
 
@@ -380,10 +381,10 @@ def test_the_catalogue_is_that_of_the_estate_or_a_built_in_one_that_is_all_assum
     built_in = facts(a=service)
     assert {one.source for one in built_in.catalogue.values()} == {"assumption"}
     assert built_in.catalogue["rack-server"].host.capacity["cores"] == 32_000
-    (told,) = built_in.assumptions
-    assert told.where == "built-in catalogue"
-    assert "rack-server (cost 10)" in told.what
-    assert facts(a="hosts: [{name: a, architecture: amd64}]").assumptions == (), "nothing needed"
+    assert built_in.assumptions == (), "nothing rests on it yet"
+    (told,) = assumed_kinds([built_in.catalogue["rack-server"], found.catalogue["box"]])
+    assert told.where.startswith("built-in catalogue:")
+    assert told.what == "server in a rack: cost 10, cores 32, disk 1.819 TiB, memory 128 GiB"
 
 
 def test_all_that_nobody_said_is_listed_in_words_where_it_stands() -> None:
@@ -424,6 +425,29 @@ def test_all_that_nobody_said_is_listed_in_words_where_it_stands() -> None:
     ]
     assert found.policy.source == "assumption"
     assert found.services["wiki"].ladder[0].source == "assumption"
+
+
+def test_each_key_may_have_a_source_of_its_own() -> None:
+    found = facts(
+        a="""\
+        sponsors: [{name: lender, source: assumption}]
+        pledges:
+          - {name: loan, sponsor: lender, what: hosts, from: 2011-01-01, source: {from: assumption}}
+        hosts:
+          - name: mer[1:3]
+            architecture: amd64
+            cores: 16
+            memory: 24 GB
+            disk: 2 TB
+            source: {memory: the letter of 2011, disk: assumption, cores: assumption}
+        """
+    )
+    assert [(one.where, one.what) for one in found.assumptions] == [
+        ("a.yaml:1:12", "sponsor lender"),
+        ("a.yaml:3:5", "pledge loan: from 2011-01-01"),
+        ("a.yaml:5:5", "host mer[1:3]: cores 16, disk 2 TB"),
+    ]
+    assert found.hosts["mer2"].source == "cores, disk: assumption; memory: the letter of 2011"
 
 
 def test_a_host_says_its_ssh_keys_without_their_comments() -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from commonfarm.estate.facts import Assumption, Facts
+from commonfarm.estate.facts import Facts
 from commonfarm.estate.files import read_files
 from commonfarm.estate.reader import Estate, Text, survey
 from commonfarm.estate.resolve import architecture
 from commonfarm.estate.resolving import resolve
+from commonfarm.estate.resolving.assumptions import BUILT_IN
 from commonfarm.lib.errors import BadInputError
-
-BUILT_IN = "built-in catalogue"
 
 
 def read_facts(directory: Path, today: date | None = None) -> Facts:
@@ -37,17 +37,11 @@ def resolved(texts: Sequence[Text], today: date | None = None) -> tuple[Estate, 
         raise BadInputError(*problems, *error.problems) from None
     if problems:
         raise BadInputError(*problems)
-    if built_in and facts.instances:
-        facts = replace(facts, assumptions=(*facts.assumptions, _assumed(facts)))
     return estate, facts
 
 
+@cache
 def _catalogue() -> Estate:
     """Return the kinds of host that may be asked for where an estate names none."""
     data = package_files("commonfarm.estate").joinpath("catalogue.yaml").read_bytes()
     return survey([Text(BUILT_IN, data)])[0]
-
-
-def _assumed(facts: Facts) -> Assumption:
-    kinds = ", ".join(f"{one.name} (cost {one.cost})" for one in facts.catalogue.values())
-    return Assumption(BUILT_IN, f"no catalogue is declared, so these can be asked for: {kinds}")

@@ -196,7 +196,9 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
         for number, one in enumerate(tree.thing.repositories)
     ]
     names = Names(_names([*items, *_repositories(items)], problems))
-    problems += _dangling(items, names)
+    told = {(problem.file, problem.line, problem.column) for problem in problems}
+    dangling = _dangling(items, names)
+    problems += [one for one in dangling if (one.file, one.line, one.column) not in told]
     problems += overlapping(repositories)
     problems += unlike_their_pools(found["hosts"], found["pools"])
     problems += _second_policies(items)

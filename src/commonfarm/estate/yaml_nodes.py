@@ -17,6 +17,7 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent, NodeEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from commonfarm.lib.errors import Problem
+from commonfarm.lib.terminal import harmless
 from commonfarm.lib.units import format_bytes
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -60,7 +61,8 @@ class Document:
     def at(self, place: Place, what: str, to_do: str, *, key: bool = False) -> Problem:
         """Return a problem at `place`, or at the nearest part around it that is there."""
         line, column = (key and self.keys.get(place)) or self._nearest(place)
-        return Problem(self.file, line, column, what, to_do)
+        # What is told holds words of the file, and goes to terminals and mails.
+        return Problem(self.file, line, column, harmless(what), harmless(to_do))
 
     def where(self, place: Place) -> str:
         """Return `file:line:column` of a part, or of the nearest part around it that is there."""
@@ -231,14 +233,9 @@ class _Plain:
             key = str(key_node.value)
             if key in found:
                 first = self.document.keys[(*place, key)][0]
-                self.document.problems.append(
-                    Problem(
-                        self.document.file,
-                        *at,
-                        f"the key `{key[:80]}` stands here a second time (first in line {first})",
-                        "keep one of them",
-                    )
-                )
+                what = f"`{harmless(key[:80])}` stands here a second time (first in line {first})"
+                problem = Problem(self.document.file, *at, f"the key {what}", "keep one of them")
+                self.document.problems.append(problem)
                 continue
             self.document.keys[(*place, key)] = at
             self.document.count += 1

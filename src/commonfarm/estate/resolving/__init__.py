@@ -45,7 +45,7 @@ def resolve(estate: Estate, today: date | None = None, architecture: Architectur
         steps=tuple(needed.steps),
         transfers=_transfers(estate),
         catalogue=catalogue,
-        policy=Policy(tuple(policy.survive), policy.horizon, policy.source),
+        policy=Policy(tuple(policy.survive), policy.horizon, policy.source_text),
         assumptions=tuple(assumptions(estate.documents)),
     )
     if problems:
@@ -63,7 +63,7 @@ def _transfers(estate: Estate) -> tuple[Transfer, ...]:
             link=one.thing.link,
             within=one.thing.within,
             where=one.where(),
-            source=one.thing.source,
+            source=one.thing.source_text,
         )
         for one in estate.transfers
     ]

@@ -163,7 +163,7 @@ class _Reading:
             environments={each.name: each for each in sorted(environments, key=lambda e: e.name)},
             ladder=tuple(self.ladder()),
             where=where,
-            source=service.source,
+            source=service.source_text,
         )
         numbers: dict[tuple[str, str], list[str]] = {}
         for group in groups:
@@ -217,7 +217,7 @@ class _Reading:
                 priority=priority,
                 disruption_budget=written.disruption_budget,
                 where=where,
-                source=written.source or group.component.source or service.source,
+                source=written.source_text or group.component.source_text or service.source_text,
             )
 
     def judge(self, name: str, *inside: str | int) -> None:
@@ -258,7 +258,13 @@ class _Reading:
             where = self.one.where(*inside, number)
             must = each.strength == "must"
             rule = Spread(
-                tuple(sorted(names)), each.over, must, at_most, each.at_least, where, each.source
+                tuple(sorted(names)),
+                each.over,
+                must,
+                at_most,
+                each.at_least,
+                where,
+                each.source_text,
             )
             self.found.spreads.append(rule)
 
@@ -285,7 +291,7 @@ class _Reading:
                 requirement=requirement,
                 change=rung.change,
                 where=self.one.where("ladder", number),
-                source=rung.source,
+                source=rung.source_text,
             )
 
     def future(self) -> None:
@@ -301,7 +307,7 @@ class _Reading:
                     grows.rate,
                     grows.since,
                     self.one.where("growth", number),
-                    grows.source,
+                    grows.source_text,
                 )
             )
         for number, step in enumerate(service.steps):
@@ -315,7 +321,7 @@ class _Reading:
                     tuple(sorted(step.resources)),
                     *step.factor,
                     where=self.one.where("steps", number),
-                    source=step.source,
+                    source=step.source_text,
                 )
             )
         for number, seen in enumerate(service.observed):
@@ -329,7 +335,7 @@ class _Reading:
                     seen.share,
                     seen.on,
                     self.one.where("observed", number),
-                    seen.source,
+                    seen.source_text,
                 )
             )
 

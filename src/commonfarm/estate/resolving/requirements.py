@@ -11,6 +11,7 @@ from commonfarm.estate import schema
 from commonfarm.estate.facts import Range, Requirement
 from commonfarm.estate.reader import Declared, Estate, no_such
 from commonfarm.estate.resolving.supply import networks_at
+from commonfarm.estate.resources import MOST
 from commonfarm.lib.errors import Problem
 
 Place = tuple[str | int, ...]
@@ -62,6 +63,7 @@ class Requirements:
     sizes: Mapping[str, Mapping[str, Range]] = field(init=False)
     entries: dict[Slot, _Entry] = field(default_factory=dict)
     amounts: dict[Slot, dict[str, Range]] = field(default_factory=dict)
+    told: set[Problem] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.sizes = {one.thing.name: one.thing.amounts() for one in self.estate.sizes}
@@ -93,13 +95,12 @@ class Requirements:
             self._missing(written, names.missing("sizes", requires.size), "size")
         for number, site in enumerate(requires.sites or ()):
             self._missing(written, names.missing("sites", site), "sites", number)
-        sites = requires.sites or list(names.of["sites"])
-        known = [networks_at(self.estate, site) for site in sites]
-        if None not in known:
+        for name in requires.addresses or ():
+            sites = requires.sites or list(names.of["sites"])
+            known = [networks_at(self.estate, site) for site in sites]
             at_all = frozenset[str]().union(*(one for one in known if one))
-            for name in requires.addresses or ():
-                if name not in at_all:
-                    self._missing(written, no_such("networks", name, at_all), "addresses", name)
+            if None not in known and name not in at_all:
+                self._missing(written, no_such("networks", name, at_all), "addresses", name)
 
     def resolve(self) -> None:
         """Work out all amounts, each after those it is a ratio of; note cycles, each whole."""
@@ -130,6 +131,12 @@ class Requirements:
                 what = "this is a ratio of several requirements that differ"
                 self._problem(first, what, "write the amounts out, or make them alike", "ratio_of")
             found = _times(first.requires.ratio_of, others[0])
+            for key, amount in found.items():
+                if amount.high > MOST:
+                    what = f"this comes to more {key} than there is anywhere"
+                    self._problem(first, what, "write a smaller factor", "ratio_of", "factor")
+                    found = {}
+                    break
         for layer in entry.amounts:
             found.update(self.sizes.get(layer.requires.size or "", {}))
             found.update(layer.requires.amounts())
@@ -183,7 +190,8 @@ class Requirements:
 
     def _problem(self, layer: Written, what: str, to_do: str, *inside: str | int) -> None:
         problem = layer.service.problem(what, to_do, *layer.place, "requires", *inside)
-        if problem not in self.problems[-20:]:  # a component's, met for each of its instances
+        if problem not in self.told:  # a component's is met for each of its instances
+            self.told.add(problem)
             self.problems.append(problem)
 
 

@@ -7,7 +7,7 @@ name the same are an error unless one of them says that they share it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from posixpath import normpath
 
 from commonfarm.estate import schema
 from commonfarm.estate.reader import Declared, Estate, no_such
@@ -62,9 +62,12 @@ def shared_unsaid(estate: Estate) -> Iterator[Problem]:
 
 
 def _normal(value: str) -> str:
-    """Return a path or name so that two ways to write one are the same."""
-    text = value.strip()
-    return str(PurePosixPath(text)) if "/" in text else text
+    """Return a path or name so that two ways to write one are the same.
+
+    Of a symlink, written as `ls -l` shows it, that is where it leads.
+    """
+    text = value.rpartition("->")[2].strip()
+    return normpath(text.replace("//", "/")) if "/" in text else text
 
 
 def _reached(start: Key, said: dict[Key, set[Key]]) -> set[Key]:

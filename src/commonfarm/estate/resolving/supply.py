@@ -43,7 +43,7 @@ def sites(estate: Estate, problems: list[Problem]) -> dict[str, Site]:
             administrators=tuple(one.thing.administrators),
             jump_host=one.thing.jump_host,
             where=one.where(),
-            source=one.thing.source,
+            source=one.thing.source_text,
         )
     problems += _overlapping(prefixes)
     return dict(sorted(found.items()))
@@ -59,7 +59,7 @@ def _network(one: Declared[schema.Site], number: int) -> Network:
         reserved=network.reserved,
         capacity=capacity,
         where=one.where("networks", number),
-        source=network.source,
+        source=network.source_text,
     )
 
 
@@ -100,7 +100,7 @@ def sponsors(estate: Estate) -> dict[str, Sponsor]:
             logo=one.thing.logo,
             contact=one.thing.contact,
             where=one.where(),
-            source=one.thing.source,
+            source=one.thing.source_text,
         )
         for one in estate.sponsors
     ]
@@ -122,7 +122,7 @@ def pledges(estate: Estate) -> dict[str, Pledge]:
             terms=one.thing.terms,
             disclosure=one.thing.disclosure,
             where=one.where(),
-            source=one.thing.source,
+            source=one.thing.source_text,
         )
         for one in estate.pledges
     ]
@@ -133,9 +133,14 @@ def hosts(estate: Estate, architecture: Architecture, problems: list[Problem]) -
     """Return the hosts, one by one where many were written as one."""
     givers = {one.thing.name: one.thing.sponsor for one in estate.pledges}
     found: dict[str, Host] = {}
+    addresses: dict[str, Declared[schema.Host]] = {}
     for one in estate.hosts:
         problems += _foreign_networks(estate, one)
         thing = one.thing
+        first = addresses.setdefault(thing.address or "", one)
+        if thing.address and first is not one:
+            what = f"{thing.address} is the address of {first.thing.name}, at {first.where()}"
+            problems.append(one.problem(what, "give each host its own", "address"))
         said = dict(
             **_machine(thing, architecture),
             rack=thing.rack,
@@ -177,7 +182,7 @@ def catalogue(
             where=where,
         )
         title = thing.title or thing.name
-        found.append(HostKind(thing.name, title, thing.cost, host, where, thing.source))
+        found.append(HostKind(thing.name, title, thing.cost, host, where, thing.source_text))
     return {one.name: one for one in sorted(found, key=lambda one: one.name)}
 
 
@@ -190,7 +195,7 @@ def _machine(thing: schema.Machine, architecture: Architecture) -> dict[str, Any
         "allocation_ratio": thing.allocation_ratio.ratios(),
         "traits": thing.all_traits(),
         "networks": tuple(sorted(thing.networks)),
-        "source": thing.source,
+        "source": thing.source_text,
     }
 
 

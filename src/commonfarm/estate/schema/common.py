@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -113,10 +114,22 @@ Person = Annotated[
     matches(_PERSON, "a person", "write letters and digits, with . _ - @ between them"),
 ]
 People = Annotated[list[Person], AfterValidator(once)]
+
+
+def _words(text: str) -> str:
+    """Return a text in one line; what cannot be printed could steer a terminal."""
+    line = " ".join(text.split())
+    if not 1 <= len(line) <= 1000:
+        raise wrong(f"{line[:80]!r} is not a text", "write 1 to 1000 characters")
+    if not line.isprintable():
+        raise wrong(f"{line[:80]!r} has characters that cannot be printed", "take them away")
+    return line
+
+
 Words = Annotated[
     str,
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 1000}),
-    matches(r"(?s)\s*\S.{0,998}\s*", "a text", "write 1 to 1000 characters"),
+    AfterValidator(_words),
 ]
 
 
@@ -126,7 +139,7 @@ def _web_address(text: str) -> str:
         right = parts.scheme in ("http", "https") and parts.hostname and len(text) <= 500
     except ValueError:
         right = False
-    if not right or re.search(r"[\s\"'<>\\]", text):
+    if not right or not text.isprintable() or re.search(r"[\s\"'<>\\]", text):
         raise wrong(f"{text[:80]!r} is no address in the web", "write http:// or https://")
     if "@" in parts.netloc:
         raise wrong("the address has a user in it", "take user and password away")
@@ -181,12 +194,57 @@ def _day(value: object) -> date:
 Day = Annotated[date, Checked(_day, {"type": "string", "format": "date"})]
 
 
+def _source(value: object) -> str | dict[str, str]:
+    if isinstance(value, str):
+        return _words(value)
+    to_do = "write text, or for each key its own: {memory: the letter, disk: assumption}"
+    if not isinstance(value, dict) or not value:
+        raise wrong(f"{shown(value)} is no source", to_do)
+    for key, text in value.items():
+        if not isinstance(text, str) or not text.strip():
+            raise wrong(f"{shown(text)} is no source", "write text", key)
+    return {key: _words(text) for key, text in value.items()}
+
+
 class Thing(BaseModel):
     """What is declared: it has no key that is not known, and may say who said so."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    source: Words | None = None
+    source: Annotated[
+        str | dict[str, str] | None,
+        Checked(
+            _source,
+            {
+                "anyOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "object", "additionalProperties": {"type": "string"}},
+                ]
+            },
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _said_of_what_stands_beside(self) -> Self:
+        if isinstance(self.source, dict):
+            fields, extra = type(self).model_fields, set(self.__pydantic_extra__ or ())
+            own = {fields[key].alias or key for key in self.model_fields_set - extra}
+            beside = {*own, *extra} - {"source"}
+            for key in self.source:
+                if key not in beside:
+                    what = f"a source for `{key[:80]}`, which is not said here"
+                    raise wrong(what, hint(key, beside), "source", key)
+        return self
+
+    @property
+    def source_text(self) -> str | None:
+        """Who said so, in one line: `cores, disk: assumption; memory: the letter of 2011`."""
+        if not isinstance(self.source, dict):
+            return self.source
+        keys: dict[str, list[str]] = {}
+        for key, text in sorted(self.source.items()):
+            keys.setdefault(text, []).append(key)
+        return "; ".join(f"{', '.join(names)}: {text}" for text, names in keys.items())
 
 
 class Named(Thing):

@@ -10,7 +10,18 @@ from pydantic_core import PydanticCustomError
 from commonfarm.estate.facts import Period
 from commonfarm.estate.resources import CUSTOM, RESOURCES
 from commonfarm.estate.schema.amounts import Counts, Factors, Length, Rates, Share, has, seconds
-from commonfarm.estate.schema.common import Day, Named, Thing, TopologyKey, Words, once, some, wrong
+from commonfarm.estate.schema.common import (
+    Checked,
+    Day,
+    Named,
+    Thing,
+    TopologyKey,
+    Words,
+    once,
+    shown,
+    some,
+    wrong,
+)
 from commonfarm.estate.schema.requirement import Requires
 from commonfarm.lib.hints import hint
 
@@ -25,6 +36,13 @@ def _resource(text: str) -> str:
 
 def _growing(text: str) -> str:
     return text if text == INSTANCES else _resource(text)
+
+
+def _written(value: object) -> str | int | float:
+    # Of what it is an amount, its neighbour says.
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise wrong(f"{shown(value)} is no amount", "write it like 3 or 16 GiB")
+    return value
 
 
 Resource = Annotated[str, AfterValidator(_resource)]
@@ -55,7 +73,9 @@ class Observed(Thing):
 
     component: str | None = None
     resource: Resource
-    amount: str | int | float | None = None
+    amount: Annotated[
+        str | int | float | None, Checked(_written, {"type": ["string", "number"]})
+    ] = None
     share: Share | None = None
     on: Day
 

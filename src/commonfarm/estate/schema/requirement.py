@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from commonfarm.estate.schema.amounts import Count, Factors, Needs
 from commonfarm.estate.schema.common import (
@@ -15,6 +15,7 @@ from commonfarm.estate.schema.common import (
     once,
     one_or_list,
     some,
+    wrong,
 )
 from commonfarm.estate.schema.supply import Trait, Traits
 
@@ -57,6 +58,14 @@ class WantedTraits(Thing):
     required: list[AnyTrait] = Field(default_factory=list)
     forbidden: Traits = Field(default_factory=list)
     preferred: Traits = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        for number, any_of in enumerate(self.required):
+            if set(any_of) <= set(self.forbidden):
+                what = f"{any_of[0]} is required and forbidden"
+                raise wrong(what, "take one of them away", "required", number)
+        return self
 
 
 class Requires(Needs):

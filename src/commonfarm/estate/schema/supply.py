@@ -59,7 +59,9 @@ def _address(text: str) -> str:
 
 
 _SSH_KEY = re.compile(
-    r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) +([A-Za-z0-9+/]{20,3000}={0,2})(?: .*)?"
+    r"((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)"
+    r"|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com))"
+    r" +([A-Za-z0-9+/]{20,3000}={0,2})(?: .*)?"
 )
 
 
