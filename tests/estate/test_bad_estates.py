@@ -6,12 +6,14 @@ Each file in `bad/` is an estate; the comments at its end are what is said of it
 from __future__ import annotations
 
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from commonfarm.estate.folder import resolved
 from commonfarm.estate.reader import Text
+from commonfarm.estate.resolving import supply
 from commonfarm.lib.errors import BadInputError
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
@@ -82,16 +84,17 @@ def test_more_is_reserved_than_there_is() -> None:
     ]
 
 
-def test_hosts_and_instances_without_end() -> None:
-    hosts = [f'  - {{name: "{c}-[1:10000]", architecture: amd64}}\n' for c in "abcdefghijk"]
+def test_hosts_and_instances_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supply, "MOST_HOSTS", 100)
+    hosts = [f'  - {{name: "{c}-[1:40]", architecture: amd64}}\n' for c in "abcd"]
     assert told(a="hosts:\n" + "".join(hosts)) == [
-        "a.yaml:12:5: the estate has more than 100000 hosts; write fewer"
+        "a.yaml:4:5: the estate has more than 100 hosts; write fewer"
     ]
-    text = "services: [{name: a, components: [{name: b, instances: [%s]}]}]\n"
-    counts = ", ".join(["{count: 10000}"] * 11)
-    assert told(a=text % counts) == [
-        "a.yaml:1:217: the estate has more than 100000 instances; lower a count"
-    ]
+    demand = import_module("commonfarm.estate.resolving.demand")
+    monkeypatch.setattr(demand, "MOST_INSTANCES", 100)
+    counts = ", ".join(["{count: 40}"] * 4)
+    text = f"services: [{{name: a, components: [{{name: b, instances: [{counts}]}}]}}]\n"
+    assert told(a=text) == ["a.yaml:1:83: the estate has more than 100 instances; lower a count"]
 
 
 def test_a_thing_may_be_named_by_one_that_has_faults_and_by_one_beside_it() -> None:
