@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
+from commonfarm.estate.cli import app
 from commonfarm.estate.disclosure import veiled
 from commonfarm.estate.drawing import map as drawing
 from commonfarm.estate.drawing import meters, spans
@@ -118,3 +121,19 @@ def test_the_map_of_little_is_a_map_too() -> None:
     assert "no site" in bare and "says no capacity" in bare
     gone = facts(pledge("past", until=date(2025, 1, 1)), host("gone", pledge="past"))
     assert "gone" not in "".join(ElementTree.fromstring(draw(gone)).itertext())
+
+
+def test_the_command_draws_the_plan_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "estate.yaml").write_text(
+        "hosts: [{name: anvil, architecture: amd64, cores: 4, memory: 8 GiB, disk: 1 TB}]\n"
+        "services:\n"
+        "  - {name: wiki, components: [{name: web, requires: {cores: 1, memory: 1 GiB}}]}\n"
+        "  - {name: giant, components: [{name: web, requires: {memory: 1 TiB}}]}\n"
+    )
+    out = tmp_path / "map.svg"
+    command = ["estate", "map", str(tmp_path), "--out", str(out), "--at", "2026-01-15"]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, done.stdout) == (0, f"{out}: hosts 1, instances 1\n"), done.output
+    said = "".join(ElementTree.parse(out).getroot().itertext())
+    assert "wiki/web/production/1: memory 1 GiB" in said
+    assert "giant/web/production/1: " in said

@@ -28,7 +28,7 @@ from commonfarm.estate.load import load_directory
 from commonfarm.estate.models import Following, Host, Load
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.journal.models import Entry
-from commonfarm.lib.errors import NotFoundError, RefusedError
+from commonfarm.lib.errors import NotFoundError, Reason, RefusedError, UnreachableError
 from commonfarm.store.interface import read
 from tests.estate.repositories import Repository
 
@@ -128,13 +128,13 @@ def test_the_newest_commit_is_in_force(
     assert [one["commit"] for one in events("estate loaded")] == [first.commit, tip]
 
 
-def test_nothing_is_fetched_more_than_once_a_minute(upstream: Repository, clock: Clock) -> None:
+def test_it_is_not_fetched_all_the_time(upstream: Repository, clock: Clock) -> None:
     start(upstream, clock)
     assert follow(clock) is not None
     upstream.commit({"estate.yaml": ONE.replace("24", "48")})
-    clock.later(seconds=30)
+    clock.later(seconds=15)
     assert follow(clock) is None
-    clock.later(seconds=30)
+    clock.later(seconds=15)
     assert follow(clock) is not None
 
 
@@ -232,13 +232,31 @@ def test_what_cannot_be_fetched_is_told_once_and_tried_less_and_less_often(
         before = current().tried_at
         next_minute()
         tries.append(current().tried_at != before)
-    assert tries == [True, False, True, False, False, False, True, False, False, False]
+    assert tries == [True, True, False, True, False, False, True, False, False, False]
     assert "does not appear to be a git repository" in str(current().problem)
     assert len(events("estate not fetched")) == 1
     away.rename(upstream.path)
     clock.later(hours=1)
     next_minute()
     assert (current().problem, current().failures) == (None, 0)
+
+
+def test_a_clone_that_cannot_be_read_is_told_and_made_anew(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
+) -> None:
+    start(upstream, clock)
+    next_minute()
+    upstream.commit({"estate.yaml": ONE.replace("24", "48")})
+
+    def damaged(*_: object) -> list[bytes]:
+        raise UnreachableError(Reason("repository-not-read", "git cat-file: bad object"))
+
+    with mock.patch("commonfarm.estate.git.Clone.read", damaged):
+        assert next_minute() is None
+    assert "bad object" in str(current().problem)
+    clock.later(minutes=1)
+    load = next_minute()
+    assert load is not None and current().problem is None
 
 
 def test_while_it_is_followed_no_directory_is_loaded(

@@ -209,6 +209,17 @@ def test_what_a_kill_left_is_cleared_away(upstream: Repository, clone: Clone) ->
     assert clone.fetch() == tip
 
 
+def test_a_damaged_clone_is_made_anew(upstream: Repository, clone: Clone) -> None:
+    upstream.commit({"a": "1"})
+    clone.fetch()
+    for file in clone.path.glob("objects/??/*"):
+        file.chmod(0o600)
+        file.write_bytes(b"")
+    tip = upstream.commit({"a": "2"})
+    assert clone.fetch() == tip
+    assert list(clone.read(clone.entries(tip, ""))) == [b"2"]
+
+
 @pytest.mark.root
 def test_a_repository_of_another_user_of_this_machine_is_read(
     upstream: Repository, clone: Clone

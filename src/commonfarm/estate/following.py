@@ -50,11 +50,7 @@ def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
         tip = clone.fetch()
         (commit,) = clone.newest(tip)
     except CommonfarmError as error:
-        _log.warning("the estate's repository is not read: %s", error)
-        with transaction.atomic():
-            row = Following.held(following)
-            if row is not None:
-                row.was_not_fetched(error.reason, clock(), who=WHO)
+        _not_fetched(following, error, clock())
         return None
     with transaction.atomic():
         row = Following.held(following)
@@ -72,6 +68,18 @@ def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
             if row is not None:
                 row.refuse(tip, commit.subject, error.problems, clock(), who=WHO)
         return None
+    except CommonfarmError as error:
+        clone.forget()  # It was fetched and cannot be read: what is here is damaged.
+        _not_fetched(following, error, clock())
+        return None
+
+
+def _not_fetched(following: Following, error: CommonfarmError, now: datetime) -> None:
+    _log.warning("the estate's repository is not read: %s", error)
+    with transaction.atomic():
+        row = Following.held(following)
+        if row is not None:
+            row.was_not_fetched(error.reason, now, who=WHO)
 
 
 def _load(

@@ -146,14 +146,17 @@ class Clone:
         BadInputError where there is no such branch.
         """
         self._prepare()
-        ref = f"refs/heads/{self.branch}"
-        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
         try:
-            self._git(*fetch, "--no-recurse-submodules", "--", self.url, f"+{ref}:{_FETCHED}")
+            self._fetch()
         except UnreachableError as error:
             if "couldn't find remote ref" in error.reason.text:
                 raise self._no_branch() from None
-            raise
+            if error.reason.code != "repository-not-read" or not self._answers():
+                raise
+            # What is wrong is here, as after a disk that was full: it is fetched anew as a whole.
+            self.forget()
+            self._prepare()
+            self._fetch()
         return self._git("rev-parse", "--verify", _FETCHED).decode("ascii").strip()
 
     def descends(self, commit: str, from_commit: str) -> bool:
@@ -197,6 +200,22 @@ class Clone:
             end = said.index(b"\n") + 1 + entry.size
             yield said[end - entry.size : end]
             said = said[end + 1 :]
+
+    def forget(self) -> None:
+        """Remove the clone: the next fetch makes it anew."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _fetch(self) -> None:
+        fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
+        ref = f"+refs/heads/{self.branch}:{_FETCHED}"
+        self._git(*fetch, "--no-recurse-submodules", "--", self.url, ref)
+
+    def _answers(self) -> bool:
+        try:
+            self._git("ls-remote", "--heads", "--", self.url)
+        except UnreachableError:
+            return False
+        return True
 
     def _prepare(self) -> None:
         """Make the clone where there is none, and remove what is left of others, or of kills."""

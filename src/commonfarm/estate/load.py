@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from commonfarm.estate import logos, reader, resolve, schema
-from commonfarm.estate.differences import differences, told
+from commonfarm.estate.differences import Difference, differences, told
 from commonfarm.estate.disclosure import hidden_names
 from commonfarm.estate.events import EstateLoaded
 from commonfarm.estate.facts import Facts
@@ -125,8 +125,7 @@ def put(prepared: Prepared, who: str) -> Load:
     """
     _lock()
     given, last = prepared.given, Load.in_force()
-    changes = _apply(prepared.estate, prepared.targets)
-    changes += _said(prepared, last)
+    changes = told([*_apply(prepared.estate, prepared.targets), *_said(prepared, last)])
     files = _stored(prepared.files)
     if last is not None and not changes and _is_kept(last, given, files):
         return last
@@ -169,24 +168,23 @@ def _is_kept(last: Load, given: Given, files: Mapping[str, Blob]) -> bool:
     return same and bool(last.commit) == (given.commit is not None)
 
 
-def _said(prepared: Prepared, last: Load | None) -> list[str]:
+def _said(prepared: Prepared, last: Load | None) -> list[Difference]:
     """Return what the estate says anew beside what has tables, of which `_apply` tells.
 
-    Who gives anonymously is named in no line: lines are read by others.
+    Who gives anonymously is not named: what changed is read by others.
     """
     after = prepared.facts
     before = facts_of(last) if last else replace(NOTHING, catalogue=after.catalogue)
     hidden = hidden_names(before) | hidden_names(after)
-    found = [
+    return [
         replace(one, name="(anonymous)") if (one.kind, one.name) in hidden else one
         for one in differences(before, after)
         if one.kind != "host" or one.text not in ("new", "gone")
     ]
-    return told(found)
 
 
-def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[str]:
-    """Write the estate's things into their tables; return what changed, a line each.
+def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[Difference]:
+    """Write the estate's things into their tables; return what changed.
 
     Raises BadInputError for what must stay as it is, and for what lies where something lies yet.
     """
@@ -214,30 +212,31 @@ def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[str]:
 class _Loading:
     """What a load did so far: what it changed, what is wrong with that, and what it has named."""
 
-    changes: list[str] = field(default_factory=list)
+    changes: list[Difference] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     names: dict[type[Declared], list[str]] = field(default_factory=dict)
 
     def put(self, model: type[Declared], wanted: Sequence[Wanted]) -> None:
         """Create or change the rows of `model`; a retired one that is named again is back."""
-        kind = model._meta.verbose_name
+        kind = str(model._meta.verbose_name)
         known = {row.name: row for row in model._default_manager.all()}
         self.names[model] = [values["name"] for _, values in wanted]
         for one, values in wanted:
             row = known.get(values["name"])
             if row is None:
                 model._default_manager.create(**values)
-                self.changes.append(f"{kind} {values['name']}: new")
+                self.changes.append(Difference(kind, values["name"], "new"))
                 continue
             different = [key for key, value in values.items() if getattr(row, key) != value]
             self.problems += _forbidden(row, one, {key: values[key] for key in different})
             for key in different:
                 now, before = as_text(values[key]), as_text(getattr(row, key))
-                self.changes.append(f"{kind} {row}: {key} is {now}, was {before}")
+                text = f"{key} is {now}, was {before}"
+                self.changes.append(Difference(kind, row.name, text))
                 setattr(row, key, values[key])
             if row.retired_at is not None:
                 row.retired_at = None
-                self.changes.append(f"{kind} {row}: is back")
+                self.changes.append(Difference(kind, row.name, "is back"))
                 different.append("retired_at")
             if different:
                 row.save(update_fields=different)
@@ -247,13 +246,15 @@ class _Loading:
         project, names = Project.named(declared.name), declared.targets or self.names[Target]
         if set(project.targets.values_list("name", flat=True)) != set(names):
             project.targets.set([Target.named(name) for name in names])
-            self.changes.append(f"project {project}: targets are {', '.join(names)}")
+            text = f"targets are {', '.join(names)}"
+            self.changes.append(Difference("project", project.name, text))
 
     def retire(self, model: type[Declared]) -> None:
         """Retire the rows of `model` that were not put."""
         left = model._default_manager.filter(retired_at=None).exclude(name__in=self.names[model])
-        kind = model._meta.verbose_name
-        self.changes += [f"{kind} {name}: retired" for name in left.values_list("name", flat=True)]
+        kind = str(model._meta.verbose_name)
+        names = left.values_list("name", flat=True)
+        self.changes += [Difference(kind, name, "retired") for name in names]
         left.update(retired_at=timezone.now())
 
 

@@ -19,8 +19,8 @@ from commonfarm.lib.errors import NotFoundError, Problem, Reason
 from commonfarm.lib.hints import hint
 from commonfarm.store.interface import Blob
 
-FETCH_EVERY = timedelta(seconds=50)
-"""A little less than the minute in which the worker looks, so that none is left out."""
+FETCH_EVERY = timedelta(seconds=20)
+"""Much less than the minute in which the worker looks, so that none is left out."""
 FETCH_SELDOM = timedelta(hours=1)
 JUDGE_AGAIN = timedelta(hours=1)
 

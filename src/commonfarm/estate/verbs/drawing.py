@@ -29,4 +29,4 @@ def draw_map(directory: Path = DIRECTORY, out: Path = OUT, at: datetime | None =
     }
     shown = drawing.Shown(facts, today, placed.on, unplaced)
     out.write_text(drawing.draw(shown), encoding="utf-8")
-    typer.echo(f"{out}: {len(facts.hosts)} hosts, {len(placed.on)} instances")
+    typer.echo(f"{out}: hosts {len(facts.hosts)}, instances {len(placed.on)}")
