@@ -93,7 +93,7 @@ def test_what_is_not_carried_over_is_said(folder: Path) -> None:
     lost = "\n".join(drafted(folder, "list.json").lost)
     for said in (
         "service 'Web_1': its name; it is called web-1",
-        "Web_1: its mem_size, as 'lots' is no number",
+        "Web_1: its mem_size, as 'lots' is no amount of memory",
         "Web_1: how much of memory it needs, which is not said",
         "host vmhost-01.example.org: its capacity, which is not said there; write cores",
         "variables of other names: other",

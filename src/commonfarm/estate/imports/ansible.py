@@ -17,9 +17,9 @@ from commonfarm.estate.imports.draft import (
     Draft,
     Names,
     Thing,
+    finished,
     machine,
     plain_address,
-    say_unknown_capacities,
     title,
     written,
 )
@@ -77,7 +77,8 @@ class _Import:
         self.variables = variables
         self.made = Draft(f"the Ansible inventory {file}")
         self.names = {
-            kind: Names(kind, self.made.lost) for kind in ("host", "service", "site", "environment")
+            kind: Names(kind, self.made.lost)
+            for kind in ("host", "service", "site", "rack", "environment")
         }
         self.on = {host: str(of["vmhost"]) for host, of in variables.items() if of.get("vmhost")}
         self.guests: dict[str, list[Variables]] = {}
@@ -95,13 +96,12 @@ class _Import:
             made.services.append(self.service(guest, on, said))
         sites = sorted({one["site"] for one in made.hosts if "site" in one})
         made.sites.extend({"name": site, "source": self.file} for site in sites)
-        say_unknown_capacities(made)
         others = sorted({name for of in self.variables.values() for name in of} - _USED)
         if others:
             shown = ", ".join(harmless(name)[:60] for name in others[:_SHOWN])
             more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
             made.lost.append(f"variables of other names: {shown}{more}")
-        return made
+        return finished(made)
 
     def host(self, host: str) -> Thing:
         """Return the host of that name, by its variables and those of its guests."""
@@ -113,7 +113,8 @@ class _Import:
             made["site"] = self.names["site"][site]
         # A host and its guests are of one architecture.
         architecture = _first([of, *guests], ("ansible_architecture",))
-        made["architecture"] = ARCHITECTURES.get(architecture, architecture) or "amd64"
+        if architecture:
+            made["architecture"] = ARCHITECTURES.get(architecture, architecture)
         made |= self.amounts(host, of)
         address = plain_address(str(of.get("ansible_host", "")))
         if address:
@@ -125,15 +126,15 @@ class _Import:
         known = host in self.variables
         where = f"host {harmless(host)[:90]}" if known else "as `vmhost` of others"
         made["source"] = f"{self.file}, {where}"
-        if not architecture and not isinstance(of.get(OURS), dict):
-            self.made.assume(made, "architecture: not said")
         return made
 
     def our_own(self, host: str, made: Thing, said: Variables) -> None:
         """Take what `commonfarm estate export ansible` wrote of a host."""
-        for key in ("architecture", "rack", "traits", "administrators", "status"):
+        for key in ("architecture", "traits", "administrators", "status"):
             if said.get(key):
                 made[key] = said[key]
+        if said.get("rack"):
+            made["rack"] = self.names["rack"][str(said["rack"])]
         if said.get("site"):
             made["site"] = self.names["site"][str(said["site"])]
         for key in ("reserved", "allocation_ratio", "capacity"):
@@ -156,7 +157,7 @@ class _Import:
         where: str | None = self.names["host"][on] if on not in self.on else None
         if where is None:
             self.made.lost.append(f"{guest}: that it runs on {on}, which is virtual itself")
-        elif where not in self.made.notes:
+        elif "architecture" in hosts[where]:
             requires["architecture"] = hosts[where]["architecture"]
         for key in ("cores", "memory"):
             if key not in requires:
@@ -181,11 +182,13 @@ class _Import:
             match = _SIZE.fullmatch(str(of[name]).strip())
             if match and match[2] and unit:
                 unit = f"{match[2].upper()}iB"
-            if match is None or (match[2] and not unit):
-                what = harmless(str(of[name]))[:40]
-                self.made.lost.append(f"{host}: its {name}, as {what!r} is no number")
-            else:
+            try:
+                if match is None or (match[2] and not unit):
+                    raise ValueError
                 found[key] = written(key, match[1], unit)
+            except ValueError:
+                what = harmless(str(of[name]))[:40]
+                self.made.lost.append(f"{host}: its {name}, as {what!r} is no amount of {key}")
         return found
 
 

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from commonfarm.estate.facts import ASSUMPTION
-from commonfarm.estate.resources import resource
+from commonfarm.estate.resources import MOST, resource
+from commonfarm.estate.schema import SECTIONS
+from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.terminal import harmless
 
 Thing = dict[str, Any]
@@ -107,9 +110,11 @@ def _exactly(key: str, amount: int) -> str | int:
 def plain_address(text: str) -> str | None:
     """Return the IP address that a text is, without the length of a prefix; None if it is none."""
     try:
-        return str(ipaddress.ip_interface(text).ip)
+        found = str(ipaddress.ip_interface(text).ip)
     except ValueError:
         return None
+    # One that is of a machine's own interface only is of no use to others.
+    return found if "%" not in found else None
 
 
 def machine(
@@ -149,7 +154,8 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
         ]
         for key in unsaid:
             step = 1000 if key == "cores" else 2**20
-            host[key] = _exactly(key, step * math.ceil(load[host["name"]][key] * exact / step))
+            rounded = step * math.ceil(load[host["name"]][key] * exact / step)
+            host[key] = _exactly(key, min(rounded, MOST))
         if unsaid:
             host["source"] = host.pop("source", "")
             made.assume(host, f"{', '.join(unsaid)}: {factor:g} times what its guests need")
@@ -158,9 +164,82 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
     return replace(made, lost=[line for line in made.lost if line not in now_known])
 
 
-def say_unknown_capacities(draft: Draft) -> None:
-    """Say of each host without a capacity that nothing fits on it as it stands."""
+def finished(draft: Draft) -> Draft:
+    """Return the draft without what the files may not say; each such part is told as lost.
+
+    A host without an architecture gets the commonest, marked as assumed. Of one without a capacity
+    it is said that nothing fits on it. Raise BadInputError where nothing is left.
+    """
+    for section, things in draft.sections():
+        things[:] = [thing for thing in things if _taken(draft, section, thing)]
+    _agree(draft)
     draft.lost.extend(_unknown(host["name"]) for host in draft.hosts if "memory" not in host)
+    if not any(things for _, things in draft.sections()):
+        what = f"{harmless(draft.origin)} has nothing in it that an estate could say"
+        raise BadInputError(Problem("import", 0, 0, what, "look whether that is the right file"))
+    return draft
+
+
+def _agree(draft: Draft) -> None:
+    """Take away what hosts and services may not say beside each other."""
+    whose: dict[str, str] = {}
+    standing = {host["name"] for host in draft.hosts if host.get("status") in (None, "existing")}
+    for host in draft.hosts:
+        address = str(host.get("address"))
+        if whose.setdefault(address, host["name"]) != host["name"] and "address" in host:
+            draft.lost.append(
+                f"{host['name']}: {address}, which is the address of {whose[address]}"
+            )
+            del host["address"]
+    for service in draft.services:
+        for component in service["components"]:
+            for instances in component.get("instances", ()):
+                for host in set(instances.get("on", ())) - standing:
+                    what = f"that it runs on {host}, which is no existing host"
+                    draft.lost.append(f"{service['name']}: {what}")
+                    del instances["on"]
+            if component.get("instances") == [{}]:
+                del component["instances"]
+
+
+def _taken(draft: Draft, section: str, thing: Thing) -> bool:
+    """Take away what is wrong with a thing, part by part; say whether the rest may stay."""
+    while True:
+        if section == "hosts" and "architecture" not in thing:
+            thing["architecture"] = "amd64"
+            draft.assume(thing, "architecture: not said")
+        try:
+            SECTIONS[section].model_validate(thing)
+        except ValidationError as error:
+            first = error.errors()[0]
+            context = first.get("ctx", {})
+            what = context.get("what", first["msg"])
+            place = (*first["loc"], *context.get("inside", ()))
+            draft.lost.append(f"{thing['name']}: {harmless(str(what))[:200]}")
+            if not _without(thing, place):
+                draft.lost.append(f"{thing['name']}: all of it")
+                return False
+        else:
+            return True
+
+
+def _without(thing: Thing, place: tuple[Any, ...]) -> bool:
+    """Take away what stands at a place, or the nearest part around it; False for the thing."""
+    inside: Any = thing
+    held: list[tuple[Any, Any]] = []
+    for part in place:
+        if not (isinstance(inside, dict) and part in inside) and not (
+            isinstance(inside, list) and isinstance(part, int) and part < len(inside)
+        ):
+            break
+        held.append((inside, part))
+        inside = inside[part]
+    # Without a name or a component it is nothing.
+    if not held or (held[0][1] in ("name", "components") and len(held) < 4):
+        return False
+    around, part = held[-1]
+    del around[part]
+    return True
 
 
 def _unknown(host: str) -> str:

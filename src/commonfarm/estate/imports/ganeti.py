@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from commonfarm.estate.imports.draft import Draft, Names, Thing, machine, title, written
+from commonfarm.estate.imports.draft import Draft, Names, Thing, finished, machine, title, written
 from commonfarm.estate.imports.ganeti_text import Cluster, Machine, Node, Policy, cluster
 from commonfarm.lib.terminal import harmless
 
@@ -49,13 +49,12 @@ def read(file: str, data: bytes) -> Draft:
         rack = racks[found.groups[node.group].name]
         made = {"name": name, "rack": rack} | _host(draft, found.policy(node), node, on[node.name])
         made["source"] = f"{file}, node {harmless(node.name)[:80]}"
-        draft.assume(made, "architecture: not said")
         draft.hosts.append(made)
     for one in found.machines:
         draft.services.append(_service(draft, one, services[one.name], online, file))
     draft.policy.update(survive=["host"], source="Ganeti keeps N+1")
     _say_what_is_lost(draft, found)
-    return draft
+    return finished(draft)
 
 
 def _amounts(memory: int, cores: int, disk: int, spindles: int) -> Thing:
@@ -79,11 +78,8 @@ def _host(draft: Draft, policy: Policy, node: Node, here: list[Machine]) -> Thin
     # Its own system's virtual cores, as real ones; rounded down, since 1/3 of one core has no
     # number of thousandths, and an instance has whole cores.
     own = min(Fraction(1000 * node.vcpus) / policy.vcpu_ratio // 1, 1000 * node.cores)
-    made: Thing = {
-        "architecture": "amd64",
-        **_amounts(node.memory, node.cores, node.disk, node.spindles),
-        "virtualisation": True,
-    }
+    made = _amounts(node.memory, node.cores, node.disk, node.spindles)
+    made["virtualisation"] = True
     reserved = {
         "cores": f"{own}m" if own else 0,
         "memory": written("memory", str(max(memory, 0)), "MiB"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from commonfarm.estate.resources import MOST
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.terminal import harmless
 
@@ -127,7 +128,7 @@ class _Reader:
         return [*found, *last[len(found) - least :]]
 
     def number(self, text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) <= 12:
+        if text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= MOST // 2**20:
             return int(text)
         self.wrong(f"{text[:40]!r} is no number that a node or an instance could have")
         return 0

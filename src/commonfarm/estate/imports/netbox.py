@@ -17,9 +17,9 @@ from commonfarm.estate.imports.draft import (
     Draft,
     Names,
     Thing,
+    finished,
     machine,
     plain_address,
-    say_unknown_capacities,
     title,
     written,
 )
@@ -131,13 +131,8 @@ class _Import:
         for site, name, prefix in self.networks:
             inside = sites[site].setdefault("networks", [])
             inside.append({"name": name, "prefix": str(prefix)})
-        for host in self.made.hosts:
-            if "architecture" not in host:
-                host["architecture"] = "amd64"
-                self.made.assume(host, "architecture: not said")
         self.made.sites.extend(sites[name] for name in sorted(sites))
-        say_unknown_capacities(self.made)
-        return self.made
+        return finished(self.made)
 
     def known_site(self, row: Row, sites: dict[str, Thing]) -> None:
         """Take a site; others may call it by name, slug or number."""
