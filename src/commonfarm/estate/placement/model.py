@@ -49,10 +49,14 @@ def place(
     return _Model(problem, start, near).best(effort, bound)
 
 
-class _Model:
-    def __init__(self, problem: Problem, start: Mapping[str, str], near: Mapping[str, str]) -> None:
-        self.problem, self.start, self.near = problem, start, near
-        self.cp = cp_model.CpModel()
+class Counts:
+    """How many of each group are on each host, as variables of `cp`, and the rules they keep.
+
+    `start` is a placement that keeps them, and hints where to begin.
+    """
+
+    def __init__(self, problem: Problem, cp: cp_model.CpModel, start: Mapping[str, str]) -> None:
+        self.problem, self.cp, self.start = problem, cp, start
         self.spreads = [one for one in problem.spreads if _binds(one)]
         self.groups = _groups(problem.items, self.spreads)
         self.at: dict[Place, cp_model.IntVar] = {}
@@ -63,46 +67,14 @@ class _Model:
         for spread in self.spreads:
             self._spread(spread)
 
-    def best(self, effort: Effort, bound: int | None) -> Found:
-        """Take one objective after the other."""
-        leaving, groups = self.problem.leaving, self.groups
-        missing = [
-            (variable, -groups[group].kind.hosts[host])
-            for (group, host), variable in self.at.items()
-        ]
-        objectives: list[list[Term]] = [
-            [(self.at[place], groups[place[0]].priority) for place in self.at],
-            self._same(
-                [Counter(filter(None, (one.now for one in group.items))) for group in groups]
-            ),
-            self.wishes + missing,
-            [(self.at[place], -leaving[place[1]]) for place in self.at],
-            self._same([_counts(group, self.near) for group in groups]),
-        ]
-        on, proven, spent = dict(self.start), [False] * len(objectives), 0.0
-        solver = cp_model.CpSolver()
-        solver.parameters.num_workers = 1
-        solver.parameters.random_seed = effort.seed
-        for number, terms in enumerate(objectives):
-            if not any(weight for _, weight in terms):
-                proven[number] = True
-                continue
-            total = _sum(terms)
-            if number == 0 and bound is not None:
-                self.cp.add(total <= bound)
-            self.cp.maximize(total)
-            self._give_hint()
-            share = _SHARES[number] / sum(_SHARES[number:])
-            solver.parameters.max_deterministic_time = (effort.limit - spent) * share
-            status = solver.solve(self.cp)
-            spent += solver.response_proto.deterministic_time
-            proven[number] = status == cp_model.OPTIMAL
-            if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-                break
-            self.hint = dict(enumerate(solver.response_proto.solution))
-            on = self._read()
-            self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
-        return Found(on, proven[0], proven[0] and proven[1], spent)
+    @property
+    def weight(self) -> list[Term]:
+        """Return what is placed, each by its priority."""
+        return [(one, self.groups[place[0]].priority) for place, one in self.at.items()]
+
+    def keep(self, limit: Limit, terms: Sequence[Term]) -> None:
+        """Keep what is taken of a limit within it."""
+        self.at_most(terms, self.problem.limits[limit])
 
     def _count(self) -> None:
         """Make a count for each group and host; keep within the groups and all limits."""
@@ -118,7 +90,7 @@ class _Model:
                 most = min([len(group.items), *rooms, *([1] if group.kind.dedicated else [])])
                 if most < 1:
                     continue
-                one = self.at[number, host] = self._new(most, start[host])
+                one = self.at[number, host] = self.new(most, start[host])
                 self.most[number, host] = most
                 counts.append((one, 1))
                 (alone if group.kind.dedicated else shared).setdefault(host, []).append((one, most))
@@ -127,25 +99,25 @@ class _Model:
                     whole = group.kind.dedicated and limit[0] == "host"
                     many = self.problem.limits[limit] if whole else amount
                     used.setdefault(limit, []).append((one, many))
-            self._at_most(counts, len(group.items))
+            self.at_most(counts, len(group.items))
         for limit, terms in used.items():
-            self._at_most(terms, self.problem.limits[limit])
+            self.keep(limit, terms)
         for host, those in alone.items():
-            self._at_most(those, 1)
+            self.at_most(those, 1)
             for guest, most in shared.get(host, ()):
-                self._at_most([(guest, 1), *((one, most) for one, _ in those)], most)
+                self.at_most([(guest, 1), *((one, most) for one, _ in those)], most)
 
-    def _new(self, most: int, hint: int | None = None) -> cp_model.IntVar:
+    def new(self, most: int, hint: int | None = None) -> cp_model.IntVar:
         one = self.cp.new_int_var(0, most, "")
         if hint is not None:
             self.hint[one.index] = min(hint, most)
         return one
 
-    def _at_most(self, terms: Sequence[Term], limit: int) -> None:
+    def at_most(self, terms: Sequence[Term], limit: int) -> None:
         """Keep a sum within a limit, both in the largest unit in which the amounts are whole."""
         if terms:
             unit = gcd(*(many for _, many in terms))
-            self.cp.add(_sum((one, many // unit) for one, many in terms) <= limit // unit)
+            self.cp.add(total_of((one, many // unit) for one, many in terms) <= limit // unit)
 
     def _spread(self, spread: Spread) -> None:
         inside: dict[str, list[Term]] = {}
@@ -157,10 +129,10 @@ class _Model:
             for domain, terms in inside.items():
                 room = max(0, spread.at_most - spread.there.get(domain, 0))
                 if not spread.must:
-                    over = self._new(len(members))
+                    over = self.new(len(members))
                     terms = [*terms, (over, -1)]
                     self.wishes.append((over, -1))
-                self._at_most(terms, room)
+                self.at_most(terms, room)
         if spread.at_least is not None:
             self._at_least(spread, inside, spread.at_least)
 
@@ -170,47 +142,27 @@ class _Model:
         used: list[Term] = []
         for domain, terms in inside.items():
             if not spread.there.get(domain):
-                one = self._new(1)
-                self.cp.add(_sum(terms) >= one)
+                one = self.new(1)
+                self.cp.add(total_of(terms) >= one)
                 used.append((one, 1))
         known = sum(1 for many in spread.there.values() if many)
-        domains = _sum(used) + known
+        domains = total_of(used) + known
         if not spread.must:
-            short = self._new(at_least)
+            short = self.new(at_least)
             self.wishes.append((short, -1))
             domains = domains + short
-        placed = _sum(term for terms in inside.values() for term in terms) + there
+        placed = total_of(term for terms in inside.values() for term in terms) + there
         fewer = self.cp.new_bool_var("")
         self.cp.add(domains >= at_least).only_enforce_if(~fewer)
         self.cp.add(domains >= placed).only_enforce_if(fewer)
 
-    def _same(self, wanted: Sequence[Counter[str]]) -> list[Term]:
-        """Return, as terms, how many of each group are on the hosts where `wanted` counts them."""
-        terms: list[Term] = []
-        for number, counts in enumerate(wanted):
-            for host, many in sorted(counts.items()):
-                one = self.at.get((number, host))
-                if one is not None and many < self.most[number, host]:
-                    # A variable of its own is at most the count, and at most what is wanted.
-                    kept = self._new(many)
-                    self.cp.add(kept <= one)
-                    one = kept
-                if one is not None:
-                    terms.append((one, 1))
-        return terms
-
-    def _give_hint(self) -> None:
-        self.cp.clear_hints()  # type: ignore[no-untyped-call]
-        for index, value in self.hint.items():
-            self.cp.add_hint(self.cp.get_int_var_from_proto_index(index), value)
-
-    def _read(self) -> dict[str, str]:
-        """Return who goes where: first those who stay, then those at their start, then others."""
+    def read(self, values: Mapping[int, int], near: Mapping[str, str]) -> dict[str, str]:
+        """Return who goes where: first those who stay, then those where `near` is, then others."""
         on: dict[str, str] = {}
         for number, group in enumerate(self.groups):
             hosts = [host for host in group.kind.hosts if (number, host) in self.at]
-            left = {host: self.hint[self.at[number, host].index] for host in hosts}
-            for wish in ({item.name: item.now for item in group.items}, self.near):
+            left = {host: values[self.at[number, host].index] for host in hosts}
+            for wish in ({item.name: item.now for item in group.items}, near):
                 for item in group.items:
                     host = wish.get(item.name)
                     if item.name not in on and host is not None and left.get(host, 0) > 0:
@@ -222,7 +174,75 @@ class _Model:
         return dict(sorted(on.items()))
 
 
-def _sum(terms: Iterable[Term]) -> cp_model.LinearExpr:
+class _Model(Counts):
+    def __init__(self, problem: Problem, start: Mapping[str, str], near: Mapping[str, str]) -> None:
+        super().__init__(problem, cp_model.CpModel(), start)
+        self.near = near
+
+    def best(self, effort: Effort, bound: int | None) -> Found:
+        """Take one objective after the other."""
+        leaving, groups = self.problem.leaving, self.groups
+        missing = [
+            (variable, -groups[group].kind.hosts[host])
+            for (group, host), variable in self.at.items()
+        ]
+        objectives: list[list[Term]] = [
+            self.weight,
+            self._same(
+                [Counter(filter(None, (one.now for one in group.items))) for group in groups]
+            ),
+            self.wishes + missing,
+            [(self.at[place], -leaving[place[1]]) for place in self.at],
+            self._same([_counts(group, self.near) for group in groups]),
+        ]
+        on, proven, spent = dict(self.start), [False] * len(objectives), 0.0
+        solver = cp_model.CpSolver()
+        solver.parameters.num_workers = 1
+        solver.parameters.random_seed = effort.seed
+        for number, terms in enumerate(objectives):
+            if not any(weight for _, weight in terms):
+                proven[number] = True
+                continue
+            total = total_of(terms)
+            if number == 0 and bound is not None:
+                self.cp.add(total <= bound)
+            self.cp.maximize(total)
+            self._give_hint()
+            share = _SHARES[number] / sum(_SHARES[number:])
+            solver.parameters.max_deterministic_time = (effort.limit - spent) * share
+            status = solver.solve(self.cp)
+            spent += solver.response_proto.deterministic_time
+            proven[number] = status == cp_model.OPTIMAL
+            if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
+                break
+            self.hint = dict(enumerate(solver.response_proto.solution))
+            on = self.read(self.hint, self.near)
+            self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
+        return Found(on, proven[0], proven[0] and proven[1], spent)
+
+    def _same(self, wanted: Sequence[Counter[str]]) -> list[Term]:
+        """Return, as terms, how many of each group are on the hosts where `wanted` counts them."""
+        terms: list[Term] = []
+        for number, counts in enumerate(wanted):
+            for host, many in sorted(counts.items()):
+                one = self.at.get((number, host))
+                if one is not None and many < self.most[number, host]:
+                    # A variable of its own is at most the count, and at most what is wanted.
+                    kept = self.new(many)
+                    self.cp.add(kept <= one)
+                    one = kept
+                if one is not None:
+                    terms.append((one, 1))
+        return terms
+
+    def _give_hint(self) -> None:
+        self.cp.clear_hints()  # type: ignore[no-untyped-call]
+        for index, value in self.hint.items():
+            self.cp.add_hint(self.cp.get_int_var_from_proto_index(index), value)
+
+
+def total_of(terms: Iterable[Term]) -> cp_model.LinearExpr:
+    """Return the sum of terms."""
     pairs = list(terms)
     return cp_model.LinearExpr.weighted_sum([one for one, _ in pairs], [many for _, many in pairs])
 
