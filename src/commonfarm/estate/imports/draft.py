@@ -6,7 +6,7 @@ import io
 import ipaddress
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -46,8 +46,8 @@ class Draft:
     services: list[Thing] = field(default_factory=list)
     policy: Thing = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    notes: dict[str, str] = field(default_factory=dict)
-    """Host -> what of it is assumed and why, as a comment."""
+    remarks: list[str] = field(default_factory=list)
+    """What the file begins with, as comments."""
 
     def sections(self) -> Iterator[tuple[str, list[Thing]]]:
         """Yield the sections that are lists, by their names in the files."""
@@ -56,11 +56,12 @@ class Draft:
         yield "hosts", self.hosts
         yield "services", self.services
 
-    def assume(self, host: Thing, what: str) -> None:
-        """Note that something of a host was said by nobody; where it came from stays as a note."""
-        note = self.notes.get(host["name"]) or f"from {host.get('source', self.origin)}"
-        self.notes[host["name"]] = f"{note}; {what}"
-        host["source"] = ASSUMPTION
+
+def assume(thing: Thing, *keys: str) -> None:
+    """Mark some keys of a thing as said by nobody; who said the rest stays."""
+    source = thing.pop("source")
+    said = source if isinstance(source, dict) else {"name": source}
+    thing["source"] = {**said, **dict.fromkeys(keys, ASSUMPTION)}
 
 
 class Names:
@@ -147,7 +148,10 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
                             needed = resource(key).parse(text, up=True)
                             of_host[key] = of_host.get(key, 0) + needed
     exact = Fraction(str(factor))
-    made = replace(draft, hosts=[dict(host) for host in draft.hosts], notes=dict(draft.notes))
+    remark = f"What hosts are assumed to have is {factor:g} times what their guests need."
+    made = replace(
+        draft, hosts=[dict(host) for host in draft.hosts], remarks=[*draft.remarks, remark]
+    )
     for host in made.hosts:
         unsaid = [
             key for key in _CAPACITY if key not in host and load.get(host["name"], {}).get(key)
@@ -157,8 +161,7 @@ def with_capacity_from_load(draft: Draft, factor: float) -> Draft:
             rounded = step * math.ceil(load[host["name"]][key] * exact / step)
             host[key] = _exactly(key, min(rounded, MOST))
         if unsaid:
-            host["source"] = host.pop("source", "")
-            made.assume(host, f"{', '.join(unsaid)}: {factor:g} times what its guests need")
+            assume(host, *unsaid)
     known = {host["name"] for host in made.hosts if "memory" in host}
     now_known = set(map(_unknown, known))
     return replace(made, lost=[line for line in made.lost if line not in now_known])
@@ -207,7 +210,7 @@ def _taken(draft: Draft, section: str, thing: Thing) -> bool:
     while True:
         if section == "hosts" and "architecture" not in thing:
             thing["architecture"] = "amd64"
-            draft.assume(thing, "architecture: not said")
+            assume(thing, "architecture")
         try:
             SECTIONS[section].model_validate(thing)
         except ValidationError as error:
@@ -250,28 +253,25 @@ def _unknown(host: str) -> str:
 def as_yaml(draft: Draft) -> str:
     """Return the draft as a file of an estate."""
     document: dict[str, Any] = {
-        section: [_laid_out(thing, draft.notes if section == "hosts" else {}) for thing in things]
+        section: [_laid_out(thing) for thing in things]
         for section, things in draft.sections()
         if things
     }
     if draft.policy:
-        document["policy"] = _laid_out(draft.policy, {})
+        document["policy"] = _laid_out(draft.policy)
     yaml = YAML()
     yaml.width = 10_000
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda _data: True
     out = io.StringIO()
     yaml.dump(document or {"hosts": []}, out)
-    head = f"# Imported by `commonfarm estate import` from {harmless(draft.origin)}."
-    return f"{head}\n{out.getvalue()}"
+    head = [f"Imported by `commonfarm estate import` from {draft.origin}.", *draft.remarks]
+    return "".join(f"# {harmless(line)}\n" for line in head) + out.getvalue()
 
 
-def _laid_out(thing: Thing, notes: Mapping[str, str]) -> CommentedMap:
-    """Return a thing with what is short on one line, and its note where it has one."""
-    made = CommentedMap({key: _flow(value) for key, value in thing.items()})
-    if thing.get("name") in notes:
-        made.yaml_add_eol_comment(harmless(notes[thing["name"]]), "source")
-    return made
+def _laid_out(thing: Thing) -> Thing:
+    """Return a thing with what is short on one line."""
+    return {key: _flow(value) for key, value in thing.items()}
 
 
 def _flow(value: object) -> object:
