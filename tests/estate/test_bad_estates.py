@@ -123,3 +123,21 @@ def test_what_is_told_steers_no_terminal() -> None:
         "a.yaml:1:46: there is no site `phx?[2J?2`; declare it",
         "a.yaml:1:61: unknown key `cor?es`; did you mean `cores`?",
     ]
+
+
+def test_a_misspelt_trait_hides_nothing_else_of_a_service() -> None:
+    text = """\
+hosts: [{name: lent, architecture: amd64}]
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: {traits: {required: [HW_CPU_X86_SSSE]}}
+        instances:
+          - {on: [lend], requires: {ratio_of: {component: dbb, factor: 1/2}}}
+"""
+    assert told(a=text) == [
+        "a.yaml:6:40: there is no trait `HW_CPU_X86_SSSE`; did you mean `HW_CPU_X86_SSSE3`?",
+        "a.yaml:8:19: there is no host `lend`; did you mean `lent`?",
+        "a.yaml:8:59: there is no component `dbb`; there are: web",
+    ]

@@ -25,11 +25,11 @@ def what_is_left(
     """
     taken: set[Place] = set()
     old: dict[Place, Place] = {}
+    left = value
     for _ in range(_ROUNDS):
         for one in error.errors():
-            inside = place_of(one)
-            missing = one["type"] == "missing"
-            around = _item_around(inside[:-1]) if missing else inside
+            inside = _written(left, place_of(one))
+            around = _item_around(inside) if one["type"] == "missing" else inside
             if not around:
                 return None
             taken.add(old.get(around, around))
@@ -43,6 +43,16 @@ def what_is_left(
         places = {(*place, *new): document.places[(*place, *was)] for new, was in old.items()}
         return thing, Document(document.file, places=places)
     return None
+
+
+def _written(value: Any, place: Place) -> Place:
+    """Return as much of a place as stands in the file: what may be a list may be written alone."""
+    for length, part in enumerate(place):
+        inside = isinstance(value, dict) and part in value
+        if not inside and not (isinstance(value, list) and isinstance(part, int)):
+            return place[:length]
+        value = value[part]
+    return place
 
 
 def _item_around(place: Place) -> Place:

@@ -40,6 +40,8 @@ _RANGE = re.compile(r"\[(\d{1,9}|[a-z]):(\d{1,9}|[a-z])(?::(\d{1,9}))?\]")
 def _prefix(text: str) -> str:
     to_do = "write it like 10.5.124.0/24"
     try:
+        if "%" in text:
+            raise ValueError
         interface = ip_interface(text)
     except ValueError:
         raise wrong(f"{text[:80]!r} is no prefix", to_do) from None
@@ -52,6 +54,8 @@ def _prefix(text: str) -> str:
 
 def _address(text: str) -> str:
     try:
+        if "%" in text:  # the zone of a link, which only one machine knows
+            raise ValueError
         return str(ip_address(text))
     except ValueError:
         what = f"{text[:80]!r} is no address"
