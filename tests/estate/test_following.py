@@ -155,6 +155,8 @@ def test_a_commit_with_faults_leaves_the_estate_in_force(
     (event,) = events("estate not loaded")
     assert event["commit"] == bad
     assert event["problems"][0].startswith("estate.yaml:2:"), "told once, with its place"
+    told = Entry.objects.get(what="estate not loaded").why
+    assert told == f"commit {bad[:12]}: {event['problems'][0]}"
     mended = upstream.commit({"estate.yaml": ONE.replace("24", "48")}, "Mend it")
     load = next_minute()
     assert load is not None

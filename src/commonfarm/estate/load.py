@@ -147,7 +147,7 @@ def put(prepared: Prepared, who: str) -> Load:
     )
     Load.objects.exclude(pk=load.pk).exclude(facts="").update(facts="")
     event = EstateLoaded(f"load:{load.pk}", given.origin, changes, load.commit, load.title)
-    record(event, who=who)
+    record(event, who=who, why=f"commit {load.commit[:12]}: {load.title}" if about else "")
     return load
 
 

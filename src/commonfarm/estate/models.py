@@ -106,7 +106,8 @@ class Following(models.Model):
         """Follow this branch from now on, as it is now; whatever was followed is no more."""
         cls.objects.select_for_update().delete()
         made = cls.objects.create(url=url, branch=branch, folder=folder, who=who, since=now)
-        record(events.EstateFollowed("estate:followed", url, branch, folder), who=who)
+        event = events.EstateFollowed("estate:followed", url, branch, folder)
+        record(event, who=who, why=str(made))
         return made
 
     @classmethod
@@ -118,7 +119,7 @@ class Following(models.Model):
             raise NotFoundError(NOT_FOLLOWING)
         found.delete()
         event = events.EstateFollowedNoMore("estate:followed", found.url, found.branch)
-        record(event, who=who)
+        record(event, who=who, why=str(found))
 
     @classmethod
     def held(cls, following: Following) -> Following | None:
@@ -150,7 +151,7 @@ class Following(models.Model):
         """Note why the repository cannot be read; the first time in a row it is told."""
         if self.problem is None:
             event = events.EstateNotFetched("estate:followed", self.url, str(reason))
-            record(event, who=who)
+            record(event, who=who, why=str(reason))
         self.tried_at, self.problem = now, asdict(reason)
         self.failures += 1
         self.save(update_fields=["tried_at", "problem", "failures"])
@@ -168,7 +169,8 @@ class Following(models.Model):
         if self.refused != refused:
             lines = [str(problem) for problem in problems]
             event = events.EstateNotLoaded("estate:followed", commit, title, lines)
-            record(event, who=who)
+            more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+            record(event, who=who, why=f"commit {commit[:12]}: {lines[0]}{more}")
         self.judged_at, self.refused = now, refused
         self.save(update_fields=["judged_at", "refused"])
 

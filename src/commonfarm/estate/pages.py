@@ -73,6 +73,19 @@ class Estate:
         return self.placed.unplaced if self.placed else ()
 
     @cached_property
+    def reasons(self) -> Mapping[str, Sequence[Reason]]:
+        """Instance -> why it has no host."""
+        return {one.instance: one.reasons for one in self.unplaced}
+
+    @cached_property
+    def instances(self) -> Mapping[str, list[Instance]]:
+        """The instances of each service, as many as are likely."""
+        found: dict[str, list[Instance]] = {name: [] for name in self.facts.services}
+        for one in self.facts.instances_at("likely"):
+            found.setdefault(one.service, []).append(one)
+        return found
+
+    @cached_property
     def guests(self) -> Mapping[str, list[Instance]]:
         """The instances on each host."""
         return meters.guests(self.facts, self.on)
@@ -127,14 +140,13 @@ class Estate:
     def instance(self, one: Instance) -> dict[str, Any]:
         """Return what a row of an instance shows."""
         placed = self.placed
-        why = next((u.reasons for u in self.unplaced if u.instance == one.name), ())
         return {
             "instance": one,
             "needs": _needs(one) or "nothing that is counted",
             "host": self.on.get(one.name),
             "was": placed.moved.get(one.name) if placed else None,
             "safe_until": self.plan.safe_until.get(one.name) if self.plan else None,
-            "reasons": why,
+            "reasons": self.reasons.get(one.name, ()),
         }
 
     def lines(self) -> list[dict[str, Any]]:

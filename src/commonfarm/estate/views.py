@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from commonfarm.http.interface import Paging, newest_first, page
 from commonfarm.store.interface import read
 
 HOSTS_SHOWN = 60
+INSTANCES_SHOWN = 200
 UNPLACED_SHOWN = 20
 LOADS_SHOWN = 3
 CURVES_SHOWN = 6
@@ -70,16 +72,12 @@ def hosts(request: HttpRequest) -> HttpResponse:
         return _show(request, "hosts", None)
     site = request.GET.get("site", "")
     wanted = [one for one in estate.hosts if not site or one.site == site]
-    after = request.GET.get("after", "")
-    start = int(after) if after.isdecimal() and len(after) < 9 else 0
-    rows = wanted[start : start + HOSTS_SHOWN]
+    part = _part(request, wanted, HOSTS_SHOWN)
+    rows = part["rows"]
     shown = {
         "site": site,
         "places": _by_place([estate.card(one) for one in rows]),
-        "count": len(wanted),
-        "first": start + 1,
-        "last": start + len(rows),
-        "following": start + HOSTS_SHOWN if start + HOSTS_SHOWN < len(wanted) else None,
+        "part": part,
         "colours": [(name, estate.colours.of(name)) for name in _services_of(estate, rows)],
     }
     return _show(request, "hosts", estate, **shown)
@@ -111,7 +109,7 @@ def services(request: HttpRequest) -> HttpResponse:
         return _show(request, "services", None)
     rows: list[dict[str, Any]] = []
     for service in estate.facts.services.values():
-        its = [one for one in estate.facts.instances_at("likely") if one.service == service.name]
+        its = estate.instances[service.name]
         placed = [one for one in its if one.name in estate.on]
         safe = [estate.plan.safe_until.get(one.name) for one in placed] if estate.plan else []
         ends = [day for day in safe if day]
@@ -136,9 +134,11 @@ def service(request: HttpRequest, name: str) -> HttpResponse:
     if estate is None:
         return _show(request, "services", None)
     found = estate.service(name)
-    its = [one for one in estate.facts.instances_at("likely") if one.service == name]
-    rows = [estate.instance(one) for one in its]
-    return _show(request, "service", estate, service=found, rows=rows)
+    # Those without a host come first: they are what a person looks for.
+    its = sorted(estate.instances[name], key=lambda one: one.name in estate.on)
+    part = _part(request, its, INSTANCES_SHOWN)
+    shown = {"rows": [estate.instance(one) for one in part["rows"]], "part": part}
+    return _show(request, "service", estate, service=found, **shown)
 
 
 @require_safe
@@ -241,10 +241,20 @@ def logo(request: HttpRequest, name: str) -> HttpResponse:
     return answer
 
 
-def _show(request: HttpRequest, part: str, estate: Estate | None, **shown: Any) -> HttpResponse:
+def _part(request: HttpRequest, rows: Sequence[Any], most: int) -> dict[str, Any]:
+    """Return the rows of a page that begins after as many as the query says, and where they lie."""
+    after = request.GET.get("after", "")
+    start = int(after) if after.isdecimal() and len(after) < 9 else 0
+    shown = rows[start : start + most]
+    following = start + most if start + most < len(rows) else None
+    places = {"first": start + 1, "last": start + len(shown), "count": len(rows)}
+    return {"rows": shown, "following": following, **places}
+
+
+def _show(request: HttpRequest, name: str, estate: Estate | None, **shown: Any) -> HttpResponse:
     """Render a page of the estate, with what all of them show."""
     told = {"estate": estate, "parts": PARTS, "followed": Following.current(), **shown}
-    return render(request, f"estate/{part}.html", told)
+    return render(request, f"estate/{name}.html", told)
 
 
 def _picture(data: str | bytes, kind: str) -> HttpResponse:
