@@ -7,6 +7,7 @@ known exactly. Each interval starts from the one before, so that as little moves
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date
 
 from commonfarm.estate import timeline
@@ -16,7 +17,7 @@ from commonfarm.estate.placement.ledger import excess
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.problem import Effort, Problem
 from commonfarm.estate.placement.process import Solver
-from commonfarm.estate.plan import FORMAT, Placed, Plan, PlannedInterval
+from commonfarm.estate.plan import FORMAT, Certificate, Placed, Plan, PlannedInterval
 from commonfarm.estate.verifier import violations
 from commonfarm.lib.errors import Reason, RefusedError
 
@@ -28,18 +29,25 @@ Progress = Callable[[int, int], None]
 
 
 def plan(
-    facts: Facts, at: date, *, seed: int = 1, progress: Progress | None = None, limit: float = 30.0
+    facts: Facts,
+    at: date,
+    *,
+    seed: int = 1,
+    progress: Progress | None = None,
+    limit: float = 30.0,
+    solver: Solver | None = None,
 ) -> Plan:
     """Return the plan of an estate as of a day; it passed the verifier.
 
     The same facts, day and seed give the same plan. `limit` is the effort for all answers together,
-    in deterministic time. Raise RefusedError if the solver was ended from outside.
+    in deterministic time; `solver` one that is there already. Raise RefusedError if the solver was
+    ended from outside.
     """
     days = timeline.intervals(facts, at)
     effort = Effort(seed, limit / (len(ORDER) * len(days)))
     before: dict[Level, Mapping[str, str]] = dict.fromkeys(LEVELS, running(facts))
     planned: list[PlannedInterval] = []
-    with Solver() as solver:
+    with nullcontext(solver) if solver else Solver() as solver:
         for done, interval in enumerate(days):
             answers: dict[Level, tuple[Problem, Mapping[str, str], Placed]] = {}
             for level in ORDER:
@@ -90,7 +98,10 @@ def place(
     `before` is what ran where, `day` when it is asked for, `near` a placement to stay near to
     where others would be as good.
     """
-    found, bound, certificate = solver.call(search.certified, problem, effort, near)
+    found = search.at_once(problem, near)
+    bound, certificate = search.ideal(problem).weight, Certificate(1, ())
+    if found is None:
+        found, bound, certificate = solver.call(search.certified, problem, effort, near)
     on = found.on
     weight = sum(item.priority for item in problem.items if item.name in on)
     wanted = {name: facts.instances[name].requirement.preferred for name in on}

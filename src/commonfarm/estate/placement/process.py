@@ -28,12 +28,11 @@ _LENGTH = struct.Struct("!Q")
 
 
 class Solver:
-    """A solver's process; ends with the `with` block."""
+    """A solver's process: starts with the first call, ends with the `with` block."""
+
+    _process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        # -P: nothing that lies in the folder the user is in is imported.
-        command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self
 
     def __exit__(
@@ -42,29 +41,39 @@ class Solver:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
     @property
-    def pid(self) -> int:
-        """Return the process's number."""
-        return self._process.pid
+    def pid(self) -> int | None:
+        """Return the process's number, once there is one."""
+        return self._process.pid if self._process else None
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a module's function returns there; raise what it raises.
 
         Raise RefusedError if the process ended before it answered.
         """
-        assert self._process.stdin and self._process.stdout
+        process = self._process = self._process or _start()
+        assert process.stdin and process.stdout
         try:
-            _write(self._process.stdin, (function, args, kwargs))
-            answer: T | _Raised = _read(self._process.stdout)
+            _write(process.stdin, (function, args, kwargs))
+            answer: T | _Raised = _read(process.stdout)
         except (EOFError, BrokenPipeError):
-            code = self._process.wait()
+            code = process.wait()
+            self._process = None
             raise RefusedError(_ended(code)) from None
         if isinstance(answer, _Raised):
             raise answer.error
         return answer
+
+
+def _start() -> subprocess.Popen[bytes]:
+    # -P: nothing that lies in the folder the user is in is imported.
+    command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 class _Raised:

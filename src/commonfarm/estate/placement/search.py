@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import gcd
 
-from commonfarm.estate.placement.greedy import greedy
+from commonfarm.estate.placement.greedy import fill, greedy
 from commonfarm.estate.placement.ledger import Ledger, Score, score
 from commonfarm.estate.placement.parts import independent, part
 from commonfarm.estate.placement.problem import Effort, Found, Item, Problem
@@ -36,6 +36,14 @@ def certified(
     found = solve(problem, effort, near)
     bound, certificate = certify(problem, score(problem, found.on).weight)
     return found, bound, certificate
+
+
+def at_once(problem: Problem, near: Mapping[str, str]) -> Found | None:
+    """Return a placement that nothing can be better than, if that is found without a solver."""
+    on = greedy(problem, near).on
+    if score(problem, on) != ideal(problem):
+        return None
+    return Found(dict(sorted(on.items())), most_placed=True, fewest_moves=True)
 
 
 def solve(problem: Problem, effort: Effort, near: Mapping[str, str] | None = None) -> Found:
@@ -67,20 +75,23 @@ def _better(
     unit = gcd(*(item.priority for item in problem.items))
     bound = bound // unit * unit
     small = _columns(problem) <= MOST_COLUMNS
-    third = replace(effort, limit=effort.limit / 3)
+    share = replace(effort, limit=effort.limit / 3) if small else effort
     if small:
-        found = place(problem, start, third, near, bound)
+        found = place(problem, start, share, near, bound)
         if found.fewest_moves:
             return found
         start = found.on
     search = _Search(problem, start, near, effort.seed)
-    search.run(third.limit if small else effort.limit, bound)
-    if small:
-        return place(problem, search.ledger.on, third, near, bound)
-    on = dict(search.ledger.on)
-    reached, best = score(problem, on), ideal(problem)
+    search.run(share.limit, bound)
+    reached, best = score(problem, search.ledger.on), ideal(problem)
     most = reached.weight == bound
-    return Found(on, most, most and reached.stays == best.stays)
+    found = Found(search.ledger.on, most, most and reached.stays == best.stays)
+    if small and not found.fewest_moves:
+        found = place(problem, found.on, share, near, bound)
+    # What a limit has cut short may have left room.
+    last = _Search(problem, found.on, near, effort.seed).ledger
+    fill(last, [item for item in problem.items if item.name not in last.on])
+    return replace(found, on=last.on)
 
 
 class _Search:
