@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MONTHS = typer.Option(
     None, "--months", min=1, max=600, help="How far to look, else to the policy's horizon."
 )
-YEARS = (1970, 9000)
 SHORT = 5
 
 
@@ -39,12 +38,8 @@ def forecast(
     from commonfarm.estate.answers.forecast import forecast as look_ahead
     from commonfarm.estate.folder import read_facts
     from commonfarm.estate.verbs.assumed import rests_on
-    from commonfarm.lib.errors import BadInputError, Problem
 
     today = day(at)
-    if not YEARS[0] <= today.year <= YEARS[1]:
-        what, to_do = f"{today} is no day to plan for", f"name one of {YEARS[0]} to {YEARS[1]}"
-        raise BadInputError(Problem("--at", 0, 0, what, to_do))
     ahead = look_ahead(read_facts(directory, today), today, months)
     if as_json:
         typer.echo(json.dumps(document(ahead, curves=full), indent=2))

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 
 import typer
 
+from commonfarm.lib.errors import BadInputError, Problem
+
 AS_JSON = typer.Option(False, "--json", help="Print JSON.")
 # Not checked by Typer: whether it can be read is said in our words, and may be the hub's affair.
 DIRECTORY = typer.Argument(metavar="DIR", readable=False, help="The folder of the YAML files.")
@@ -15,6 +17,16 @@ AT = typer.Option(
 )
 
 
+FIRST, LAST = 1970, 9000
+
+
 def day(at: datetime | None) -> date:
-    """Return the day asked for by `--at`, today in UTC where none was."""
-    return (at or datetime.now(UTC)).date()
+    """Return the day asked for by `--at`, today in UTC where none was.
+
+    Raise BadInputError for a year from which one cannot reckon on.
+    """
+    asked = (at or datetime.now(UTC)).date()
+    if not FIRST <= asked.year <= LAST:
+        what, to_do = f"{asked} is no day to plan for", f"name one of {FIRST} to {LAST}"
+        raise BadInputError(Problem("--at", 0, 0, what, to_do))
+    return asked
