@@ -136,3 +136,51 @@ def test_memory_overcommitted_with_swap_on_ssd_is_not_enough_either(tmp_path: Pa
 
 def test_every_assumption_is_varied(tmp_path: Path) -> None:
     assert unvaried("mer", tmp_path, OTHERS) == set()
+
+
+def losses(folder: Path, day: str = DAY) -> dict[str, Any]:
+    return dict(estate("cliff", folder, "--at", day, "--json").json)
+
+
+@pytest.fixture(scope="module")
+def lost() -> dict[str, Any]:
+    return losses(MER)
+
+
+def test_if_any_one_of_the_three_fails_the_two_others_carry_the_web_area(
+    lost: dict[str, Any], tmp_path: Path
+) -> None:
+    for way, folder in otherwise("mer", tmp_path, OTHERS).items():
+        found = lost if folder == MER else losses(folder)
+        hosts = {one["name"]: one for one in found["today"] if one["who"] == "host"}
+        assert set(hosts) == {"mer1", "mer2", "mer3"}
+        for one in hosts.values():
+            # What goes is the building of images, which wants one of them for itself.
+            assert {name.split("/")[1] for name in one["lost"]} <= {"images"}, way
+            assert one["proven"]
+        today = {name for name in hosts["mer1"]["displaced"] if name.startswith("web/")}
+        assert len(today) >= 16
+        assert today <= hosts["mer1"]["moves"].keys()
+
+
+def test_all_three_come_from_one_sponsor_and_stand_at_one_site(lost: dict[str, Any]) -> None:
+    first, second, *_ = lost["today"]
+    assert {first["who"], second["who"]} == {"site", "sponsor"}
+    assert len(first["lost"]) == len(second["lost"]) == 22
+
+
+def test_when_the_hosts_could_be_gone(lost: dict[str, Any]) -> None:
+    """Within the first year not before it is over; after it, three months after notice."""
+    (pledge,) = lost["ends"]
+    assert (pledge["on"], pledge["certain"], len(pledge["lost"])) == ("2012-09-01", False, 22)
+    (pledge,) = losses(MER, "2012-08-15")["ends"]
+    assert (pledge["on"], pledge["certain"]) == ("2012-11-15", False)
+
+
+def test_once_notice_is_given_the_day_is_known(tmp_path: Path) -> None:
+    notice = ("machines.yaml", "    terms: goodwill\n", "    notice_given_on: 2012-07-01\n")
+    said = estate("cliff", changed("mer", tmp_path, notice), "--at", "2012-07-02")
+    assert any(
+        line.startswith("2012-10-01 pledge three-hosts of lender") and "ends" in line
+        for line in said.lines
+    )
