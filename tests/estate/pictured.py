@@ -95,3 +95,33 @@ def plan_of(estate: Facts) -> Plan:
     )
     safe = {name: end if number % 2 else None for number, name in enumerate(estate.instances)}
     return Plan(FORMAT, estate.digest, TODAY, "a test", 1, intervals, safe)
+
+
+def cliffs_of(estate: Facts) -> dict[str, Any]:
+    """Return what breaks, as the answer that is kept."""
+
+    def loss(who: str, name: str, hosts: list[str], certain: bool) -> dict[str, Any]:
+        gone = [one.name for one in estate.instances.values() if one.on in hosts]
+        return {
+            "who": who,
+            "name": name,
+            "on": "2026-04-01",
+            "certain": certain,
+            "hosts": hosts,
+            "displaced": gone,
+            "lost": gone[1:],
+            "weight": 10,
+            "proven": True,
+            "moves": dict.fromkeys(gone[:1], "host-002"),
+        }
+
+    lent: dict[str, list[str]] = {}
+    for one in estate.hosts.values():
+        if one.pledge:
+            lent.setdefault(one.pledge, []).append(one.name)
+    return {
+        "ends": [
+            loss("pledge", name, hosts, name != "open") for name, hosts in sorted(lent.items())
+        ],
+        "today": [loss("host", name, [name], True) for name in estate.hosts],
+    }

@@ -89,7 +89,7 @@ def test_who_gives_anonymously_is_on_no_page(reader: Client) -> None:
         answer = reader.get(path)
         assert answer.status_code == 200, path
         assert not any(secret in text(answer) for secret in SECRETS), path
-    for path in ("answers/plan", "answers/forecast", "loads", "answers", "following"):
+    for path in ("answers/plan", "answers/forecast", "answers/cliffs", "loads", "following"):
         answer = reader.get(f"/api/v1/estate/{path}")
         assert answer.status_code == 200, path
         assert not any(secret in text(answer) for secret in SECRETS), path
@@ -127,7 +127,7 @@ def test_the_overview_says_at_which_commit_and_what_does_not_fit(reader: Client)
     assert "giant/app/production/1" in page
     assert "nearest: 48 GiB free" in page
     assert "with &lt;script&gt;alert(1)" in page and "<script>alert" not in page
-    assert "From 2026-04-01 on, 3 instances have no host" in page
+    assert '<strong class="lost">2 instances without a host</strong>, 1 move' in page
     assert "host host-000: memory is 64 GiB, was 32 GiB" in page
     assert "and 4 more." in page
     assert "is not loaded" not in page
@@ -170,7 +170,9 @@ def test_pledges_say_what_happens_when_they_end(reader: Client) -> None:
     order = [page.index(f'<tr id="{name}">') for name in ("nokia-2025", "fixed", "open", "past")]
     assert order == sorted(order)
     assert 'aria-label="nokia-2025: ends on 2026-04-01"' in page
-    assert "3 instances" in page
+    assert "<summary>2</summary> <ul> <li>" in page or "<summary>2</summary><ul><li>" in page
+    assert "open <small>could end, if notice were given today</small>" in page
+    assert "If it vanished today" in page and "host host-004" in page
 
 
 def test_the_forecast_shows_what_runs_out_with_its_curve(reader: Client) -> None:
@@ -209,7 +211,7 @@ def test_the_worker_answers_once_a_day_and_after_each_load() -> None:
     assert answering.answer("plan", today) is None
     load = world.loaded(small())
     Answer.objects.all().delete()
-    assert answering.due(today) == ["plan", "forecast"]
+    assert answering.due(today) == ["plan", "forecast", "cliffs"]
     for kind in answering.due(today):
         answering.answer(kind, today)
     assert answering.due(today) == []
@@ -217,7 +219,7 @@ def test_the_worker_answers_once_a_day_and_after_each_load() -> None:
     assert (plan.load, plan.as_of, plan.problem) == (load, today, None)
     assert '"wiki/app/production/1": "a"' in plan.document
     assert not any("secretcorp" in one.document for one in Answer.objects.all())
-    assert answering.due(date(2026, 1, 16)) == ["plan", "forecast"]
+    assert answering.due(date(2026, 1, 16)) == ["plan", "forecast", "cliffs"]
     answering.answer("plan", date(2026, 1, 16))
     assert Answer.objects.filter(kind="plan").count() == 1, "the newest is kept"
 
@@ -240,7 +242,7 @@ def test_an_answer_that_fails_says_why_and_is_not_tried_in_a_loop(
 
     monkeypatch.setitem(answering.KINDS, "plan", fails)
     answering.answer("plan", pictured.TODAY)
-    assert answering.due(pictured.TODAY) == ["forecast"]
+    assert answering.due(pictured.TODAY) == ["forecast", "cliffs"]
     assert told in text(reader.get("/estate/"))
     shown = reader.get("/api/v1/estate/answers/plan").json()
     assert (shown["document"], told in shown["problem"]["text"]) == (None, True)
@@ -254,7 +256,10 @@ def test_each_minute_the_worker_sees_what_is_missing() -> None:
     for _ in range(2):
         tasks.reconcile_estate(0)
     waiting = ProcrastinateJob.objects.values_list("queueing_lock", flat=True).order_by("id")
-    assert list(waiting) == ["estate.follow", "estate.answer:plan", "estate.answer:forecast"]
+    assert list(waiting) == [
+        *("estate.follow", "estate.answer:plan", "estate.answer:forecast"),
+        "estate.answer:cliffs",
+    ]
 
 
 def test_addresses_are_linked_from_the_main_navigation(reader: Client) -> None:

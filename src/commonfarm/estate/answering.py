@@ -31,7 +31,17 @@ def _forecast(facts: Facts, today: date) -> str:
     return json.dumps(forecast.document(forecast.forecast(facts, today), curves=True))
 
 
-KINDS: dict[str, Callable[[Facts, date], str]] = {"plan": _plan, "forecast": _forecast}
+def _cliffs(facts: Facts, today: date) -> str:
+    from commonfarm.estate.answers.solving import cliffs_of
+
+    return json.dumps(asdict(cliffs_of(facts, today)), default=str)
+
+
+KINDS: dict[str, Callable[[Facts, date], str]] = {
+    "plan": _plan,
+    "forecast": _forecast,
+    "cliffs": _cliffs,
+}
 """What is answered, and how: facts and today's date to JSON. Solvers are loaded when called."""
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from django.urls import reverse
@@ -156,9 +155,11 @@ class Estate:
         for host in self.facts.hosts.values():
             if host.pledge:
                 lent.setdefault(host.pledge, []).append(host.name)
+        ends = {one["name"]: one for one in self.cliffs["ends"]} if self.cliffs else {}
         return [
             {
                 "span": one,
+                "cliff": ends.get(one.pledge.name),
                 "sponsor": self.facts.sponsors.get(one.pledge.sponsor),
                 "hosts": lent.get(one.pledge.name, []),
                 "svg": _markup(spans.draw(one, axis)),
@@ -170,22 +171,17 @@ class Estate:
         """Return the months that stand above the pledges."""
         return _markup(spans.draw_axis(spans.Axis.of(self.facts, self.today)))
 
-    def cliffs(self) -> list[dict[str, Any]]:
-        """Return the days on which hosts go, and which instances have no host from then on."""
-        found = []
-        intervals = self.plan.intervals if self.plan else ()
-        for now, then in pairwise(intervals):
-            if not now.ending:
-                continue
-            before = {one.instance for one in now.levels["likely"].unplaced}
-            lost = [one for one in then.levels["likely"].unplaced if one.instance not in before]
-            moved = then.levels["likely"].moved
-            found.append({"day": now.end, "pledges": now.ending, "lost": lost, "moved": moved})
-        return found
-
     def forecast(self) -> dict[str, Any] | None:
         """Return the document of the forecast of this load, None while there is none."""
-        answer = Answer.objects.filter(kind="forecast", load=self.load).defer("document").first()
+        return self._kept("forecast")
+
+    @cached_property
+    def cliffs(self) -> dict[str, Any] | None:
+        """What breaks at each pledge's end, and if something vanished; None while not known."""
+        return self._kept("cliffs")
+
+    def _kept(self, kind: str) -> dict[str, Any] | None:
+        answer = Answer.objects.filter(kind=kind, load=self.load).defer("document").first()
         if answer is None or answer.problem is not None:
             return None
         return _document(answer.pk, answer.made_at.isoformat())
@@ -276,6 +272,6 @@ def _plan(pk: int, _made_at: str) -> Plan:
     return Plan.from_json(Answer.objects.get(pk=pk).document, "the plan that is kept")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _document(pk: int, _made_at: str) -> dict[str, Any]:
     return dict(json.loads(Answer.objects.get(pk=pk).document))

@@ -22,6 +22,7 @@ HOSTS_SHOWN = 60
 INSTANCES_SHOWN = 200
 UNPLACED_SHOWN = 20
 LOADS_SHOWN = 3
+LOSSES_SHOWN = 40
 CURVES_SHOWN = 6
 OUTLOOKS_SHOWN = 60
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -56,7 +57,6 @@ def overview(request: HttpRequest) -> HttpResponse:
         "more_unplaced": max(0, len(estate.unplaced) - UNPLACED_SHOWN),
         "standing": sum(not one["span"].over for one in lines),
         "next_ends": [one for one in lines if one["span"].ends and not one["span"].over][:3],
-        "cliffs": estate.cliffs()[:3],
         "loads": Load.objects.defer("facts").order_by("-pk")[:LOADS_SHOWN],
         "assumptions": estate.facts.assumptions,
     }
@@ -149,10 +149,13 @@ def pledges(request: HttpRequest) -> HttpResponse:
     if estate is None:
         return _show(request, "pledges", None)
     lines = estate.lines()
+    vanished = estate.cliffs["today"] if estate.cliffs else []
     shown = {
         "now": [one for one in lines if not one["span"].over],
         "over": [one for one in lines if one["span"].over],
-        "cliffs": estate.cliffs(),
+        "ends": estate.cliffs["ends"] if estate.cliffs else None,
+        "losses": [one for one in vanished if one["lost"] or one["moves"]][:LOSSES_SHOWN],
+        "idle": sum(not one["lost"] and not one["moves"] for one in vanished),
         "axis": estate.axis(),
     }
     return _show(request, "pledges", estate, **shown)
