@@ -22,7 +22,7 @@ HOSTS_SHOWN = 60
 INSTANCES_SHOWN = 200
 UNPLACED_SHOWN = 20
 LOADS_SHOWN = 3
-LOSSES_SHOWN = 40
+LOSSES_SHOWN = 15
 CURVES_SHOWN = 6
 OUTLOOKS_SHOWN = 60
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -150,12 +150,14 @@ def pledges(request: HttpRequest) -> HttpResponse:
         return _show(request, "pledges", None)
     lines = estate.lines()
     vanished = estate.cliffs["today"] if estate.cliffs else []
+    felt = [one for one in vanished if one["lost"] or one["moves"]]
     shown = {
         "now": [one for one in lines if not one["span"].over],
         "over": [one for one in lines if one["span"].over],
         "ends": estate.cliffs["ends"] if estate.cliffs else None,
-        "losses": [one for one in vanished if one["lost"] or one["moves"]][:LOSSES_SHOWN],
-        "idle": sum(not one["lost"] and not one["moves"] for one in vanished),
+        "losses": felt[:LOSSES_SHOWN],
+        "more_losses": max(0, len(felt) - LOSSES_SHOWN),
+        "idle": len(vanished) - len(felt),
         "axis": estate.axis(),
     }
     return _show(request, "pledges", estate, **shown)
