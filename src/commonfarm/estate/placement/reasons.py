@@ -180,6 +180,11 @@ class _Case:
                 yield from (_amount(one, one.needed) for one in _of(why, look))
             case Why.DEDICATED if need.dedicated:
                 yield "a host of its own"
+            case Why.SPREAD:
+                for one in look.crowded:
+                    least = "" if one.full else f"at least {one.spread.at_least} "
+                    over = self.facts.spreads[one.spread.number].over
+                    yield f"to be spread over {least}{over}s"
             case Why.TRAITS:
                 yield from (_or(map(_trait, any_of)) for any_of in self._lacking(look))
             case Why.FORBIDDEN:
@@ -261,8 +266,7 @@ class _Case:
                 rule = self.facts.spreads[look.crowded[0].spread.number]
                 yield f"room in another {rule.over}, or `should` for `must` at {rule.where}"
             case Why.NOT_THERE:
-                pledge = f"pledge {host.pledge}" if host.pledge else f"host {host.name}"
-                yield f"{pledge} at that time"
+                yield self._sooner_or_longer(host)
             case Why.TRAITS:
                 traits = _and(_or(map(_trait, one)) for one in self._lacking(look))
                 yield f"{traits} on {host.name} or another host"
@@ -275,21 +279,31 @@ class _Case:
         return [one for one in self.need.required if look.host.traits.isdisjoint(one)]
 
     def _crowd(self, crowded: Crowded) -> str:
-        spread, rule = crowded.spread, self.facts.spreads[crowded.spread.number]
-        there = f"is in {rule.over} {crowded.domain}, where {_some(crowded.inside)} runs"
-        if crowded.full:
-            return f"{there} and at most {spread.at_most} may ({rule.where})"
-        return f"{there}, and at least {spread.at_least} must be used ({rule.where})"
+        rule = self.facts.spreads[crowded.spread.number]
+        where = "" if rule.over == "host" else f"is in {rule.over} {crowded.domain}, which "
+        most = f" and at most {rule.at_most} may be in one" if crowded.full else ""
+        return f"{where}has {_some(crowded.inside)}{most} ({rule.where})"
 
     def _time(self, host: Host) -> str:
         if host.status == "needed":
             return "is not there: it is only needed"
-        pledge = self.facts.pledges[host.pledge] if host.pledge else None
+        gone, comes = self._days(host)
+        return f"is there until {gone} only (pledge {host.pledge})" if gone else f"comes on {comes}"
+
+    def _sooner_or_longer(self, host: Host) -> str:
+        gone, comes = self._days(host)
+        if host.status == "needed" or not (gone or comes):
+            return f"host {host.name}"
+        return f"pledge {host.pledge} beyond {gone}" if gone else f"{host.name} before {comes}"
+
+    def _days(self, host: Host) -> tuple[date | None, date | None]:
+        """Return the day on which a host went, or else the day on which it comes."""
         leaves = timeline.leaves_on(self.facts, host)
-        if pledge and leaves and leaves <= self.day:
-            return f"is there until {leaves} only (pledge {pledge.name})"
-        starts = [host.available_from, pledge.start if pledge else None]
-        return f"is there from {max(filter(None, starts))} on"
+        if leaves and leaves <= self.day:
+            return leaves, None
+        pledge = self.facts.pledges[host.pledge] if host.pledge else None
+        starts = (host.available_from, pledge.start if pledge else None)
+        return None, max(filter(None, starts), default=None)
 
     def _in_the_way(self, look: _Look) -> str | None:
         """Return the least of those on a host without whom there would be room."""

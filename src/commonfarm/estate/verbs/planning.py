@@ -104,9 +104,7 @@ def _told(facts: Facts, made: Plan, full: bool) -> Iterator[str]:
 
 def _share(placed: Placed) -> str:
     every = len(placed.on) + len(placed.unplaced)
-    if not placed.unplaced:
-        return f"all {every} instances" if every > 1 else "the one instance"
-    return f"{len(placed.on)} of {_count(every, 'instance')}"
+    return f"{len(placed.on)} of {_count(every, 'instance')}" if placed.unplaced else f"all {every}"
 
 
 def _best(placed: Placed) -> str:
@@ -126,8 +124,7 @@ def _other_levels(first: PlannedInterval) -> Iterator[str]:
         if {*one.on, *_names(one)} != {*likely.on, *_names(likely)} or _names(one) != _names(
             likely
         ):
-            fits = "all fit" if not one.unplaced else f"{len(one.unplaced)} do not fit"
-            yield f"  at {level}, {fits} of {len(one.on) + len(one.unplaced)}"
+            yield f"  at {level} {_share(one)} are placed"
 
 
 def _names(placed: Placed) -> list[str]:
@@ -140,30 +137,42 @@ def _unplaced(interval: PlannedInterval, full: bool) -> Iterator[str]:
     if not found:
         return
     at_low = interval.levels["low"].on
-    together: dict[tuple[Reason, ...], list[str]] = {}
+    together: dict[tuple[tuple[Reason, ...], bool], list[str]] = {}
     for one in found:
-        name = f"{one.instance} (fits at low)" if one.instance in at_low else one.instance
-        together.setdefault(one.reasons, []).append(name)
+        reasons = one.reasons if full else one.reasons[:1]
+        together.setdefault((reasons, one.instance in at_low), []).append(one.instance)
     yield "not placed:"
     shown = list(together.items())[: None if full else SHORT]
-    for reasons, names in shown:
-        yield f"  {_some(names, full)}"
-        for reason in reasons if full else reasons[:1]:
+    for (reasons, low), names in shown:
+        yield f"  {_some(_ranges(names), full)}{': fits at low only' if low else ''}"
+        for reason in reasons:
             yield f"    {harmless(reason.text)}"
             yield f"      lifted by: {harmless(reason.lifted_by)}"
-    left = sum(map(len, together.values())) - sum(len(names) for _, names in shown)
+    left = len(found) - sum(len(names) for _, names in shown)
     if left:
         yield f"  and {left} more: see --full"
-    elif not full and any(len(reasons) > 1 for reasons in together):
-        yield "  all reasons: see --full"
+    elif not full and any(len(one.reasons) > 1 for one in found):
+        yield "  other reasons: see --full"
     yield ""
+
+
+def _ranges(names: Sequence[str]) -> list[str]:
+    """Return instances' names with their numbers in a row as one: `wiki/web/production/1-3`."""
+    parts = [name.rpartition("/") for name in names]
+    found: list[list[str]] = []
+    for stem, _, number in sorted(parts, key=lambda one: (one[0], int(one[2]))):
+        if found and found[-1][0] == stem and int(found[-1][2]) + 1 == int(number):
+            found[-1][2] = number
+        else:
+            found.append([stem, number, number])
+    return [f"{stem}/{a}" if a == b else f"{stem}/{a}-{b}" for stem, a, b in found]
 
 
 def _moves(placed: Placed, full: bool) -> Iterator[str]:
     if not placed.moved:
         return
-    proven = "the fewest" if placed.fewest_moves == "proven" else "the fewest that were found"
-    yield f"{_count(len(placed.moved), 'move')}, {proven}:"
+    word = "by the solver's word" if placed.fewest_moves == "proven" else "that were found"
+    yield f"{_count(len(placed.moved), 'move')}, the fewest {word}:"
     moves = [f"{name}: {was} -> {placed.on[name]}" for name, was in placed.moved.items()]
     yield from _list(moves, full)
     yield ""
@@ -172,7 +181,8 @@ def _moves(placed: Placed, full: bool) -> Iterator[str]:
 def _wishes(facts: Facts, placed: Placed, full: bool) -> Iterator[str]:
     rules = [facts.spreads[number] for number in placed.broken_spreads]
     broken = [
-        f"spread over {rule.over} ({rule.where}): {_some(rule.instances, full)}" for rule in rules
+        f"spread over {rule.over} ({rule.where}): {_some(_ranges(rule.instances), full)}"
+        for rule in rules
     ]
     missing = [
         f"{name} on {placed.on[name]}: without {', '.join(traits)}"
@@ -211,9 +221,9 @@ def _change(
     gone = [name for name in _names(placed) if name not in kept]
     came = [name for name in placed.on if name in kept]
     if gone:
-        yield f"  {_count(len(gone), 'instance')} then without a host: {_some(gone, full)}"
+        yield f"  {_count(len(gone), 'instance')} then without a host: {_some(_ranges(gone), full)}"
     if came:
-        yield f"  {_count(len(came), 'instance')} placed then: {_some(came, full)}"
+        yield f"  {_count(len(came), 'instance')} placed then: {_some(_ranges(came), full)}"
     moves = [f"{name} ({host} -> {placed.on[name]})" for name, host in placed.moved.items()]
     if moves:
         yield f"  {_count(len(moves), 'move')}: {_some(moves, full)}"

@@ -1,0 +1,129 @@
+"""`commonfarm estate plan` as one who runs the machines reads it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from commonfarm.estate.cli import app
+from commonfarm.estate.plan import Plan
+from commonfarm.lib.errors import BadInputError
+
+HALL = """
+sites: [{name: hall}]
+sponsors: [{name: acme}]
+pledges:
+  - {name: loan, sponsor: acme, what: a server, from: 2026-01-01, until: 2027-02-01}
+hosts:
+  - {name: h1, site: hall, architecture: amd64, cores: 8, memory: 16 GiB, disk: 500 GB,
+     pledge: loan}
+  - {name: h2, site: hall, architecture: amd64, cores: 4, memory: 8 GiB, disk: 200 GB,
+     source: assumption}
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: {memory: 4 GiB}
+        spread: [{over: host, at_most: 1}]
+        instances: [{environment: production, count: 4, on: [h1]}]
+      - name: db
+        requires: {memory: {low: 4 GiB, likely: 8 GiB, high: 16 GiB},
+                   traits: {preferred: [CUSTOM_SSD]}}
+        instances: [{environment: production, on: [h1]}]
+"""
+
+
+def run(folder: Path, text: str, *options: str) -> tuple[int, str]:
+    (folder / "estate.yaml").write_text(text)
+    done = CliRunner().invoke(
+        app, ["estate", "plan", str(folder), "--at", "2026-11-21", *options], catch_exceptions=False
+    )
+    return done.exit_code, done.stdout
+
+
+def test_short_says_what_first_matters(tmp_path: Path) -> None:
+    code, told = run(tmp_path, HALL)
+    assert code == 1
+    assert told.splitlines() == [
+        "3 of 5 instances are placed from 2026-11-21 until 2027-02-01",
+        "  no plan places more: checked",
+        "  at high 2 of 5 instances are placed",
+        "",
+        "not placed:",
+        "  wiki/web/production/3-4",
+        (
+            "    needs to be spread over hosts; nearest: host h1 has wiki/web/production/1 and at"
+            " most 1 may be in one (estate.yaml:16:18)"
+        ),
+        "      lifted by: room in another host, or `should` for `must` at estate.yaml:16:18",
+        "",
+        "wishes that are not kept:",
+        "  wiki/db/production/1 on h1: without CUSTOM_SSD",
+        "",
+        "on 2027-02-01 pledge loan of acme ends:",
+        "  2 instances then without a host: wiki/db/production/1, wiki/web/production/1",
+        "",
+        "rests on 1 assumption:",
+        (
+            "  estate.yaml:9:5: host h2: site hall, architecture amd64, cores 4, memory 8 GiB,"
+            " disk 200 GB"
+        ),
+    ]
+
+
+def test_full_says_where_each_is_and_until_when_and_all_reasons(tmp_path: Path) -> None:
+    _, told = run(tmp_path, HALL, "--full")
+    assert "  h1: wiki/db/production/1, 2027-02-01, not at high\n" in told
+    assert "  h2: wiki/web/production/2, no end is known\n" in told
+    assert "    wiki/db/production/1: fits at low only\n" in told
+    assert "      host h1 would take it and is there until 2027-02-01 only (pledge loan)\n" in told
+
+
+def test_what_fits_ends_by_0_and_moves_are_told(tmp_path: Path) -> None:
+    text = HALL.replace("[{environment: production, count: 4, on: [h1]}]", "[{on: [h2]}]")
+    code, told = run(tmp_path, text.replace("{memory: 4 GiB}", "{memory: 4 GiB, cores: 5}"))
+    assert code == 0
+    assert told.splitlines()[:5] == [
+        "all 2 are placed from 2026-11-21 until 2027-02-01",
+        "  no plan places more: checked",
+        "  at high 1 of 2 instances are placed",
+        "",
+        "1 move, the fewest by the solver's word:",
+    ]
+    assert "  wiki/web/production/1: h2 -> h1\n" in told
+
+
+def test_the_plan_is_written_and_printed_as_the_verifier_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "estate"
+    folder.mkdir()
+    _, told = run(folder, HALL, "--json", "--out", str(tmp_path / "plan.json"))
+    assert (tmp_path / "plan.json").read_text() == told
+    assert len(Plan.from_json(told, "plan.json").intervals) == 2
+    verify = ["estate", "verify", str(tmp_path / "plan.json"), str(folder)]
+    assert CliRunner().invoke(app, verify).exit_code == 0
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot be written: No such file or directory"):
+        run(tmp_path, HALL, "--out", str(tmp_path / "none" / "plan.json"))
+
+
+def test_an_estate_without_services_has_nothing_to_place(tmp_path: Path) -> None:
+    code, told = run(tmp_path, HALL.partition("services:")[0])
+    assert code == 0
+    assert told.startswith("no service says what it needs, so there is nothing to place\n")
+
+
+def test_help_loads_neither_django_nor_the_solver() -> None:
+    code = (
+        "import sys; from commonfarm.cli.main import main\n"
+        "sys.argv = ['commonfarm', 'estate', 'plan', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'django', 'ortools', 'numpy', 'pygal'} & {*sys.modules}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
