@@ -43,8 +43,11 @@ def addresses(installation: Installation) -> list[str]:
     job = installation.json("build", "show", str(build["id"]))["jobs"][-1]
     mirror = installation.json("mirror", "list")[0]
     lists = ["/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"]
+    estate = ("", "hosts/", "hosts/local", "services/", "pledges/", "forecast/", "changes/")
     return [
         *lists,
+        *(f"/estate/{page}" for page in estate),
+        "/sponsors/",
         f"/builds/{build['id']}",
         f"/jobs/{job['id']}",
         "/builders/local",
