@@ -19,9 +19,11 @@ from commonfarm.estate.placement.packing.problem import Floats, Ints, Pattern, P
 
 SCALE = 10**8
 """Duals are integers in this part of the dearest cost."""
-FIRST_WIDTH = 1000
-WIDTH = 60_000
+NARROW = 1000
+WIDE = 50_000
+"""Sets on a level of the search: quick at first, thorough once that finds few patterns."""
 PER_ROUND = 250
+FEW = 40
 
 
 class Columns:
@@ -111,7 +113,7 @@ class Columns:
         for k, row in self._limits.items():
             row.SetBounds(-infinity, int(spare[k]))
 
-    def improve(self, budget: Budget, rounds: int, width: int = FIRST_WIDTH) -> float:
+    def improve(self, budget: Budget, rounds: int, width: int = NARROW) -> float:
         """Add patterns for what is required, at most `rounds` times; return the value reached."""
         for _ in range(rounds):
             value = self.relax(budget)
@@ -129,13 +131,15 @@ class Columns:
 
         It ends early once the bound is `stop_at`, or, unless `fully`, no better bound can come.
         """
-        width = FIRST_WIDTH
+        width = NARROW
         while not budget.over:
             value = self.relax(budget)
             uppers, added, complete = [], 0, True
             for kind, pricer in enumerate(self.pricers):
                 floor = self.floor(kind)
-                found = pricer.find(self.duals, floor, budget, width=width, keep=PER_ROUND)
+                found = pricer.find(
+                    self.duals, floor, budget, width=width, keep=PER_ROUND, thorough=width == WIDE
+                )
                 uppers.append(found.upper)
                 complete &= found.upper <= floor or bool(found.patterns)
                 added += self.add(Pattern(kind, types) for types in found.patterns)
@@ -144,13 +148,11 @@ class Columns:
             if enough or self.lower_bound >= stop_at:
                 self.value, self.solved = value, True
                 return True
-            if not added:
-                if complete:
-                    self.value, self.solved = value, True
-                    return True
-                if width >= WIDTH:
-                    return False
-                width = min(WIDTH, width * 8)
+            if not added and (complete or width == WIDE):
+                self.value, self.solved = value, complete
+                return complete
+            if added < FEW:
+                width = WIDE
         return False
 
     def floor(self, kind: int) -> int:

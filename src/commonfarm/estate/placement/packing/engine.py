@@ -91,6 +91,12 @@ class _Run:
         small = int(self.problem.demand.sum()) <= WHOLE
         turns, asked = 0, self.best.cost + 1
         while not self.done:
+            if (
+                small
+                and not columns.solved
+                and columns.generate(self.budget.part(self.budget.left / 4), self.best.cost)
+            ):
+                self.lower = max(self.lower, columns.lower_bound)
             if small or (columns.solved and turns % 2):
                 self.whole(columns, turns)
             else:

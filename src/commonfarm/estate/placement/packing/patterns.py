@@ -12,12 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from commonfarm.estate.placement.packing.budget import Budget
 from commonfarm.estate.placement.packing.problem import Bools, Floats, Ints, Problem
 
-CELLS = 1_500_000
-"""Cells of an array that is made in one step, which bounds the memory."""
+Shorts = NDArray[np.int16]
+
+CELLS = 300_000
+"""Cells of an array that is made in one step, so that it stays in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,13 @@ class Pricer:
         self._multipliers = [np.full(len(capacity), 1.0) for _ in range(2)]
 
     def find(
-        self, values: Ints, floor: int, budget: Budget, *, width: int, keep: int | None = None
-    ) -> Found:
+        self, values: Ints, floor: int, budget: Budget, *, width: int, keep: int | None = None,
+        thorough: bool = False,
+    ) -> Found:  # fmt: skip
         """Return patterns worth more than `floor`; `values` are those of all types.
 
-        At most `width` sets stay on a level. With `keep`, so many are enough, and types that are
-        worth nothing are not in them.
+        At most `width` sets stay on a level, or, where it is `thorough`, are looked at together.
+        With `keep`, so many patterns are enough, and types that are worth nothing are not in them.
         """
         mine = values[self.types]
         chosen = np.flatnonzero(mine >= (0 if keep is None else 1))
@@ -64,13 +68,21 @@ class Pricer:
             return Found((), (), 0, complete=True)
         lambdas = [self._tighten(number, mine, share) for number, share in enumerate((1.0, 0.5))]
         price = self._share[chosen] @ np.array(lambdas).T  # T x L
-        order = np.argsort(-mine[chosen] / (price[:, 0] + 1e-9), kind="stable")
+        # A type that even the root's bound does not allow beside it is in no such pattern.
+        reduced = mine[chosen][:, None] - price
+        gain = (np.maximum(reduced, 0.0) * self.copies[chosen][:, None]).sum(axis=0)
+        bound = (np.minimum(reduced, 0.0) + gain + np.array(lambdas).sum(axis=1)).min(axis=1)
+        useful = np.flatnonzero(bound > floor)
+        if not len(useful):
+            return Found((), (), max(0, floor), complete=True)
+        efficiency = mine[chosen[useful]] / (price[useful, 0] + 1e-9)
+        order = useful[np.argsort(-efficiency, kind="stable")]
         chosen, price = chosen[order], price[order]
         search = _Search(
             self.sizes[chosen], self.copies[chosen], mine[chosen], price, np.array(lambdas),
             self.capacity, floor,
         )  # fmt: skip
-        found, upper, complete = search.run(width, budget)
+        found, upper, complete = search.run(width, budget, keep, thorough=thorough)
         best = sorted(found, key=lambda pair: (-pair[0], pair[1]))
         if keep is not None and len(best) > keep:
             best, complete = _spread(best, keep), False
@@ -131,6 +143,15 @@ def _spread(
     return chosen + rest[: keep - len(chosen)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sets:
+    """Sets of equally many types: the room each leaves, its value, and what is in it."""
+
+    room: Ints
+    value: Ints
+    path: Shorts
+
+
 class _Search:
     """One run; types are here numbered by falling value for what they take."""
 
@@ -140,76 +161,111 @@ class _Search:
     ) -> None:  # fmt: skip
         self.sizes, self.copies, self.values, self.floor = sizes, copies, values, floor
         self.reduced = values[:, None] - price  # T x L
-        self.gain = np.maximum(self.reduced, 0.0) * copies[:, None]
-        self.loss = np.minimum(self.reduced, 0.0)
+        single = np.float32
+        self.gain = (np.maximum(self.reduced, 0.0) * copies[:, None]).T.astype(single)  # L x T
+        self.loss = np.minimum(self.reduced, 0.0).T.astype(single)
+        self.trifle = 6e-8 * (len(sizes) + 16) * float(self.gain.sum() + multipliers.sum())
         self.per_unit = multipliers / np.maximum(capacity, 1)  # L x D
         self.capacity = capacity
         self.numbers = np.arange(len(sizes))
         self.several = bool((copies > 1).any())
 
     def run(
-        self, width: int, budget: Budget
+        self, width: int, budget: Budget, enough: int | None, *, thorough: bool
     ) -> tuple[list[tuple[int, tuple[int, ...]]], int, bool]:
-        count, dimensions = self.sizes.shape
-        room = self.capacity[None, :].copy()
-        value = np.zeros(1, np.int64)
-        path = np.zeros((1, 0), np.int64)
+        """Return what is found, the most that anything can be worth, and if nothing was missed.
+
+        Where a level has more than `width` sets, the best go on; the others follow after them if
+        this is to be `thorough`, until `enough` patterns are found, and are dropped if not.
+        """
         found: list[tuple[int, tuple[int, ...]]] = []
-        missed = 0.0
-        best = self.floor
-        while len(room):
-            parts = []
-            step = max(1, CELLS // count)
-            for start in range(0, len(room), step):
-                rows = slice(start, start + step)
-                states, types, bound, closed = self._extend(room[rows], value[rows], path[rows])
-                for row in np.flatnonzero(closed & (value[rows] > self.floor)):
-                    worth = int(value[rows][row])
-                    found.append((worth, tuple(int(t) for t in path[rows][row])))
-                    best = max(best, worth)
-                parts.append((states + start, types, bound))
-            budget.count(len(room) * count * (dimensions + 4.0 * len(self.per_unit)))
-            states = np.concatenate([part[0] for part in parts])
-            types = np.concatenate([part[1] for part in parts])
-            bound = np.concatenate([part[2] for part in parts])
-            if len(states) > width or budget.over:
-                kept = 0 if budget.over else width
-                order = np.argsort(-bound, kind="stable")
-                if kept < len(order):
-                    missed = max(missed, float(bound[order[kept]]))
-                states, types = states[order[:kept]], types[order[:kept]]
-            room = room[states] - self.sizes[types]
-            value = value[states] + self.values[types]
-            path = np.concatenate([path[states], types[:, None]], axis=1)
-        upper = max(best, int(missed) + 1 if missed else 0)
+        missed, best = 0.0, self.floor
+        start = _Sets(
+            self.capacity[None, :].copy(), np.zeros(1, np.int64), np.zeros((1, 0), np.int16)
+        )
+        waiting = [(float("inf"), start)]
+        while waiting:
+            bound, sets = waiting.pop()
+            if budget.over or (thorough and enough is not None and len(found) >= enough):
+                missed = max([missed, bound, *(one for one, _ in waiting)])
+                break
+            states, types, bounds = self._level(sets, budget)
+            worthy = np.flatnonzero(sets.value > self.floor)
+            for row in worthy[self._maximal(sets.room[worthy], sets.path[worthy])]:
+                worth = int(sets.value[row])
+                found.append((worth, tuple(int(t) for t in sets.path[row])))
+                best = max(best, worth)
+            order = np.arange(len(states))
+            if len(states) > width:
+                order = np.argsort(-bounds, kind="stable")
+                if not thorough:
+                    missed = max(missed, float(bounds[order[width]]))
+                    order = order[:width]
+            for block in reversed([order[at : at + width] for at in range(0, len(order), width)]):
+                rows, added = states[block], types[block]
+                child = _Sets(
+                    sets.room[rows] - self.sizes[added],
+                    sets.value[rows] + self.values[added],
+                    np.concatenate([sets.path[rows], added[:, None].astype(np.int16)], axis=1),
+                )
+                waiting.append((float(bounds[block].max()), child))
+        upper = max(best, int(min(missed, 2.0**62)) + 1 if missed else 0)
         return found, upper, not missed
 
-    def _extend(self, room: Ints, value: Ints, path: Ints) -> tuple[Ints, Ints, Floats, Bools]:
-        """Return who is extended by which type, the bounds of that, and who takes no more."""
+    def _level(self, sets: _Sets, budget: Budget) -> tuple[Ints, Ints, Floats]:
+        """Return which set may be extended by which type, and the bounds of that."""
+        count, dimensions = self.sizes.shape
+        budget.count(len(sets.room) * count * (dimensions + 4.0 * len(self.per_unit)))
+        parts = []
+        step = max(1, CELLS // count)
+        for start in range(0, len(sets.room), step):
+            rows = slice(start, start + step)
+            states, types, bounds = self._extend(sets.room[rows], sets.value[rows], sets.path[rows])
+            parts.append((states + start, types, bounds))
+        states, types, bounds = (np.concatenate(one) for one in zip(*parts, strict=True))
+        return states, types, bounds
+
+    def _extend(self, room: Ints, value: Ints, path: Shorts) -> tuple[Ints, Ints, Floats]:
+        depth = path.shape[1]
+        first = int(path[:, -1].min()) if depth else 0
+        fits = np.ones((len(room), len(self.sizes) - first), bool)
+        for d in range(room.shape[1]):
+            fits &= room[:, d, None] >= self.sizes[None, first:, d]
+        if depth:
+            last = path[:, -1]
+            later = self.numbers[None, first:] > last[:, None]
+            if self.several:
+                again = (path == last[:, None]).sum(axis=1) < self.copies[last]
+                later[np.arange(len(path)), last - first] = again
+            fits &= later
+        bound = None
+        for multiplier in range(len(self.per_unit)):
+            rest = np.where(fits, self.gain[multiplier, None, first:], np.float32(0.0))
+            rest = np.cumsum(rest[:, ::-1], axis=1, dtype=np.float32)[:, ::-1]
+            rest += (value + room @ self.per_unit[multiplier])[:, None].astype(np.float32)
+            rest += self.loss[multiplier, None, first:]
+            bound = rest if bound is None else np.minimum(bound, rest, out=bound)
+        assert bound is not None
+        # Single precision is enough to within this: what is above the floor is never lost.
+        bound += np.float32(self.trifle)
+        states, types = np.nonzero(fits & (bound > self.floor))
+        return (
+            states.astype(np.int64),
+            types.astype(np.int64) + first,
+            bound[states, types].astype(np.float64),
+        )
+
+    def _maximal(self, room: Ints, path: Shorts) -> Bools:
+        """Say to which sets no type can be added that is not in them."""
         fits = np.ones((len(room), len(self.sizes)), bool)
         for d in range(room.shape[1]):
             fits &= room[:, d, None] >= self.sizes[None, :, d]
-        depth = path.shape[1]
-        if depth:
-            rows = np.arange(len(path))
+        rows = np.arange(len(path))
+        inside = fits.copy()
+        for column in range(path.shape[1]):
+            fits[rows, path[:, column]] = False
+        if self.several and path.shape[1]:
             last = path[:, -1]
-            inside = fits.copy()
-            for column in range(depth):
-                fits[rows, path[:, column]] = False  # for `closed`: what is in it does not count
-            closed = np.asarray(~fits.any(axis=1))
-            fits &= self.numbers[None, :] > last[:, None]
-            if self.several:
-                again = (path == last[:, None]).sum(axis=1) < self.copies[last]
-                fits[rows, last] = again & inside[rows, last]
-                closed &= ~fits[rows, last]
-        else:
-            closed = np.zeros(len(room), np.bool_)
-        bound = np.full(fits.shape, np.inf)
-        for multiplier in range(len(self.per_unit)):
-            gain = np.where(fits, self.gain[None, :, multiplier], 0.0)
-            rest = np.cumsum(gain[:, ::-1], axis=1)[:, ::-1]
-            rest += (value + room @ self.per_unit[multiplier])[:, None]
-            rest += self.loss[None, :, multiplier]
-            np.minimum(bound, rest, out=bound)
-        states, types = (one.astype(np.int64) for one in np.nonzero(fits & (bound > self.floor)))
-        return states, types, bound[states, types], closed
+            again = (path == last[:, None]).sum(axis=1) < self.copies[last]
+            fits[rows, last] = again & inside[rows, last]
+        return np.asarray(~fits.any(axis=1))
