@@ -164,6 +164,28 @@ def test_a_commit_with_faults_leaves_the_estate_in_force(
     assert current().refused is None
 
 
+def test_of_very_many_changes_and_faults_the_first_are_told(
+    upstream: Repository,
+    clock: Clock,
+    next_minute: Callable[[], Load | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("commonfarm.estate.load.MOST_CHANGES", 2)
+    monkeypatch.setattr("commonfarm.estate.following.MOST_PROBLEMS", 2)
+    many = [f"  - {{name: h{n}, architecture: {'amd64' if n % 2 else 'arm64'}}}" for n in range(4)]
+    upstream.commit({"estate.yaml": "\n".join(["pools: []", *ONE.splitlines(), *many, ""])})
+    start(upstream, clock)
+    load = next_minute()
+    assert load is not None and load.changes == ["host anvil to h3 (5): new"]
+    wrong = [f"  - {{name: h{n}, architecture: amd64, memory: {n} GiB}}" for n in range(1, 5)]
+    upstream.commit({"estate.yaml": "\n".join([*ONE.splitlines(), *wrong, ""])})
+    again = next_minute()
+    assert again is not None and (len(again.changes), again.changes[2][:4]) == (3, "and ")
+    upstream.commit({"estate.yaml": "\n".join([*ONE.splitlines(), *["  - {nmae: x}"] * 4, ""])})
+    assert next_minute() is None
+    assert [one["what"] for one in refused()["problems"]][2].endswith("more faults follow")
+
+
 def test_a_branch_that_was_rewritten_is_told_and_taken_when_it_is_followed_anew(
     upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
 ) -> None:

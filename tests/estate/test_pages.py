@@ -146,6 +146,7 @@ def test_hosts_are_shown_by_site_and_page(reader: Client) -> None:
     assert "121 to 150 of 150" in text(reader.get("/estate/hosts/?after=120"))
     one = text(reader.get("/estate/hosts/?site=phx2"))
     assert "1 to 60 of 100" in one and "<h2>a-site" not in one
+    assert one.count("network build 10.5.124.0/24: <span>0 of 253 addresses") == 1
     for odd in ("?after=x", "?after=99999999999", "?site=none", "?site=%00", "?after=-1"):
         assert reader.get(f"/estate/hosts/{odd}").status_code == 200, odd
 

@@ -9,7 +9,7 @@ it anew takes it as it is then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date, datetime
 from functools import partial
@@ -28,6 +28,7 @@ from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
 from commonfarm.lib.units import format_bytes
 
 WHO = "process:worker"
+MOST_PROBLEMS = 500
 _log = logging.getLogger(__name__)
 
 
@@ -66,12 +67,21 @@ def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
         with transaction.atomic():
             row = Following.held(following)
             if row is not None:
-                row.refuse(tip, commit.subject, error.problems, clock(), who=WHO)
+                row.refuse(tip, commit.subject, _few(error.problems), clock(), who=WHO)
         return None
     except CommonfarmError as error:
         clone.forget()  # It was fetched and cannot be read: what is here is damaged.
         _not_fetched(following, error, clock())
         return None
+
+
+def _few(problems: Sequence[Problem]) -> Sequence[Problem]:
+    """Return problems, bounded: a file may have as many as it has lines."""
+    if len(problems) <= MOST_PROBLEMS:
+        return problems
+    what = f"{len(problems) - MOST_PROBLEMS} more faults follow"
+    last = Problem(problems[MOST_PROBLEMS].file, 0, 0, what, "mend these first")
+    return [*problems[:MOST_PROBLEMS], last]
 
 
 def _not_fetched(following: Following, error: CommonfarmError, now: datetime) -> None:

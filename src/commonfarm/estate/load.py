@@ -44,6 +44,8 @@ _LOCK = 0x65737461  # "esta": one load at a time
 KEYRINGS = "keyrings"
 """The folder of the state where keyrings lie that were put together from several."""
 
+MOST_CHANGES = 1000
+
 FIXED: dict[type[Declared], tuple[tuple[str, ...], str]] = {
     Pool: (("architecture",), "it has builders"),
     Target: (("architecture",), "there are builds for it"),
@@ -126,6 +128,8 @@ def put(prepared: Prepared, who: str) -> Load:
     _lock()
     given, last = prepared.given, Load.in_force()
     changes = told([*_apply(prepared.estate, prepared.targets), *_said(prepared, last)])
+    if len(changes) > MOST_CHANGES:
+        changes[MOST_CHANGES:] = [f"and {len(changes) - MOST_CHANGES} more"]
     files = _stored(prepared.files)
     if last is not None and not changes and _is_kept(last, given, files):
         return last

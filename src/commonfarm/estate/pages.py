@@ -125,6 +125,28 @@ class Estate:
             for one in found
         ]
 
+    def shared(self, site: str | None) -> list[dict[str, Any]]:
+        """Return what the hosts of a site share, and how much of it is taken."""
+        found = self.facts.sites.get(site or "")
+        if found is None:
+            return []
+        hosts = [one for one in self.facts.hosts.values() if one.site == found.name]
+        here = [one for one in hosts if stands(self.facts, one, self.today)]
+        guests = [one.requirement for host in here for one in self.guests[host.name]]
+        rows = []
+        for key, limit in found.limits.items():
+            used = sum(one.at("likely").get(key, 0) for one in guests)
+            shown = resource(key).format
+            text = f"{shown(used)} of {shown(limit)}"
+            rows.append({"what": key.replace("_", " "), "text": text, "over": used > limit})
+        for name, network in found.networks.items():
+            used = sum(name in one.networks for one in here)
+            used += sum(one.addresses.get(name, 0) for one in guests)
+            text = f"{used} of {network.capacity} addresses"
+            what = f"network {name} {network.prefix}"
+            rows.append({"what": what, "text": text, "over": used > network.capacity})
+        return rows
+
     def card(self, host: Host) -> dict[str, Any]:
         """Return what a host's card shows."""
         pledge = self.facts.pledges.get(host.pledge or "")

@@ -76,7 +76,7 @@ def hosts(request: HttpRequest) -> HttpResponse:
     rows = part["rows"]
     shown = {
         "site": site,
-        "places": _by_place([estate.card(one) for one in rows]),
+        "places": _by_place(estate, [estate.card(one) for one in rows]),
         "part": part,
         "colours": [(name, estate.colours.of(name)) for name in _services_of(estate, rows)],
     }
@@ -268,13 +268,15 @@ def _picture(data: str | bytes, kind: str) -> HttpResponse:
     )
 
 
-def _by_place(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return cards in groups of one site and rack, in their order."""
+def _by_place(estate: Estate, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return cards in groups of one site and rack; what a site shares stands in its first."""
     places: list[dict[str, Any]] = []
     for card in cards:
-        place = (card["host"].site, card["host"].rack)
-        if not places or places[-1]["place"] != place:
-            places.append({"place": place, "site": place[0], "rack": place[1], "cards": []})
+        site, rack = card["host"].site, card["host"].rack
+        last = places[-1] if places else {"site": ""}
+        if not places or (last["site"], last["rack"]) != (site, rack):
+            shared = estate.shared(site) if last["site"] != site else []
+            places.append({"site": site, "rack": rack, "shared": shared, "cards": []})
         places[-1]["cards"].append(card)
     return places
 
