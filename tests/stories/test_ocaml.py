@@ -40,11 +40,31 @@ OTHERS: Others = {
         ("cores: 64, memory: 128", "cores: 48, memory: 96", "cores: 96, memory: 256"),
     ],
     "machines.yaml": [
-        ("cores: 32, memory: 64", "cores: 28, memory: 56", "cores: 40, memory: 80"),
-        ("cores: 64, memory: 128", "cores: 48, memory: 96", "cores: 96, memory: 256"),
-        ("cores: 16, memory: 64", "cores: 16, memory: 16", "cores: 32, memory: 128"),
-        ("cores: 16, memory: 32", "cores: 8, memory: 8", "cores: 24, memory: 48"),
-        ("cores: 4, memory: 4", "cores: 2, memory: 1", "cores: 8, memory: 8"),
+        (
+            "cores: 32\n    memory: 64",
+            "cores: 28\n    memory: 56",
+            "cores: 40\n    memory: 80",
+        ),
+        (
+            "cores: 64\n    memory: 128",
+            "cores: 48\n    memory: 96",
+            "cores: 96\n    memory: 256",
+        ),
+        (
+            "cores: 16\n    memory: 64",
+            "cores: 16\n    memory: 16",
+            "cores: 32\n    memory: 128",
+        ),
+        (
+            "cores: 16\n    memory: 32",
+            "cores: 8\n    memory: 8",
+            "cores: 24\n    memory: 48",
+        ),
+        (
+            "cores: 4\n    memory: 4",
+            "cores: 2\n    memory: 1",
+            "cores: 8\n    memory: 8",
+        ),
         ("192.0.2.0/27", "192.0.2.0/28", "198.51.100.0/24"),
         ("cost: 10", "cost: 8", "cost: 12"),
         ("cost: 18", "cost: 15", "cost: 25"),
@@ -106,7 +126,7 @@ def test_half_of_production_needs_a_server_and_a_quarter_does_not(
     testing = "health-check/server/testing/1"
     assert plan["low"]["on"][testing] in SHARED
     assert testing in unplaced(plan["high"])
-    assert "health-check/server/testing/1 (fits at low)" in told.lines
+    assert any("server/testing/1" in line and "fits at low" in line for line in told.lines)
 
 
 def test_why_the_others_do_not_fit(plan: dict[str, Any]) -> None:

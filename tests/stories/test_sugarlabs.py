@@ -34,7 +34,7 @@ OTHERS: Others = {
         ("memory: 2 GiB, disk: 20", "memory: 1 GiB, disk: 5", "memory: 3 GiB, disk: 40"),
         ("factor: 1/4", "factor: 1/8", "factor: 1/2"),
         ("cores: 200m", "cores: 100m", "cores: 300m"),
-        ("cores: 300m, memory: 512", "cores: 100m, memory: 256", "cores: 400m, memory: 768"),
+        ("cores: 300m", "cores: 100m", "cores: 400m"),
         ("on: 2009-09-01", "on: 2009-08-01", "on: 2009-10-01"),
         ("above: 60%", "above: 55%", "above: 65%"),
         ("above: 70%", "above: 66%", "above: 72%"),
@@ -113,10 +113,12 @@ def test_mirrors_took_the_downloads() -> None:
 def test_files_shared_behind_a_symbolic_link_are_found(tmp_path: Path) -> None:
     said = estate("check", changed("sugarlabs", tmp_path, ("library.yaml", OWN, LINK)))
     assert said.code == 2
+    lines = (LIBRARY / "library.yaml").read_text().splitlines()
+    testing = lines.index(f"        {OWN}") + 1
     assert said.text == (
-        "library.yaml:21:21: library/testing uses the file store"
-        " /srv/www-sugarlabs/activities/files of library/production, see library.yaml:17:21;"
-        " give it one of its own, or say `shared_with: [production]`"
+        f"library.yaml:{testing}:21: library/testing uses the file store"
+        " /srv/www-sugarlabs/activities/files of library/production,"
+        f" see library.yaml:{testing - 4}:21; give it one of its own, or say `shared_with: [production]`"
     )
 
 
