@@ -115,10 +115,11 @@ def test_files_shared_behind_a_symbolic_link_are_found(tmp_path: Path) -> None:
     assert said.code == 2
     lines = (LIBRARY / "library.yaml").read_text().splitlines()
     testing = lines.index(f"        {OWN}") + 1
+    files = "/srv/www-sugarlabs/activities/files"
     assert said.text == (
-        f"library.yaml:{testing}:21: library/testing uses the file store"
-        " /srv/www-sugarlabs/activities/files of library/production,"
-        f" see library.yaml:{testing - 4}:21; give it one of its own, or say `shared_with: [production]`"
+        f"library.yaml:{testing}:21: library/testing uses the file store {files}"
+        f" of library/production, see library.yaml:{testing - 4}:21;"
+        " give it one of its own, or say `shared_with: [production]`"
     )
 
 
