@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -103,6 +104,32 @@ def test_a_file_that_is_there_is_written_over_only_when_that_is_wanted(
         assert out.read_text() != "mine"
         assert commonfarm(*command, "--out", out, "--yes").exit_code == 0
     assert sorted(one.name for one in tmp_path.iterdir()) == ["estate", "out", "vms.yaml"]
+
+
+def test_nothing_takes_the_place_of_what_is_no_plain_file(estate: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    done = commonfarm("export", "prometheus", estate, "--out", pipe)
+    assert (done.exit_code, done.stderr) == (0, "")
+    with os.fdopen(reader, "rb") as opened:
+        assert json.load(opened)[0]["labels"]["instance"] == "gate"
+    assert pipe.is_fifo()
+    done = commonfarm("export", "prometheus", estate, "--out", estate, "--yes")
+    assert str(done.exception) == f"{estate}: cannot be written: Is a directory; name another file"
+
+
+def test_a_file_that_is_written_over_keeps_its_mode_and_its_links(
+    estate: Path, tmp_path: Path
+) -> None:
+    out, link = tmp_path / "out", tmp_path / "link"
+    out.write_text("mine")
+    out.chmod(0o600)
+    link.symlink_to(out)
+    assert commonfarm("export", "prometheus", estate, "--out", link, "--yes").exit_code == 0
+    assert link.is_symlink()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert json.loads(out.read_text())
 
 
 def test_an_import_says_what_it_wrote_and_what_not(tmp_path: Path) -> None:
