@@ -60,6 +60,19 @@ def test_what_leaves_the_directory_or_is_no_file_is_refused_all_at_once(tmp_path
     ]
 
 
+def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
+    for name in (b"a\xff.yaml", b"b\x1b[31m.yaml", b"c\n.yaml", "d\u202e.yaml".encode()):
+        (tmp_path / os.fsdecode(name)).touch()
+    said = refused(tmp_path).splitlines()
+    wrong = "its name has characters that cannot be printed; give it a plain name"
+    assert said == [
+        rf"'a\udcff.yaml': {wrong}",
+        rf"'b\x1b[31m.yaml': {wrong}",
+        rf"'c\n.yaml': {wrong}",
+        rf"'d\u202e.yaml': {wrong}",
+    ]
+
+
 def test_a_directory_without_files_or_with_too_many(tmp_path: Path) -> None:
     assert refused(tmp_path).endswith("has 0 files *.yaml or *.yml; have 1 to 200")
     for number in range(MOST_FILES + 1):

@@ -42,6 +42,11 @@ def read_files(directory: Path) -> list[Text]:
     problems = []
     together = 0
     for name in names:
+        if not name.isprintable():
+            # Also what is no UTF-8, of which Python makes surrogates.
+            shown, what = ascii(name), "its name has characters that cannot be printed"
+            problems.append(Problem(shown, 0, 0, what, "give it a plain name"))
+            continue
         try:
             texts.append(Text(name, _read(root, name)))
             together += len(texts[-1].data)
