@@ -79,21 +79,22 @@ def load_directory(path: Path, who: str) -> Load:
     What is not there any more is retired. An estate that changes nothing is not recorded again:
     the last load is returned. RefusedError while a repository is followed.
     """
+    _refuse_while_following()
     today = timezone.now().date()
     given = Given(read_files(path), str(path), partial(logos.beside, path), today)
     prepared = prepare(given)
     with transaction.atomic():
         _lock()
-        following = Following.current()
-        if following is not None:
-            raise RefusedError(
-                Reason(
-                    "estate-follows",
-                    f"the estate follows {following}, so no directory is loaded by hand",
-                    "commit the change there, or end that: commonfarm estate follow --stop",
-                )
-            )
+        _refuse_while_following()
         return put(prepared, who)
+
+
+def _refuse_while_following() -> None:
+    following = Following.current()
+    if following is not None:
+        what = f"the estate follows {following}, so no directory is loaded by hand"
+        to_do = "commit the change there, or end that: commonfarm estate follow --stop"
+        raise RefusedError(Reason("estate-follows", what, to_do))
 
 
 @dataclass(frozen=True, slots=True)
