@@ -19,7 +19,7 @@ from .state import Floats, State
 
 BLOCK = 2000  # proposals
 REFRESH = 16  # blocks
-LISTED = 4_000_000  # pairs of a process and a machine are listed up to this number
+LISTED = 20_000_000  # pairs of a process and a machine are listed up to this number
 POOL = 1 << 18  # variates that are drawn once and used over and over, from random places
 # A change of cost far below the temperature is noise, and on a plateau nearly all changes are. They
 # are accepted in proportion to their size, but not more seldom than this. It is the same for a
@@ -42,8 +42,11 @@ class Annealing:
         self.could: Flags | None = None  # process * machines + machine
         self.pairs: Integers | None = None
         if instance.processes * self.machines <= LISTED:
-            every = np.arange(instance.processes * self.machines)
-            self.could = state.terms.fits(*np.divmod(every, self.machines))
+            could = np.empty((instance.processes, self.machines), dtype=np.bool_)
+            every = np.arange(instance.processes)
+            for m in range(self.machines):
+                could[:, m] = state.terms.fits(every, np.full_like(every, m))
+            self.could = could.ravel()
             self.pairs = np.flatnonzero(self.could)
         self._list_residents()
 
@@ -57,12 +60,6 @@ class Annealing:
                 if self.state.cost < self.best:
                     self.best, self.best_place = self.state.cost, self.state.place.copy()
             self._list_residents()
-
-    def take(self, cost: float, place: Integers) -> None:
-        """Go on from an assignment of this cost, as the best that is known."""
-        self.best, self.best_place = cost, place.copy()
-        self.state.load(place)
-        self._list_residents()
 
     def shifts(self, temperature: float) -> None:
         """Propose a block of shifts."""

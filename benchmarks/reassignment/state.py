@@ -17,9 +17,13 @@ EXACT = float(2**53)
 
 
 class Terms:
-    """What of an instance the search reads, in the form in which it reads it."""
+    """What of an instance the search reads, in the form in which it reads it.
 
-    def __init__(self, instance: Instance) -> None:
+    With a `price`, each unit of a transient resource costs so much that a process away from home
+    still takes there: a guide for the search, and no part of the problem.
+    """
+
+    def __init__(self, instance: Instance, price: int = 0) -> None:
         self.instance = instance
         requirement = instance.requirement.astype(np.float64)
         capacity = instance.capacity.astype(np.float64)
@@ -42,6 +46,7 @@ class Terms:
         self.open: Floats = capacity.copy()
         np.subtract.at(self.open, instance.initial, requirement - self.need_at_home)
         self.process_move: Floats = (instance.process_weight * instance.process_move).astype(float)
+        self.process_move += price * (self.need - self.need_at_home).sum(axis=1)
         self.machine_move: Integers = (
             instance.machine_weight * instance.machine_move
         ).ravel()  # M * M
