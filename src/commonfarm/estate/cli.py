@@ -18,6 +18,7 @@ from commonfarm.estate.verbs import (
     forecasting,
     planning,
     verifying,
+    wanting,
 )
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
@@ -36,6 +37,7 @@ estate.command()(following.follow)
 estate.command()(forecasting.forecast)
 estate.command()(planning.plan)
 estate.command()(verifying.verify)
+estate.command()(wanting.wanted)
 estate.command("map")(drawing.draw_map)
 
 

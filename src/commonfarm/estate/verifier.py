@@ -16,7 +16,7 @@ from functools import cached_property
 
 from commonfarm.estate import timeline
 from commonfarm.estate.facts import LEVELS, Facts, Host, Instance, Level, Spread
-from commonfarm.estate.plan import Placed, Plan, PlannedInterval
+from commonfarm.estate.plan import Certificate, Placed, Plan, PlannedInterval
 from commonfarm.estate.proof import Supply, bound, faults, misfits, short, some
 from commonfarm.estate.resources import resource
 from commonfarm.lib.terminal import harmless
@@ -127,6 +127,16 @@ def verify(facts: Facts, plan: Plan) -> Verified:
     return Verified(tuple(found), tuple(standings), placements, rows)
 
 
+def broken_rules(
+    facts: Facts, hosts: Iterable[str], level: Level, on: Mapping[str, str]
+) -> list[Violation]:
+    """Return the rules that a placement on these hosts breaks, whoever made it; empty: none."""
+    supply = Supply(facts, {name: facts.hosts[name] for name in hosts}, level)
+    certificate = Certificate(1, ())
+    placed = Placed(on, (), {}, 0, 0, certificate, "best found", "best found", (), {})
+    return list(_Answer(supply, date.min, {}, placed).broken_rules())
+
+
 def _time(facts: Facts, plan: Plan) -> Iterator[Violation]:
     try:
         expected = timeline.intervals(facts, plan.at)
@@ -209,16 +219,14 @@ class _Answer:
         ]
 
     def violations(self) -> Iterator[Violation]:
-        for check in (
-            self._once,
-            self._rules,
-            self._limits,
-            self._dedicated,
-            self._spreads,
-            self._wishes,
-            self._moves,
-            self._weight,
-        ):
+        yield from self._once()
+        yield from self.broken_rules()
+        for check in (self._wishes, self._moves, self._weight):
+            yield from check()
+
+    def broken_rules(self) -> Iterator[Violation]:
+        """Yield what keeps this from being a placement at all."""
+        for check in (self._stands, self._rules, self._limits, self._dedicated, self._spreads):
             yield from check()
 
     def _no(
@@ -239,6 +247,8 @@ class _Answer:
         ):
             if names:
                 yield self._no(Promise.ONCE, f"{what}: {some(names)}", len(names), 0)
+
+    def _stands(self) -> Iterator[Violation]:
         gone = [
             f"{name} on {host}"
             for name, host in self.placed.on.items()

@@ -93,7 +93,7 @@ def _ahead(
     )
     planned = [(trend, amounts) for one, trend, amounts in guests if one.status != "existing"]
     to_come = sum(host.status != "existing" for host in attached)
-    enough = {level: _enough(facts, network, most.at(level)) for level in LEVELS}
+    enough = {level: enough_prefix(facts, network, most.at(level)) for level in LEVELS}
     return NetworkAhead(
         network,
         taken,
@@ -154,7 +154,8 @@ def _in_use(load: Load, hosts: list[tuple[date, int]], day: date, level: Level) 
     return standing + load.ones(day, level)
 
 
-def _enough(facts: Facts, network: Network, needed: int) -> EnoughPrefix | None:
+def enough_prefix(facts: Facts, network: Network, needed: int) -> EnoughPrefix | None:
+    """Return the smallest prefix with so many addresses for machines; None where none has."""
     own = ip_network(network.prefix)
     for length in range(own.max_prefixlen, -1, -1):
         # The one that holds the network, or of the longer ones the first within it.

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from commonfarm.estate import planner
+from commonfarm.estate.answers.asking import Tools
 from commonfarm.estate.answers.cliffs import Cliffs, cliffs
+from commonfarm.estate.answers.wanted import Wanted, wanted
 from commonfarm.estate.facts import Facts
-from commonfarm.estate.placement import search
-from commonfarm.estate.placement.problem import Effort, Found, Problem
+from commonfarm.estate.placement import packed, question, search
+from commonfarm.estate.placement.problem import Effort, Found, Item, Problem
 from commonfarm.estate.placement.process import Solver
 
 EFFORT = 2.0
 """Deterministic time for the answer to one loss."""
+CHOICE = 20.0
+"""Deterministic time for one choice of what to ask for."""
+PACKING = 5.0
+"""Seconds of counted work for one packing."""
 
 
 def cliffs_of(facts: Facts, at: date, *, seed: int = 1) -> Cliffs:
     """Return what breaks when, as of a day. Raise RefusedError if the solver was ended."""
-    plan = planner.plan(facts, at, seed=seed)
     with Solver() as solver:
+        plan = planner.plan(facts, at, seed=seed, solver=solver)
+        return cliffs(facts, plan, tools(solver, seed).solve)
 
-        def solve(problem: Problem) -> Found:
-            return solver.call(search.solve, problem, Effort(seed, EFFORT))
 
-        return cliffs(facts, plan, solve)
+def wanted_of(facts: Facts, day: date, *, seed: int = 1) -> tuple[Wanted, Wanted]:
+    """Return what to ask for at likely and at high, for a day. Raise as `cliffs_of`."""
+    with Solver() as solver:
+        likely, high = (
+            wanted(facts, day, level, tools(solver, seed)) for level in ("likely", "high")
+        )
+    return likely, high
+
+
+def tools(solver: Solver, seed: int) -> Tools:
+    """Return what the answers have done in the solver's process, where it needs a solver."""
+
+    def solve(problem: Problem) -> Found:
+        found = search.at_once(problem, {})
+        return found or solver.call(search.solve, problem, Effort(seed, EFFORT))
+
+    def pack(
+        problem: Problem, items: Sequence[Item], standing: Sequence[str], kinds: Mapping[str, int]
+    ) -> tuple[Counter[str], int]:
+        return solver.call(packed.pack, problem, items, standing, kinds, PACKING)
+
+    def choose(asked: question.Question) -> question.Chosen:
+        return solver.call(question.choose, asked, Effort(seed, CHOICE))
+
+    return Tools(solve, pack, choose)

@@ -1,0 +1,161 @@
+"""`commonfarm estate wanted`: what to ask for, and the letter that asks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.lib.errors import ExitCode
+from commonfarm.lib.terminal import harmless
+
+if TYPE_CHECKING:
+    from commonfarm.estate.answers.wanted import Addition, Wanted, Wider
+
+FOR = typer.Option(
+    None,
+    "--for",
+    formats=["%Y-%m-%d"],
+    metavar="DATE",
+    help="For this day, when only what is known to stand then counts; else as of --at.",
+)
+LETTER = typer.Option(False, "--letter", help="Print a letter that a sponsor can read.")
+SHORT = 4
+
+
+def wanted(
+    directory: Path = DIRECTORY,
+    at: datetime | None = AT,
+    wanted_for: datetime | None = FOR,
+    letter: bool = LETTER,
+    full: bool = FULL,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say what to ask for so that all has a place; exit 1 if something cannot be helped."""
+    from commonfarm.estate.answers.letter import letter as written
+    from commonfarm.estate.answers.solving import wanted_of
+    from commonfarm.estate.folder import read_facts
+    from commonfarm.estate.verbs.assumed import rests_on
+
+    today = day(at)
+    then = wanted_for.date() if wanted_for else today
+    facts = read_facts(directory, today)
+    likely, high = wanted_of(facts, then)
+    if as_json:
+        assumptions = [asdict(one) for one in facts.assumptions]
+        answer = {"day": then, "likely": asdict(likely), "high": asdict(high)}
+        typer.echo(json.dumps({**answer, "assumptions": assumptions}, indent=2, default=str))
+    elif letter:
+        for line in written(facts, likely, then):
+            typer.echo(harmless(line))
+    else:
+        for line in (*_told(likely, high, then, full), *rests_on(facts.assumptions)):
+            typer.echo(line)
+    if likely.nowhere or likely.exposed:
+        raise typer.Exit(ExitCode.NO)
+
+
+def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]:
+    many = len(likely.on) + len(likely.nowhere)
+    if not many:
+        yield "no service says what it needs, so nothing is wanted"
+        yield ""
+        return
+    survive = _survive(likely)
+    if not likely.additions and not likely.wider:
+        placed = f"{_count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
+        has = "has" if many == 1 else "have"
+        yield f"{placed} {has} a place on {then}{survive}: no host is wanted"
+    else:
+        yield f"so that {_all(len(likely.on))} can run on {then}{survive}, ask for:"
+        yield from _asked(likely, full)
+        yield f"  {_best(likely)}"
+    if _list(high) != _list(likely):
+        yield f"  at high: {', '.join(_list(high)) or 'nothing'}; cost {high.cost}"
+    elif likely.additions:
+        yield "  at high, it is the same list"
+    yield ""
+    if likely.nowhere:
+        yield "what no kind of the catalogue can take:"
+        for one in likely.nowhere if full else likely.nowhere[: 2 * SHORT]:
+            yield f"  {one.instance}"
+            for reason in one.reasons if full else one.reasons[:1]:
+                yield f"    {harmless(reason.text)}"
+                yield f"      lifted by: {harmless(reason.lifted_by)}"
+        yield from _more(len(likely.nowhere) - 2 * SHORT, full)
+        yield ""
+    if likely.exposed:
+        yield "what has no place after a loss, whatever is asked for:"
+        for gone in likely.exposed if full else likely.exposed[: 2 * SHORT]:
+            yield f"  without {gone.key} {gone.domain}: {_some(gone.instances, full)}"
+        yield from _more(len(likely.exposed) - 2 * SHORT, full)
+        yield ""
+
+
+def _asked(found: Wanted, full: bool) -> Iterator[str]:
+    for one in found.additions:
+        yield f"  {_of_kind(one)}: {one.title}, cost {one.cost}{' each' * (len(one.hosts) > 1)}"
+        if full:
+            for host, there in one.hosts.items():
+                yield f"    {host}: {', '.join(there) or 'a spare'}"
+        else:
+            guests = sorted(who for there in one.hosts.values() for who in there)
+            yield f"    for {_some(guests, full)}" if guests else "    spare"
+    for more in found.wider:
+        yield f"  {_wider(more)}"
+
+
+def _wider(one: Wider) -> str:
+    from commonfarm.estate.resources import resource
+
+    if one.scope == "network":
+        addresses = f"{one.more} more address{'' if one.more == 1 else 'es'}"
+        prefix = f", {one.prefix} would do" if one.prefix else ""
+        return f"{addresses} in network {one.name}, which has {one.there}{prefix}"
+    show = resource(one.resource).format
+    return f"{show(one.more)} more {one.resource} at site {one.name}, which has {show(one.there)}"
+
+
+def _best(found: Wanted) -> str:
+    hosts = f"{_count(found.hosts, 'host')}, cost {found.cost}"
+    if found.proven:
+        return f"{hosts}: none is cheaper, nor as cheap with fewer hosts (the solver's word)"
+    return f"{hosts}: the best that was found; none costs less than {found.bound}"
+
+
+def _survive(found: Wanted) -> str:
+    if not found.survive:
+        return ""
+    return f", also after the loss of any one {' or '.join(found.survive)}"
+
+
+def _list(found: Wanted) -> list[str]:
+    return [_of_kind(one) for one in found.additions] + [_wider(one) for one in found.wider]
+
+
+def _of_kind(one: Addition) -> str:
+    return f"{len(one.hosts)} x {one.kind}{f' at {one.site}' if one.site else ''}"
+
+
+def _all(many: int) -> str:
+    return f"all {many} instances" if many > 1 else "the one instance"
+
+
+def _some(names: Sequence[str], full: bool) -> str:
+    more = f" and {len(names) - SHORT} more" if len(names) > SHORT and not full else ""
+    return ", ".join(names if full else names[:SHORT]) + more
+
+
+def _more(many: int, full: bool) -> Iterator[str]:
+    if many > 0 and not full:
+        yield f"  and {many} more: see --full"
+
+
+def _count(many: int, what: str) -> str:
+    return f"{many} {what}{'' if many == 1 else 's'}"
