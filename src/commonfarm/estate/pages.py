@@ -19,6 +19,7 @@ from commonfarm.estate.kept import seen
 from commonfarm.estate.models import Answer, Load
 from commonfarm.estate.plan import Placed, Plan, Unplaced
 from commonfarm.estate.resources import resource
+from commonfarm.estate.showing import in_a_row
 from commonfarm.estate.timeline import stands
 from commonfarm.lib.errors import NotFoundError, Reason
 from commonfarm.lib.hints import hint
@@ -75,6 +76,14 @@ class Estate:
     def reasons(self) -> Mapping[str, Sequence[Reason]]:
         """Instance -> why it has no host."""
         return {one.instance: one.reasons for one in self.unplaced}
+
+    @cached_property
+    def short(self) -> list[dict[str, Any]]:
+        """What has no host, those that share all reasons together."""
+        found: dict[Sequence[Reason], list[str]] = {}
+        for one in self.unplaced:
+            found.setdefault(one.reasons, []).append(one.instance)
+        return [{"names": in_a_row(names), "reasons": reasons} for reasons, names in found.items()]
 
     @cached_property
     def instances(self) -> Mapping[str, list[Instance]]:

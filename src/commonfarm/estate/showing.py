@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from commonfarm.lib.units import format_seconds
@@ -24,3 +25,15 @@ def as_text(value: Any) -> str:
                 for key, one in value.items()
             )
     return str(value)
+
+
+def in_a_row(instances: Iterable[str]) -> list[str]:
+    """Return instances' names with their numbers in a row as one: `wiki/web/production/1-3`."""
+    parts = [name.rpartition("/") for name in instances]
+    found: list[list[str]] = []
+    for stem, _, number in sorted(parts, key=lambda one: (one[0], int(one[2]))):
+        if found and found[-1][0] == stem and int(found[-1][2]) + 1 == int(number):
+            found[-1][2] = number
+        else:
+            found.append([stem, number, number])
+    return [f"{stem}/{a}" if a == b else f"{stem}/{a}-{b}" for stem, a, b in found]

@@ -53,8 +53,8 @@ def overview(request: HttpRequest) -> HttpResponse:
         return _show(request, "overview", None)
     lines = estate.lines()
     shown = {
-        "unplaced": estate.unplaced[:UNPLACED_SHOWN],
-        "more_unplaced": max(0, len(estate.unplaced) - UNPLACED_SHOWN),
+        "short": estate.short[:UNPLACED_SHOWN],
+        "more_short": max(0, len(estate.short) - UNPLACED_SHOWN),
         "standing": sum(not one["span"].over for one in lines),
         "next_ends": [one for one in lines if one["span"].ends and not one["span"].over][:3],
         "loads": Load.objects.defer("facts").order_by("-pk")[:LOADS_SHOWN],

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 from commonfarm.estate.drawing import meters, spans
 from commonfarm.estate.drawing.svg import NAMESPACE, node, write
 from commonfarm.estate.facts import Facts, Host, Instance
+from commonfarm.estate.showing import in_a_row
 from commonfarm.estate.timeline import leaves_on, stands
 
 WIDTH = 1240
@@ -121,7 +122,10 @@ def _heading(sheet: _Sheet, shown: Shown) -> None:
     sheet.text(MARGIN, f"The estate as of {shown.today}", "title")
     sheet.down(20)
     here = sum(stands(facts, host, shown.today) for host in facts.hosts.values())
-    counted = f"{here} hosts at {len(facts.sites)} sites, {len(shown.on)} instances placed"
+    counted = (
+        f"{_count(here, 'host')} at {_count(len(facts.sites), 'site')},"
+        f" {_count(len(shown.on), 'instance')} placed"
+    )
     sheet.text(MARGIN, counted, "small")
     if shown.unplaced:
         sheet.text(MARGIN + 420, f"{len(shown.unplaced)} without a host", "name bad")
@@ -207,7 +211,10 @@ def _without_host(sheet: _Sheet, shown: Shown) -> None:
         return
     sheet.down(24)
     sheet.text(MARGIN, "Without a host", "site")
-    lines = [f"{name}: {why}" for name, why in shown.unplaced.items()]
+    together: dict[str, list[str]] = {}
+    for name, why in shown.unplaced.items():
+        together.setdefault(why, []).append(name)
+    lines = [f"{', '.join(in_a_row(names))}: {why}" for why, names in together.items()]
     for line in _few(lines):
         sheet.down(LINE)
         sheet.text(MARGIN, line, "small bad", most=190)
@@ -241,6 +248,10 @@ def _few(lines: list[str]) -> Iterator[str]:
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES:
         yield f"and {len(lines) - MOST_LINES} more"
+
+
+def _count(many: int, what: str) -> str:
+    return f"{many} {what}{'' if many == 1 else 's'}"
 
 
 def _cut(text: str, most: int) -> str:

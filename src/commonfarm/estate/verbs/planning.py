@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from commonfarm.estate.showing import in_a_row
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.terminal import harmless
@@ -144,7 +145,7 @@ def _unplaced(interval: PlannedInterval, full: bool) -> Iterator[str]:
     yield "not placed:"
     shown = list(together.items())[: None if full else SHORT]
     for (reasons, low), names in shown:
-        yield f"  {_some(_ranges(names), full)}{': fits at low only' if low else ''}"
+        yield f"  {_some(in_a_row(names), full)}{': fits at low only' if low else ''}"
         for reason in reasons:
             yield f"    {harmless(reason.text)}"
             yield f"      lifted by: {harmless(reason.lifted_by)}"
@@ -154,18 +155,6 @@ def _unplaced(interval: PlannedInterval, full: bool) -> Iterator[str]:
     elif not full and any(len(one.reasons) > 1 for one in found):
         yield "  other reasons: see --full"
     yield ""
-
-
-def _ranges(names: Sequence[str]) -> list[str]:
-    """Return instances' names with their numbers in a row as one: `wiki/web/production/1-3`."""
-    parts = [name.rpartition("/") for name in names]
-    found: list[list[str]] = []
-    for stem, _, number in sorted(parts, key=lambda one: (one[0], int(one[2]))):
-        if found and found[-1][0] == stem and int(found[-1][2]) + 1 == int(number):
-            found[-1][2] = number
-        else:
-            found.append([stem, number, number])
-    return [f"{stem}/{a}" if a == b else f"{stem}/{a}-{b}" for stem, a, b in found]
 
 
 def _moves(placed: Placed, full: bool) -> Iterator[str]:
@@ -181,7 +170,7 @@ def _moves(placed: Placed, full: bool) -> Iterator[str]:
 def _wishes(facts: Facts, placed: Placed, full: bool) -> Iterator[str]:
     rules = [facts.spreads[number] for number in placed.broken_spreads]
     broken = [
-        f"spread over {rule.over} ({rule.where}): {_some(_ranges(rule.instances), full)}"
+        f"spread over {rule.over} ({rule.where}): {_some(in_a_row(rule.instances), full)}"
         for rule in rules
     ]
     missing = [
@@ -221,9 +210,10 @@ def _change(
     gone = [name for name in _names(placed) if name not in kept]
     came = [name for name in placed.on if name in kept]
     if gone:
-        yield f"  {_count(len(gone), 'instance')} then without a host: {_some(_ranges(gone), full)}"
+        some = _some(in_a_row(gone), full)
+        yield f"  {_count(len(gone), 'instance')} then without a host: {some}"
     if came:
-        yield f"  {_count(len(came), 'instance')} placed then: {_some(_ranges(came), full)}"
+        yield f"  {_count(len(came), 'instance')} placed then: {_some(in_a_row(came), full)}"
     moves = [f"{name} ({host} -> {placed.on[name]})" for name, host in placed.moved.items()]
     if moves:
         yield f"  {_count(len(moves), 'move')}: {_some(moves, full)}"
