@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable
 
@@ -28,15 +29,16 @@ def independent(problem: Problem) -> list[Problem]:
         join(kind.hosts)
     for sharing in _sharing(problem):
         join(sharing)
-    items = {item.name: item for item in problem.items}
+    kinds = {item.name: item.kind for item in problem.items}
     for spread in problem.spreads:
-        join(host for name in spread.items for host in items[name].kind.hosts)
+        # A kind's hosts are joined already: one of each will do.
+        join(host for name in spread.items for host in itertools.islice(kinds[name].hosts, 1))
     hosts: dict[str, list[str]] = {}
     for host in problem.hosts:
         hosts.setdefault(find(host), []).append(host)
     inside: dict[str, list[Item]] = {}
     for item in problem.items:
-        for host in list(item.kind.hosts)[:1]:
+        for host in itertools.islice(item.kind.hosts, 1):
             inside.setdefault(find(host), []).append(item)
     ledger = Ledger(problem)
     return [part(ledger, hosts[one], some) for one, some in inside.items()]

@@ -23,14 +23,18 @@ class Rule(StrEnum):
 
 def broken(need: Requirement, host: Host, site: Site | None) -> tuple[Rule, ...]:
     """Return the rules that a host breaks; `site` is the host's."""
-    kept = {
-        Rule.ARCHITECTURE: not need.architectures or host.architecture in need.architectures,
-        Rule.REQUIRED: all(host.traits.intersection(any_of) for any_of in need.required),
-        Rule.FORBIDDEN: host.traits.isdisjoint(need.forbidden),
-        Rule.SITE: not need.sites or host.site in need.sites,
-        Rule.NETWORK: not need.addresses or (site and set(need.addresses) <= set(site.networks)),
-    }
-    return tuple(rule for rule, holds in kept.items() if not holds)
+    found = []
+    if need.architectures and host.architecture not in need.architectures:
+        found.append(Rule.ARCHITECTURE)
+    if any(host.traits.isdisjoint(any_of) for any_of in need.required):
+        found.append(Rule.REQUIRED)
+    if not host.traits.isdisjoint(need.forbidden):
+        found.append(Rule.FORBIDDEN)
+    if need.sites and host.site not in need.sites:
+        found.append(Rule.SITE)
+    if need.addresses and not (site and need.addresses.keys() <= site.networks.keys()):
+        found.append(Rule.NETWORK)
+    return tuple(found)
 
 
 def pose(

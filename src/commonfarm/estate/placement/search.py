@@ -21,7 +21,7 @@ from commonfarm.estate.plan import Certificate
 
 MOST_COLUMNS = 6_000
 """Pairs of a kind and a host up to which the exact model takes a part as a whole."""
-_STEP = 0.25  # effort for one step of the search
+_STEP = 0.1  # effort for one step of the search
 _HOSTS = 8  # in one step
 _WAITING = 24  # instances without a host that join a step
 _MOST_IDLE = 60  # steps in a row that gain nothing
@@ -122,7 +122,8 @@ class _Search:
             ]
             if not waiting and not moved:
                 return
-            gained, spent = self._step(self.chance.choice(waiting or moved), waiting)
+            both = [one for one in (waiting, moved) if one]
+            gained, spent = self._step(self.chance.choice(self.chance.choice(both)), waiting)
             limit -= spent
             idle = 0 if gained else idle + 1
 
