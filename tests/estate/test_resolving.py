@@ -384,7 +384,7 @@ def test_the_catalogue_is_that_of_the_estate_or_a_built_in_one_that_is_all_assum
     assert built_in.assumptions == (), "nothing rests on it yet"
     (told,) = assumed_kinds([built_in.catalogue["rack-server"], found.catalogue["box"]])
     assert told.where.startswith("built-in catalogue:")
-    assert told.what == "server in a rack: cost 10, cores 32, disk 1.819 TiB, memory 128 GiB"
+    assert told.what == "server in a rack: cost 10, cores 32, disk 2 TB, memory 128 GiB"
 
 
 def test_all_that_nobody_said_is_listed_in_words_where_it_stands() -> None:

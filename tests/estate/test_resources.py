@@ -19,12 +19,34 @@ from commonfarm.estate.resources import MOST, RESOURCES, resource
         ("CUSTOM_GPU", 1_234_567, "1234567"),
         ("memory", 64 * 2**30, "64 GiB"),
         ("memory", 0, "0 B"),
+        ("memory", 64 * 10**9, "64 GB"),
+        ("disk", 2 * 10**12, "2 TB"),
+        ("memory", 10**9 + 1, "953.7 MiB"),
         ("bandwidth", 1_500_000, "1.5 Mbit/s"),
+        ("bandwidth", 123_456 * 10**12, "123456 Tbit/s"),
         ("traffic", 50 * 10**12, "50 TB/month"),
     ],
 )
 def test_amounts_are_shown_as_people_write_them(key: str, amount: int, shown: str) -> None:
     assert resource(key).format(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "amount", "shown"),
+    [
+        ("cores", 375_771, "376"),
+        ("cores", 361, "0.361"),
+        ("cores", 1_244, "1.25"),
+        ("cores", 12_345_678, "12400"),
+        ("memory", 45_107_907_134, "42.1 GiB"),
+        ("memory", 64 * 10**9, "64 GB"),
+        ("traffic", 5_484_375 * 10**6, "5.49 TB/month"),
+    ],
+)
+def test_an_estimate_has_three_digits_and_is_never_too_little(
+    key: str, amount: int, shown: str
+) -> None:
+    assert resource(key).estimate(amount) == shown
 
 
 @given(st.sampled_from([*RESOURCES, "CUSTOM_GPU"]), st.integers(0, MOST))

@@ -98,7 +98,7 @@ def test_most_machines_run_on_one_host_which_is_nearly_full() -> None:
 def test_what_can_run_and_what_cannot(told: Said, file: Path) -> None:
     assert told.code == 1
     assert told.lines[0] == "22 of 35 instances are placed from 2011-12-01"
-    assert "lifted by: a host with memory 59.6 GiB" in told.lines
+    assert "lifted by: a host with memory 64 GB" in told.lines
     assert any(line.startswith("rests on ") for line in told.lines)
     assert estate("verify", file, MER).code == 0
 
@@ -184,3 +184,53 @@ def test_once_notice_is_given_the_day_is_known(tmp_path: Path) -> None:
         line.startswith("2012-10-01 pledge three-hosts of lender") and "ends" in line
         for line in said.lines
     )
+
+
+def wanted(folder: Path) -> dict[str, Any]:
+    return dict(estate("wanted", folder, "--at", DAY, "--json").json)
+
+
+def asked_for(answer: dict[str, Any]) -> dict[str, int]:
+    return {one["kind"]: len(one["hosts"]) for one in answer["additions"]}
+
+
+def test_what_is_missing_is_twelve_large_hosts_and_one_as_those_that_are_there(
+    tmp_path: Path,
+) -> None:
+    for way, folder in otherwise("mer", tmp_path, OTHERS).items():
+        found = wanted(folder)
+        likely, high = found["likely"], found["high"]
+        assert {*likely["missing"]} >= LARGE, way
+        assert likely["nowhere"] == high["nowhere"] == []
+        # Each of the large ones fills a host, and one more comes with a fourth build worker.
+        assert asked_for(likely)["host-64"] == 12, way
+        assert asked_for(high)["host-64"] == 13, way
+        assert likely["proven"]
+        assert likely["cost"] == likely["bound"]
+        if way == "as assumed":
+            assert asked_for(likely) == {"host-64": 12, "host-24": 1}
+
+
+def test_the_letter_is_for_people_who_know_machines_and_not_commonfarm() -> None:
+    said = estate("wanted", MER, "--at", DAY, "--letter")
+    assert said.code == 0
+    for needed in (
+        "- 12 x server with 16 CPUs and 64 GB of memory",
+        "memory     64 GB",
+        "- build service of the community: frontend, images, worker (8 of them)",
+    ):
+        assert needed in said.lines
+    words = " ".join(said.lines)
+    for promise in ("for one year at least", "three months' notice", "mer-community, mer-release"):
+        assert promise in words
+    assert max(map(len, said.text.splitlines())) <= 72
+    for jargon in ("CUSTOM_", "instance", "/production/", "dedicated", "assumption"):
+        assert jargon not in said.text
+
+
+def test_one_spare_host_is_enough_for_the_loss_of_any_one(tmp_path: Path) -> None:
+    folder = changed("mer", tmp_path)
+    (folder / "policy.yaml").write_text("policy: {survive: [host]}\n")
+    found = wanted(folder)["likely"]
+    assert found["exposed"] == []
+    assert asked_for(found) == {"host-64": 13, "host-24": 1}

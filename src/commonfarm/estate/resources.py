@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -40,6 +41,13 @@ _TRAFFIC = {
     for period, times in (("month", Fraction(1)), ("day", Fraction(36525, 1200)))
 }
 _PLAIN = {"": 1}
+# The units in which amounts are shown, the largest first; what ends alike is of one kind.
+_SHOWN = (
+    ("PiB", "TiB", "GiB", "MiB", "KiB", "B"),
+    ("PB", "TB", "GB", "MB", "kB", "B"),
+    ("Tbit/s", "Gbit/s", "Mbit/s", "kbit/s", "bit/s"),
+    ("PB/month", "TB/month", "GB/month", "MB/month", "kB/month", "B/month"),
+)
 _QUANTITY = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([A-Za-z/]*)\s*")
 CUSTOM = re.compile(r"CUSTOM_[A-Z0-9_]{1,60}")
 
@@ -76,15 +84,38 @@ class ResourceClass:
         return f"{Fraction(amount) / self.written[unit]} {unit}".rstrip()
 
     def format(self, amount: int) -> str:
-        """Return `amount` as people write it, to three digits or exactly where it is round."""
+        """Return `amount` as people write it, to four digits or exactly where it is round.
+
+        Bytes are shown in units of 1024, but in those of 1000 where only there they are round.
+        """
         if self.written in (_CORES, _PLAIN):
             return f"{amount / self.written['']:.10g}"
-        binary = [u for u in ("PiB", "TiB", "GiB", "MiB", "KiB", "B") if u in self.written]
-        decimal = ["Tbit/s", "Gbit/s", "Mbit/s", "kbit/s", "bit/s"]
-        monthly = [f"{u}/month" for u in ("PB", "TB", "GB", "MB", "kB", "B")]
-        units = binary or [u for u in (*decimal, *monthly) if u in self.written]
-        unit = next((u for u in units if abs(amount) >= self.written[u]), units[-1])
-        return f"{float(Fraction(amount) / self.written[unit]):.4g} {unit}"
+        shown = self._shown(amount)
+        return next((text for text, exact in shown if exact), shown[0][0])
+
+    def estimate(self, amount: int) -> str:
+        """Return `amount`, which is an estimate, as people write it: three digits, rounded up."""
+        unit = ""
+        if self.written not in (_CORES, _PLAIN):
+            shown = self._shown(amount)
+            round_one = next((text for text, exact in shown if exact), None)
+            if round_one:
+                return round_one
+            unit = shown[0][0].rpartition(" ")[2]
+        size = Decimal(int(self.written[unit]))
+        exactly = Context(prec=3, rounding=ROUND_CEILING).divide(Decimal(amount), size)
+        return f"{exactly:f} {unit}".rstrip()
+
+    def _shown(self, amount: int) -> list[tuple[str, bool]]:
+        """Return `amount` in each kind of units, and whether it is that exactly."""
+        found = []
+        for units in _SHOWN:
+            if units[-1] in self.written:
+                unit = next((one for one in units if abs(amount) >= self.written[one]), units[-1])
+                value = Fraction(amount) / self.written[unit]
+                number = f"{float(value):.4g}" if value < 1000 else str(round(value))
+                found.append((f"{number} {unit}", Fraction(number) == value))
+        return found
 
 
 _KNOWN = (
