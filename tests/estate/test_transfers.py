@@ -38,8 +38,24 @@ def test_what_a_second_link_and_caches_change() -> None:
         "as it is": False,
         "a second link": True,
         "a cache on each host": True,
-        "a cache at each site": True,
+        # One copy crosses the link, but the cache hands on 200 by one like it.
+        "a cache at each site": False,
     }
+    assert at_high["a cache at each site"].handed_on == 3200
+    assert {way.handed_on for way in at_high.values()} == {None, 3200}
+
+
+def test_caches_at_several_sites_share_what_is_to_be_handed_on() -> None:
+    machines = [host(f"h{n}", site=f"site-{n}") for n in range(3)]
+    rebuild = transfer((100, 150, 200), 2 * GB, GBIT, 1800)
+    (found,) = transfers_ahead(facts(*machines, transfers=(rebuild,)), date(2012, 1, 1))
+    ways = [way for way in found.ways if way.remedy == "a cache at each site"]
+    assert [(way.level, way.copies, int(way.handed_on or 0)) for way in ways] == [
+        ("low", 3, 34 * 16),
+        ("likely", 3, 50 * 16),
+        ("high", 3, 67 * 16),
+    ]
+    assert all(way.fits for way in ways)
 
 
 def test_a_cache_on_each_host_is_none_where_each_host_takes_one_copy() -> None:

@@ -265,11 +265,12 @@ def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
     if level is None or day is None:
         return None
     kind = resource(one.resource)
+    shown = kind.estimate if one.load.grows() else kind.format
     before, has = (int(there_is(one.capacity, d)) for d in (day - timedelta(days=1), day))
     need = one.load.whole(day, level)
     what = f"{one.resource} of {one.name if one.scope == 'estate' else f'{one.scope} {one.name}'}"
-    passes = f"{what} would be {kind.format(need)}, and there are {kind.format(has)}"
-    more = f"{kind.format(one.missing.at(level))} more would last to {one.end}"
+    passes = f"{what} would be {shown(need)}, and there are {kind.format(has)}"
+    more = f"{shown(one.missing.at(level))} more would last to {one.end}"
     twice = tuple((since, 2 * amount) for since, amount in one.capacity)
     again = one.load.first_over(twice, one.start, one.end, level)
     if again and again > day and has:

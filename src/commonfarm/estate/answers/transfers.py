@@ -20,13 +20,16 @@ Remedy = Literal["as it is", "a second link", "a cache on each host", "a cache a
 class Way:
     """One way to do it at one level: `copies` cross the link, in `seconds`.
 
-    `fits` says whether within the wished time; None where none is wished.
+    A cache at a site has to hand all on to the hosts: each in `handed_on` seconds, by a link of its
+    own like this one; None where nothing is handed on. `fits` says whether both are within the
+    wished time; None where none is wished.
     """
 
     remedy: Remedy
     level: Level
     copies: int
     seconds: Fraction
+    handed_on: Fraction | None
     fits: bool | None
 
 
@@ -35,8 +38,8 @@ class TransferAhead:
     """A transfer's ways, and what the wished time takes.
 
     `needed` is the bandwidth in bit/s that does it within that time, rounded up, and `links` how
-    many links as this one. A cache hands on all copies over its own link, so that it takes as many
-    caches with such a link each. Both by level; empty where no time is wished.
+    many links as this one, or caches with such a link each. Both by level; empty where no time is
+    wished.
     """
 
     transfer: Transfer
@@ -76,15 +79,11 @@ def _ahead(facts: Facts, one: Transfer, day: date) -> TransferAhead:
             wanted = one.copies.at(level)
             copies = wanted if most is None else min(wanted, most)
             taken = seconds(copies, one.size, one.link * links)
-            ways.append(
-                Way(
-                    remedy,
-                    level,
-                    copies,
-                    taken,
-                    None if one.within is None else taken <= one.within,
-                )
-            )
+            handed_on = None
+            if remedy == "a cache at each site":
+                handed_on = seconds(-(-wanted // max(copies, 1)), one.size, one.link)
+            fits = None if one.within is None else max(taken, handed_on or 0) <= one.within
+            ways.append(Way(remedy, level, copies, taken, handed_on, fits))
     needed: dict[Level, int] = {}
     if one.within:
         for level in LEVELS:

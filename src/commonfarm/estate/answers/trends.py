@@ -148,6 +148,10 @@ class Load:
         """Return the days on which it ceases to be a sum of exponential curves."""
         return {day for trend, _ in self.parts for day in trend.bends()}
 
+    def grows(self) -> bool:
+        """Say whether it follows growth, which nobody knows to more than a few digits."""
+        return any(trend.growth for trend, _ in self.parts)
+
     def pieces(self, capacity: Capacity, start: date, end: date) -> list[tuple[date, date]]:
         """Return the days from `start` to `end`, both included, between all that bends or changes.
 

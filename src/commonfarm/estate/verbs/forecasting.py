@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +13,20 @@ import typer
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from commonfarm.estate.answers.addresses import NetworkAhead
     from commonfarm.estate.answers.forecast import Forecast
     from commonfarm.estate.answers.ladder import RungAhead
     from commonfarm.estate.answers.outlooks import Outlook
-    from commonfarm.estate.answers.transfers import TransferAhead, Way
+    from commonfarm.estate.answers.transfers import TransferAhead
     from commonfarm.estate.facts import Range
 
 MONTHS = typer.Option(
     None, "--months", min=1, max=600, help="How far to look, else to the policy's horizon."
 )
 SHORT = 5
+ALL_OF_IPV4 = 2**32
 
 
 def forecast(
@@ -109,10 +112,11 @@ def _outlook(one: Outlook) -> Iterator[str]:
     yield f"  {one.resource} of {name}: {'nothing limits it' if endless else one.out}"
     known = {"observed": "measured", "requested": "as asked for", "planned": "planned"}
     has = f" of {kind.format(int(one.capacity[0][1]))}" if one.capacity else ""
-    now = f"    {_amount(one.resource, one.today)}{has} today"
+    shown = _estimate if one.load.grows() else _amount
+    now = f"    {shown(one.resource, one.today)}{has} today"
     now += f" ({' and '.join(known[basis] for basis in one.bases)})"
     if "observed" in one.bases and one.requested.high:
-        now += f", asked for {_amount(one.resource, one.requested)}"
+        now += f", asked for {shown(one.resource, one.requested)}"
     yield now + (f"; doubles by {one.doubles_on}" if one.doubles_on else "")
     if one.reason and one.limit:
         yield f"    because of {one.limit}"
@@ -125,11 +129,19 @@ def _outlook(one: Outlook) -> Iterator[str]:
 def _amount(key: str, amounts: Range) -> str:
     from commonfarm.estate.resources import resource
 
-    kind = resource(key)
-    likely = kind.format(amounts.likely)
+    return _range(resource(key).format, amounts)
+
+
+def _estimate(key: str, amounts: Range) -> str:
+    from commonfarm.estate.resources import resource
+
+    return _range(resource(key).estimate, amounts)
+
+
+def _range(shown: Callable[[int], str], amounts: Range) -> str:
     if amounts.exact:
-        return likely
-    return f"{likely} ({kind.format(amounts.low)} to {kind.format(amounts.high)})"
+        return shown(amounts.likely)
+    return f"{shown(amounts.likely)} ({shown(amounts.low)} to {shown(amounts.high)})"
 
 
 def _rung(one: RungAhead) -> Iterator[str]:
@@ -145,7 +157,7 @@ def _rung(one: RungAhead) -> Iterator[str]:
         return
     needs = rung.requirement.amounts if rung.requirement else {}
     shown = ", ".join(f"{key} {_amount(key, amount)}" for key, amount in sorted(needs.items()))
-    takes = ", ".join(f"{key} {_amount(key, amount)}" for key, amount in sorted(one.takes.items()))
+    takes = ", ".join(f"{key} {_estimate(key, one.takes[key])}" for key in sorted(one.takes))
     yield f"    it takes {takes} then{f'; asked for: {shown}' if shown else ''}"
     if one.rests_on:
         yield f"    the date rests on: {'; '.join(one.rests_on)}"
@@ -154,12 +166,13 @@ def _rung(one: RungAhead) -> Iterator[str]:
 def _network(one: NetworkAhead) -> Iterator[str]:
     network = one.network
     yield f"  {network.site}/{network.name} {network.prefix}: {one.out}"
-    planned = one.planned
-    more = f"{planned.likely}"
-    if not planned.exact:
-        more += f" ({planned.low} to {planned.high})"
-    taken = f"    {one.taken} of {network.capacity} addresses taken, {more} planned"
-    yield f"{taken}; {one.most.high} at most"
+    left = network.capacity - one.taken
+    if network.capacity > ALL_OF_IPV4:  # where they are counted, their number says nothing
+        taken, find = f"{one.taken} addresses taken", ""
+    else:
+        taken = f"{one.taken} of {network.capacity} addresses taken, {max(0, left)} left"
+        find = f", of which {max(0, left)} find one" if one.planned.high > left else ""
+    yield f"    {taken}; {_counts(one.planned)} planned{find}; {one.most.high} at most"
     if one.undecided.high:
         yield f"    up to {one.undecided.high} more of instances that may go elsewhere"
     if one.reason:
@@ -177,15 +190,19 @@ def _transfer(one: TransferAhead) -> Iterator[str]:
     size = RESOURCES["traffic"].format(said.size).removesuffix("/month")
     yield f"  {said.name}: {_counts(said.copies)} copies of {size} over {link.format(said.link)}"
 
-    def time(way: Way) -> str:
-        return format_seconds(float(way.seconds))
+    def span(likely: Fraction, high: Fraction) -> str:
+        most = f", {format_seconds(float(high))} at high" if high != likely else ""
+        return f"{format_seconds(float(likely))}{most}"
 
     for number in range(0, len(one.ways), len(LEVELS)):
         _, likely, high = one.ways[number : number + len(LEVELS)]
-        span = f", {time(high)} at high" if high.seconds != likely.seconds else ""
-        late = "; too long at high" if high.fits is False else ""
-        crossing = f" ({_cross(high.copies)} the link)" if "cache" in high.remedy else ""
-        yield f"    {high.remedy}: {time(likely)}{span}{late}{crossing}"
+        told = f"    {high.remedy}: {span(likely.seconds, high.seconds)}"
+        if "cache" in high.remedy:
+            told += f" ({_cross(high.copies)} the link)"
+        if likely.handed_on is not None and high.handed_on is not None:
+            each = "that cache" if high.copies == 1 else "each"
+            told += f", {span(likely.handed_on, high.handed_on)} out of {each} by a link like it"
+        yield f"{told}{'; too long at high' if high.fits is False else ''}"
     if one.needed and said.within:
         most = link.format(one.needed["high"])
         yield (
@@ -200,6 +217,4 @@ def _cross(copies: int) -> str:
 
 
 def _counts(amounts: Range) -> str:
-    if amounts.exact:
-        return str(amounts.likely)
-    return f"{amounts.likely} ({amounts.low} to {amounts.high})"
+    return _range(str, amounts)
