@@ -24,7 +24,7 @@ PICTURES = os.environ.get("COMMONFARM_PICTURES")
 PAGES = (
     *("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"),
     *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
-    *("/estate/changes/", "/sponsors/"),
+    *("/estate/changes/", "/estate/wanted/", "/sponsors/"),
 )
 DESK, PHONE = (1280, 900), (390, 844)
 

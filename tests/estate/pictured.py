@@ -125,3 +125,33 @@ def cliffs_of(estate: Facts) -> dict[str, Any]:
         ],
         "today": [loss("host", name, [name], True) for name in estate.hosts],
     }
+
+
+def wanted_of(estate: Facts) -> dict[str, Any]:
+    """Return what to ask for, as the answer that is kept."""
+    names = list(estate.instances)
+    kind = {"kind": "rack-server", "title": f"rack server {HOSTILE}", "site": "phx2", "cost": 10}
+    found = {
+        "level": "likely",
+        "missing": names[:3],
+        "cost": 20,
+        "bound": 20,
+        "proven": True,
+        "additions": [{**kind, "hosts": {"new-1": names[:3], "new-2": []}}],
+        "wider": [
+            {
+                "scope": "network",
+                "name": "phx2/build",
+                "resource": "addresses",
+                "there": 253,
+                "more": 40,
+                "prefix": "10.5.124.0/23",
+            }
+        ],
+        "nowhere": [{"instance": "giant/app/production/1", "reasons": []}],
+        "survive": ["host"],
+        "exposed": [{"key": "host", "domain": "host-001", "instances": names[:2]}],
+        "on": {},
+    }
+    letter = ["Dear sponsor,", "", f"we ask for two servers {HOSTILE}."]
+    return {"day": "2026-01-15", "likely": found, "high": found, "letter": letter}

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 PAGES = (
     *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
-    *("/estate/changes/", "/sponsors/"),
+    *("/estate/changes/", "/estate/wanted/", "/sponsors/"),
 )
 SECRETS = ("secretcorp", "Secret Corporation", "secret-loan", "secret.svg")
 
@@ -89,7 +89,14 @@ def test_who_gives_anonymously_is_on_no_page(reader: Client) -> None:
         answer = reader.get(path)
         assert answer.status_code == 200, path
         assert not any(secret in text(answer) for secret in SECRETS), path
-    for path in ("answers/plan", "answers/forecast", "answers/cliffs", "loads", "following"):
+    for path in (
+        "answers/plan",
+        "answers/forecast",
+        "answers/cliffs",
+        "answers/wanted",
+        "loads",
+        "following",
+    ):
         answer = reader.get(f"/api/v1/estate/{path}")
         assert answer.status_code == 200, path
         assert not any(secret in text(answer) for secret in SECRETS), path
@@ -189,6 +196,22 @@ def test_the_forecast_shows_what_runs_out_with_its_curve(reader: Client) -> None
     assert reader.get("/estate/forecast/curve.svg?scope=host&name=x").status_code == 404
 
 
+def test_the_wanted_list_comes_with_its_letter(reader: Client) -> None:
+    world.loaded(pictured.estate(6))
+    page = text(reader.get("/estate/wanted/"))
+    assert "2 hosts, cost 20" in page
+    assert "also after the loss of any one host. None is cheaper" in page
+    assert "rack server &lt;script&gt;" in page and "<script>alert" not in page
+    assert "1 spare, for a loss" in page
+    assert "40 more addresses" in page and "10.5.124.0/23 would do" in page
+    assert "Dear sponsor," in page
+    assert "without host host-001" in page
+    Answer.objects.filter(kind="wanted").update(
+        document="", problem={"code": "x", "text": "the solver was stopped", "lifted_by": "again"}
+    )
+    assert "The solver was stopped" in text(reader.get("/estate/wanted/")).replace("the s", "The s")
+
+
 def test_while_the_plan_is_made_it_is_shown_as_it_runs(reader: Client) -> None:
     world.loaded(pictured.estate(6))
     Answer.objects.all().delete()
@@ -212,7 +235,7 @@ def test_the_worker_answers_once_a_day_and_after_each_load() -> None:
     assert answering.answer("plan", today) is None
     load = world.loaded(small())
     Answer.objects.all().delete()
-    assert answering.due(today) == ["plan", "forecast", "cliffs"]
+    assert answering.due(today) == ["plan", "forecast", "cliffs", "wanted"]
     for kind in answering.due(today):
         answering.answer(kind, today)
     assert answering.due(today) == []
@@ -220,7 +243,7 @@ def test_the_worker_answers_once_a_day_and_after_each_load() -> None:
     assert (plan.load, plan.as_of, plan.problem) == (load, today, None)
     assert '"wiki/app/production/1": "a"' in plan.document
     assert not any("secretcorp" in one.document for one in Answer.objects.all())
-    assert answering.due(date(2026, 1, 16)) == ["plan", "forecast", "cliffs"]
+    assert answering.due(date(2026, 1, 16)) == ["plan", "forecast", "cliffs", "wanted"]
     answering.answer("plan", date(2026, 1, 16))
     assert Answer.objects.filter(kind="plan").count() == 1, "the newest is kept"
 
@@ -243,7 +266,7 @@ def test_an_answer_that_fails_says_why_and_is_not_tried_in_a_loop(
 
     monkeypatch.setitem(answering.KINDS, "plan", fails)
     answering.answer("plan", pictured.TODAY)
-    assert answering.due(pictured.TODAY) == ["forecast", "cliffs"]
+    assert answering.due(pictured.TODAY) == ["forecast", "cliffs", "wanted"]
     assert told in text(reader.get("/estate/"))
     shown = reader.get("/api/v1/estate/answers/plan").json()
     assert (shown["document"], told in shown["problem"]["text"]) == (None, True)
@@ -259,7 +282,7 @@ def test_each_minute_the_worker_sees_what_is_missing() -> None:
     waiting = ProcrastinateJob.objects.values_list("queueing_lock", flat=True).order_by("id")
     assert list(waiting) == [
         *("estate.follow", "estate.answer:plan", "estate.answer:forecast"),
-        "estate.answer:cliffs",
+        *("estate.answer:cliffs", "estate.answer:wanted"),
     ]
 
 

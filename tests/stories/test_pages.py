@@ -43,10 +43,20 @@ def addresses(installation: Installation) -> list[str]:
     job = installation.json("build", "show", str(build["id"]))["jobs"][-1]
     mirror = installation.json("mirror", "list")[0]
     lists = ["/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"]
-    estate = ("", "hosts/", "hosts/local", "services/", "pledges/", "forecast/", "changes/")
+    estate = (
+        "",
+        "hosts/",
+        "hosts/local",
+        "services/",
+        "pledges/",
+        "forecast/",
+        "wanted/",
+        "changes/",
+    )
     return [
         *lists,
         *(f"/estate/{page}" for page in estate),
+        "/estate/changes/",
         "/sponsors/",
         f"/builds/{build['id']}",
         f"/jobs/{job['id']}",

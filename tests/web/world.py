@@ -180,9 +180,11 @@ def loaded(facts: Facts, logo: bytes = LOGO) -> Load:
     )
     ahead = forecast.document(forecast.forecast(seen, pictured.TODAY), curves=True)
     Answer.objects.create(kind="forecast", load=load, as_of=now.date(), document=json.dumps(ahead))
-    Answer.objects.create(
-        kind="cliffs", load=load, as_of=now.date(), document=json.dumps(pictured.cliffs_of(seen))
-    )
+    for kind, document in (
+        ("cliffs", pictured.cliffs_of(seen)),
+        ("wanted", pictured.wanted_of(seen)),
+    ):
+        Answer.objects.create(kind=kind, load=load, as_of=now.date(), document=json.dumps(document))
     Following.start("https://git.example.org/estate", "main", "", who="user:anna", now=now)
     return load
 

@@ -1,4 +1,4 @@
-"""The forecast that is kept, as the rows of its page."""
+"""The forecast and the wanted list that are kept, as the rows of their pages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from commonfarm.estate.answers.trends import Window
 from commonfarm.estate.resources import resource
+from commonfarm.estate.showing import in_a_row
 from commonfarm.lib.units import format_seconds
 
 _PAGES = {"host": "estate-host", "service": "estate-service"}
@@ -45,6 +46,32 @@ def rung(one: Mapping[str, Any]) -> dict[str, Any]:
         "window": "" if one["reason"] else str(_window(one["due"])),
         "amounts": ", ".join(f"{_word(key)} {_amount(key, much)}" for key, much in _sorted(one)),
     }
+
+
+def asked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to ask for: hosts of each kind with who would run on them, and what to widen."""
+    additions = []
+    for one in found["additions"]:
+        guests = in_a_row(name for there in one["hosts"].values() for name in there)
+        spare = sum(not there for there in one["hosts"].values())
+        additions.append({**one, "many": len(one["hosts"]), "guests": guests, "spare": spare})
+    return {
+        **found,
+        "additions": additions,
+        "hosts": sum(one["many"] for one in additions),
+        "wider": [_wider(one) for one in found["wider"]],
+        "nowhere": [{**one, "names": [one["instance"]]} for one in found["nowhere"]],
+    }
+
+
+def _wider(one: Mapping[str, Any]) -> dict[str, str]:
+    if one["scope"] == "network":
+        would_do = f"{one['prefix']} would do" if one["prefix"] else ""
+        more, there = f"{one['more']} more addresses", str(one["there"])
+        return {"what": f"network {one['name']}", "more": more, "there": there, "hint": would_do}
+    show = resource(one["resource"]).format
+    more = f"{show(one['more'])} more {_word(one['resource'])}"
+    return {"what": f"site {one['name']}", "more": more, "there": show(one["there"]), "hint": ""}
 
 
 def transfer(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,10 +37,20 @@ def _cliffs(facts: Facts, today: date) -> str:
     return json.dumps(asdict(cliffs_of(facts, today)), default=str)
 
 
+def _wanted(facts: Facts, today: date) -> str:
+    from commonfarm.estate.answers.letter import letter
+    from commonfarm.estate.answers.solving import wanted_of
+
+    likely, high = wanted_of(facts, today)
+    told = {"day": today, "likely": asdict(likely), "high": asdict(high)}
+    return json.dumps(told | {"letter": letter(facts, likely, today)}, default=str)
+
+
 KINDS: dict[str, Callable[[Facts, date], str]] = {
     "plan": _plan,
     "forecast": _forecast,
     "cliffs": _cliffs,
+    "wanted": _wanted,
 }
 """What is answered, and how: facts and today's date to JSON. Solvers are loaded when called."""
 

@@ -211,6 +211,16 @@ class Estate:
         """What breaks at each pledge's end, and if something vanished; None while not known."""
         return self._kept("cliffs")
 
+    @cached_property
+    def wanted(self) -> dict[str, Any] | None:
+        """What to ask sponsors for, and the letter that asks; None while not known."""
+        return self._kept("wanted")
+
+    def failed(self, kind: str) -> dict[str, str] | None:
+        """Return why the answer of a kind could not be made for this load, None where it could."""
+        answer = Answer.objects.filter(kind=kind, load=self.load).defer("document").first()
+        return answer.problem if answer else None
+
     def _kept(self, kind: str) -> dict[str, Any] | None:
         answer = Answer.objects.filter(kind=kind, load=self.load).defer("document").first()
         if answer is None or answer.problem is not None:

@@ -13,6 +13,7 @@ urlpatterns = [
     path("estate/pledges/", views.pledges, name="estate-pledges"),
     path("estate/forecast/", views.forecast, name="estate-forecast"),
     path("estate/forecast/curve.svg", views.curve, name="estate-curve"),
+    path("estate/wanted/", views.wanted, name="estate-wanted"),
     path("estate/map.svg", views.picture, name="estate-map"),
     path("estate/changes/", views.changes, name="estate-changes"),
     path("sponsors/", views.sponsors, name="sponsors"),

@@ -34,6 +34,7 @@ PARTS = (
     ("Services", "estate-services"),
     ("Pledges", "estate-pledges"),
     ("Forecast", "estate-forecast"),
+    ("Wanted", "estate-wanted"),
     ("Changes", "estate-changes"),
     ("Sponsors", "sponsors"),
 )
@@ -198,6 +199,20 @@ def curve(request: HttpRequest) -> HttpResponse:
         if (one["scope"], one["name"], one["resource"]) == wanted and len(one["points"]) > 1:
             return _picture(curves.draw(one), "image/svg+xml")
     raise Http404("there is no such curve")
+
+
+@require_safe
+@page()
+def wanted(request: HttpRequest) -> HttpResponse:
+    """Show what to ask sponsors for so that all has a place, and the letter that asks for it."""
+    estate = Estate.current(today())
+    found = estate.wanted if estate else None
+    if estate is None or found is None:
+        failed = estate.failed("wanted") if estate else None
+        return _show(request, "wanted", estate, likely=None, failed=failed)
+    likely, high = ahead.asked(found["likely"]), ahead.asked(found["high"])
+    letter = "\n".join(found["letter"])
+    return _show(request, "wanted", estate, likely=likely, high=high, letter=letter)
 
 
 @require_safe
