@@ -32,7 +32,7 @@ def check(
         return
     said = [f"{section} {number}" for section, number in counts.items() if number]
     typer.echo(f"nothing wrong: {', '.join(said)}")
-    for line in rests_on(facts.assumptions):
+    for line in rests_on(facts.assumptions, full=True):
         typer.echo(line)
 
 

@@ -37,7 +37,7 @@ def cliff(
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2, default=str))
         return
-    for line in (*_told(facts, found, full), *rests_on(facts.assumptions)):
+    for line in (*_told(facts, found, full), *rests_on(facts.assumptions, full)):
         typer.echo(line)
 
 

@@ -47,7 +47,7 @@ def forecast(
     if as_json:
         typer.echo(json.dumps(document(ahead, curves=full), indent=2))
         return
-    for line in (*told(ahead, full), *rests_on(ahead.assumptions)):
+    for line in (*told(ahead, full), *rests_on(ahead.assumptions, full)):
         typer.echo(line)
 
 
