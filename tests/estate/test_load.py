@@ -78,8 +78,10 @@ def test_the_example_is_loaded_and_host_is_resolved_and_recorded(
     entry = Entry.objects.get(what="estate loaded")
     assert (entry.who, entry.subject) == (WHO, f"load:{load.pk}")
     assert entry.details == {
-        **{"origin": str(EXAMPLE), "changes": load.changes},
-        **{"commit": "", "title": ""},
+        "origin": str(EXAMPLE),
+        "changes": load.changes,
+        "commit": "",
+        "title": "",
     }
 
 
