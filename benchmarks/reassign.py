@@ -122,6 +122,8 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     if asked.names:
         instances = [one for one in instances if one.name in asked.names]
+    if not instances:
+        parser.error(f"none of the instances is named {' or '.join(asked.names)}")
     if asked.quick:
         instances = instances[:2]
     seconds = asked.seconds or (10.0 if asked.quick else 300.0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -179,3 +182,19 @@ def test_the_search_keeps_all_rules_and_finds_the_best_of_a_small_instance() -> 
     found = search(made, seconds=0.5).tolist()
     assert breaches(made, found) == []
     assert evaluate(made, found).total == best < evaluate(made, made.initial.tolist()).total
+
+
+def test_the_benchmark_reports_a_folder_and_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    tiny = read(*write(tmp_path))
+    script = Path(__file__).parents[2] / "benchmarks" / "reassign.py"
+    command = [sys.executable, str(script), str(tmp_path), "--json", "--seconds=0.2"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    figure = json.loads(done.stdout)["x"]
+    every = [[a, b, c] for a in range(3) for b in range(3) for c in range(3)]
+    best = min(evaluate(tiny, one).total for one in every if not breaches(tiny, one))
+    assert figure["ours"] == best
+    assert (figure["initial"], figure["peer"], figure["met"]) == (42, None, None)
+    (tmp_path / "model_x.txt").write_text("1 two")
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "model_x.txt: not readable as integers" in refused.stderr
