@@ -122,8 +122,9 @@ class Asking:
             counts, left = self._grown(packed or counts, NOTHING, {})
         wide: Mapping[Limit, int] = {}
         if left:
-            wide = self.demand
-            counts, left = self._grown(counts, NOTHING, wide)
+            grown, still = self._grown(counts, NOTHING, self.demand)
+            if len(still) < len(left):
+                counts, left, wide = grown, still, self.demand
         asked, choice = [NOTHING], Choice({}, {}, 0, proven=True, on={})
         for _ in range(_MOST_ROUNDS):
             choice = self._exactly(asked, counts, wide, 0 if left else least)
@@ -188,19 +189,26 @@ class Asking:
     ) -> tuple[Counts, set[str]]:
         """Return hosts, these and more, until more do not help; and what then has no place."""
         placeable = self.placeable(loss)
-        best, left, fewest = counts, placeable, len(placeable) + 1
-        while True:
-            on = self.tools.solve(self.problem(counts, loss, more)).on
-            still = placeable - on.keys()
-            if len(still) >= fewest:
-                return best, left
-            best, left, fewest = counts, still, len(still)
-            if not left:
-                return best, left
+
+        def without_a_place(counts: Counts) -> set[str]:
+            return placeable - self.tools.solve(self.problem(counts, loss, more)).on.keys()
+
+        left = without_a_place(counts)
+        while left:
             problem = self.problem(dict.fromkeys(self.variants, 2), loss, more)
             waiting = [item for item in problem.items if item.name in left]
-            added, _ = self._pack(problem, waiting, (), loss)
-            counts = dict(Counter(counts) + Counter(added))
+            packed, _ = self._pack(problem, waiting, (), loss)
+            # What is packed may be of no use, as by rules of spread; then any kind may be.
+            useful = {one: self._takers(one, waiting) for one in self.variants}
+            for added in (packed, useful):
+                then = dict(Counter(counts) + Counter(added))
+                still = without_a_place(then)
+                if len(still) < len(left):
+                    counts, left = then, still
+                    break
+            else:
+                break
+        return counts, left
 
     def _exactly(
         self, losses: Sequence[Loss], counts: Counts, wide: Mapping[Limit, int], least: int
@@ -236,11 +244,15 @@ class Asking:
 
     def _most(self, one: Variant, begin: int, cost: int, wide: Mapping[Limit, int]) -> int:
         """Return how many of a kind could be of use: by cost, and by what goes there at all."""
-        items = self.probed(NOTHING).items
-        takes = sum(one.named(1) in item.kind.hosts for item in items)
+        takes = self._takers(one, self.probed(NOTHING).items)
         fits = takes + bool(takes and self.facts.policy.survive)
         by_cost = _EACH if wide else cost // self._cost(one)
         return max(begin, min(fits, by_cost))
+
+    def _takers(self, one: Variant, items: Sequence[Item]) -> int:
+        """Return how many of some items a kind could take, one of them at a time."""
+        hosts = {one.named(1), one.named(2)}
+        return sum(not hosts.isdisjoint(item.kind.hosts) for item in items)
 
     def _shared(
         self, problem: Problem, most: Counts

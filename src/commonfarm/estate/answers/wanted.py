@@ -14,6 +14,7 @@ from commonfarm.estate.answers.additions import Variant, widened, with_hosts
 from commonfarm.estate.answers.addresses import enough_prefix
 from commonfarm.estate.answers.asking import NOTHING, Asking, Choice, Loss, Tools
 from commonfarm.estate.facts import Facts, Level
+from commonfarm.estate.placement.ledger import Ledger
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.problem import Limit
 from commonfarm.estate.placement.reasons import unplaced
@@ -65,8 +66,8 @@ class Wanted:
     """The answer for one level.
 
     `missing`: what has no place with what stands. `bound`: nothing with which as much has a place
-    costs less. `proven`: nothing is cheaper, nor as cheap with fewer hosts. `nowhere`: what no kind
-    of the catalogue can take. `survive`: the keys of which any one domain may be lost. `on`: where
+    costs less. `proven`: nothing is cheaper, nor as cheap with fewer hosts. `nowhere`: what has no
+    place whatever is asked for. `survive`: keys of which any one domain may be lost. `on`: where
     everything is then.
     """
 
@@ -110,7 +111,7 @@ def wanted(facts: Facts, day: date, level: Level, tools: Tools) -> Wanted:
         bound=choice.bound,
         proven=choice.proven,
         wider=tuple(_wider(facts, choice, limit) for limit in sorted(choice.more)),
-        nowhere=_nowhere(facts, asking, day),
+        nowhere=_nowhere(asking, choice, on, day),
         survive=facts.policy.survive,
         exposed=tuple(_exposed(facts, asking, choice, on)),
         on=on,
@@ -148,14 +149,29 @@ def _wider(facts: Facts, choice: Choice, limit: Limit) -> Wider:
     return Wider(scope, name, key, there.capacity, more, enough.prefix if enough else None)
 
 
-def _nowhere(facts: Facts, asking: Asking, day: date) -> tuple[Unplaced, ...]:
-    """Return what neither stands anywhere nor could on any kind of the catalogue, and why."""
-    placeable = asking.placeable(NOTHING)
+def _nowhere(
+    asking: Asking, choice: Choice, on: Mapping[str, str], day: date
+) -> tuple[Unplaced, ...]:
+    """Return what has no place even so, and why; one more of each kind is looked at too."""
+    then = widened(with_hosts(asking.facts, choice.counts), choice.more)
     kinds = {one.name: replace(one.host(1), name=one.name) for one in asking.variants}
-    then = widened(replace(facts, hosts=kinds), asking.demand)
-    problem = pose(then, list(kinds), asking.level, {})
-    items = tuple(item for item in problem.items if item.name not in placeable)
-    return unplaced(then, replace(problem, items=items, spreads=()), {}, asking.level, day)
+    then = replace(then, hosts={**then.hosts, **kinds})
+    there = asking.problem(choice.counts, NOTHING, choice.more).hosts
+    problem = pose(then, [*there, *kinds], asking.level, {})
+    ledger = Ledger(problem)
+    for item in problem.items:
+        if item.name in on:
+            ledger.put(item, on[item.name])
+    left = [item for item in problem.items if item.name not in on]
+    # Should there be a host after all, it is the search that did not come to it.
+    missed = [item.name for item in left if any(ledger.fits(item, host) for host in problem.hosts)]
+    asked = replace(problem, items=tuple(i for i in problem.items if i.name not in missed))
+    reasons = unplaced(then, asked, on, asking.level, day)
+    return tuple(sorted((*reasons, *(Unplaced(name, ()) for name in missed)), key=_name))
+
+
+def _name(one: Unplaced) -> str:
+    return one.instance
 
 
 def _exposed(

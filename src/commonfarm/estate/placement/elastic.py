@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import floor, gcd
 
@@ -87,13 +87,14 @@ class _Model:
     def _limits(self) -> dict[Limit, Term]:
         """Make for each shared limit how much it is widened, and the unit of that."""
         begin = self.question.begin
+        offered = self.question.offered
+        had = [host for kind in offered for host in kind.hosts[: begin.get(kind.name, 0)]]
         units: dict[Limit, int] = {}
         most: Counter[Limit] = Counter()
         lacking: Counter[Limit] = Counter()
         for scenario in self.question.scenarios:
             problem = scenario.problem
             all_of: Counter[Limit] = Counter()
-            used: Counter[Limit] = Counter()
             for item in problem.items:
                 shared: dict[Limit, int] = {}
                 for host in item.kind.hosts:
@@ -102,16 +103,9 @@ class _Model:
                 for limit, amount in shared.items():
                     units[limit] = gcd(amount, units.get(limit, 0))
                     all_of[limit] += amount
-                if item.name in scenario.start:
-                    used.update(_shared(problem, item, scenario.start[item.name]))
             for limit, hosts in scenario.own.items():
-                had = {
-                    host
-                    for kind in self.question.offered
-                    for host in kind.hosts[: begin.get(kind.name, 0)]
-                }
                 all_of[limit] += len(hosts)
-                used[limit] += len(had.intersection(hosts))
+            used = _taken(scenario, scenario.start, had)
             for limit, amount in all_of.items():
                 most[limit] = max(amount, most[limit])
                 lacking[limit] = max(used[limit] - scenario.limits[limit], lacking[limit])
@@ -184,12 +178,14 @@ class _Model:
             kind.name: sum(self.hint[self.had[host].index] for host in kind.hosts)
             for kind in self.question.offered
         }
-        widened = {
-            limit: self.hint[more.index] * unit
-            for limit, (more, unit) in self.wider.items()
-            if self.hint[more.index]
-        }
         on = tuple(one.read(self.hint, {}) for one in self.placements)
+        had = [host for kind in self.question.offered for host in kind.hosts[: counts[kind.name]]]
+        widened: dict[Limit, int] = {}
+        for scenario, placed in zip(self.question.scenarios, on, strict=True):
+            for limit, amount in _taken(scenario, placed, had).items():
+                more = amount - scenario.limits[limit]
+                if limit in self.wider and more > widened.get(limit, 0):
+                    widened[limit] = more
         return Chosen(counts, on, widened, bound, proven)
 
 
@@ -197,6 +193,18 @@ def _shared(problem: Problem, item: Item, host: str) -> dict[Limit, int]:
     """Return what an item takes of what several hosts share."""
     takes = problem.takes(item.kind, host).items()
     return {limit: amount for limit, amount in takes if limit[0] != "host"}
+
+
+def _taken(scenario: Scenario, on: Mapping[str, str], had: Iterable[str]) -> Counter[Limit]:
+    """Return how much a placement and the hosts that are had take of what is shared."""
+    used: Counter[Limit] = Counter()
+    for item in scenario.problem.items:
+        if item.name in on:
+            used.update(_shared(scenario.problem, item, on[item.name]))
+    hosts = set(had)
+    for limit, own in scenario.own.items():
+        used[limit] += len(hosts.intersection(own))
+    return used
 
 
 def _all(placement: Counts) -> int:

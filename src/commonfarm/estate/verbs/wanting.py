@@ -70,7 +70,7 @@ def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]
     survive = _survive(likely)
     if not likely.additions and not likely.wider:
         placed = f"{_count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
-        has = "has" if many == 1 else "have"
+        has = "has" if len(likely.on) == 1 else "have"
         yield f"{placed} {has} a place on {then}{survive}: no host is wanted"
     else:
         yield f"so that {_all(len(likely.on))} can run on {then}{survive}, ask for:"
@@ -82,9 +82,9 @@ def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]
         yield "  at high, it is the same list"
     yield ""
     if likely.nowhere:
-        yield "what no kind of the catalogue can take:"
+        yield "what has no place whatever is asked for:"
         for one in likely.nowhere if full else likely.nowhere[: 2 * SHORT]:
-            yield f"  {one.instance}"
+            yield f"  {one.instance}{'' if one.reasons else ': not found in the time given'}"
             for reason in one.reasons if full else one.reasons[:1]:
                 yield f"    {harmless(reason.text)}"
                 yield f"      lifted by: {harmless(reason.lifted_by)}"
