@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from commonfarm.cli.main import app
 from commonfarm.estate import planner
 from commonfarm.estate.answers.cliffs import Cliffs, Loss, cliffs
 from commonfarm.estate.facts import Facts, Site
@@ -93,6 +97,30 @@ def test_what_had_no_host_before_is_not_lost() -> None:
         host("a", **SMALL), instance("one", on="a", **SMALL), instance("large", memory="64 GiB")
     )
     assert of(answer.today, "host", "a").lost == ("one/app/production/1",)
+    assert answer.unplaced == ("large/app/production/1",)
+
+
+def test_the_command_does_not_say_that_all_has_room_where_some_have_none(tmp_path: Path) -> None:
+    (tmp_path / "estate.yaml").write_text("""
+hosts: [{name: a, architecture: amd64, cores: 2, memory: 4 GiB, source: assumption}]
+services:
+  - name: large
+    components: [{name: app, requires: {memory: 64 GiB}, instances: [{on: [a]}]}]
+""")
+    said = CliRunner().invoke(app, ["estate", "cliff", str(tmp_path)]).output.splitlines()
+    others = "all the others have room"
+    assert said[:7] == [
+        "1 instance has no room as it is, and so nothing to lose: `estate plan` says why",
+        "  large/app/production/1",
+        "",
+        f"whatever one sponsor, site, host or administrator vanished today, {others}",
+        "nothing is placed on: host a",
+        "room is what is counted here; what was not backed up is lost with its host",
+        "",
+    ]
+    shown = json.loads(CliRunner().invoke(app, ["estate", "cliff", str(tmp_path), "--json"]).output)
+    assert shown["unplaced"] == ["large/app/production/1"]
+    assert [one["where"] for one in shown["assumptions"]] == ["estate.yaml:2:9"]
 
 
 def test_the_ends_of_pledges_come_in_the_order_of_days() -> None:

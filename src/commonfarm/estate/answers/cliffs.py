@@ -56,11 +56,13 @@ class Loss:
 @dataclass(frozen=True, slots=True)
 class Cliffs:
     """`ends`: what the end of each pledge breaks, in the order of days. `today`: what the loss of
-    any one sponsor, site, host or administrator would, the largest loss first.
+    any one sponsor, site, host or administrator would, the largest loss first. `unplaced` are
+    instances that have no room as it is: nothing can take it from them.
     """
 
     ends: tuple[Loss, ...]
     today: tuple[Loss, ...]
+    unplaced: tuple[str, ...]
 
 
 def cliffs(facts: Facts, plan: Plan, solve: Solve) -> Cliffs:
@@ -74,7 +76,9 @@ def cliffs(facts: Facts, plan: Plan, solve: Solve) -> Cliffs:
         for who, name, hosts in domains(facts, plan.intervals[0])
     ]
     ends.sort(key=lambda one: (one.on, *one.size))
-    return Cliffs(tuple(ends), tuple(sorted(today, key=lambda one: one.size)))
+    today.sort(key=lambda one: one.size)
+    unplaced = (one.instance for one in plan.intervals[0].levels[LEVEL].unplaced)
+    return Cliffs(tuple(ends), tuple(today), tuple(unplaced))
 
 
 def domains(facts: Facts, interval: PlannedInterval) -> Iterator[tuple[Who, str, tuple[str, ...]]]:

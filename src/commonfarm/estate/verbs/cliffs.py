@@ -35,7 +35,9 @@ def cliff(
     facts = read_facts(directory, today)
     found = cliffs_of(facts, today)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2, default=str))
+        assumptions = [asdict(one) for one in facts.assumptions]
+        document = {**asdict(found), "assumptions": assumptions}
+        typer.echo(json.dumps(document, indent=2, default=str))
         return
     for line in (*_told(facts, found, full), *rests_on(facts.assumptions, full)):
         typer.echo(line)
@@ -45,6 +47,12 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
     if not found.today:
         yield "no host stands, so there is nothing to lose"
         return
+    if found.unplaced:
+        have = "has" if len(found.unplaced) == 1 else "have"
+        many = _count(len(found.unplaced), "instance")
+        yield f"{many} {have} no room as it is, and so nothing to lose: `estate plan` says why"
+        yield f"  {_some(found.unplaced, full)}"
+        yield ""
     if found.ends:
         yield "when pledges end:"
         for one in found.ends:
@@ -58,13 +66,14 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
         for one in breaking:
             yield from _vanished(one, full)
     else:
-        yield "whatever one sponsor, site, host or administrator vanished today, all has room"
+        others = "all the others have" if found.unplaced else "all has"
+        yield f"whatever one sponsor, site, host or administrator vanished today, {others} room"
     if moving:
         yield "all has room elsewhere without:"
         for one in moving:
             yield f"  {one.who} {one.name}: {_count(len(one.moves), 'move')}"
     if idle:
-        yield f"nothing runs on: {_some([f'{one.who} {one.name}' for one in idle], full)}"
+        yield f"nothing is placed on: {_some([f'{one.who} {one.name}' for one in idle], full)}"
     yield "room is what is counted here; what was not backed up is lost with its host"
     yield ""
 
@@ -91,7 +100,7 @@ def _effect(one: Loss, full: bool) -> Iterator[str]:
         moves = [f"{name} -> {host}" for name, host in one.moves.items()]
         yield f"    {_count(len(moves), 'move')}: {_some(moves, full)}"
     if not one.lost and not one.moves:
-        yield "    nothing runs there"
+        yield "    nothing is placed there"
 
 
 def _hosts(one: Loss, full: bool) -> str:
