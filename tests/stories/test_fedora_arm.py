@@ -136,5 +136,16 @@ def test_what_it_needs_follows_from_what_was_assumed(
     assert found["links"]["likely"] == ceil(bits / (60 * minutes) / 10**9)
 
 
+def test_what_to_ask_for_is_machines_and_a_larger_prefix() -> None:
+    answer = estate("wanted", ARM, *DAY, "--json").json
+    for level, many, lacking in (("likely", 200, 47), ("high", 300, 147)):
+        found = answer[level]
+        (nodes,) = found["additions"]
+        assert (nodes["kind"], len(nodes["hosts"])) == ("arm-node", many)
+        (wider,) = found["wider"]
+        assert wider["name"] == "phx2/build"
+        assert (wider["there"], wider["more"], wider["prefix"]) == (253, lacking, "10.5.124.0/23")
+
+
 def test_every_assumption_is_varied(tmp_path: Path) -> None:
     assert unvaried("fedora-arm", tmp_path, OTHERS) == set()

@@ -182,5 +182,32 @@ def test_a_server_for_guests_needs_addresses_or_else_one_proxy(
         assert "network lab/ipv4, which has 3 addresses left" in why["text"]
 
 
+def wanted(folder: Path) -> dict[str, Any]:
+    return dict(estate("wanted", folder, "--at", DAY, "--json").json["likely"])
+
+
+def test_what_is_to_be_asked_for() -> None:
+    found = wanted(OCAML)
+    assert set(found["missing"]) == A_SERVER
+    assert {
+        one["kind"]: {name for guests in one["hosts"].values() for name in guests}
+        for one in found["additions"]
+    } == {
+        "big-server": {"mirage-ci/server/production/1"},
+        "server": {"health-check/server/testing/1", "web-deployment/server/production/1"},
+    }
+    assert found["nowhere"] == found["wider"] == []
+    assert found["cost"] == found["bound"] == 38
+
+
+def test_with_fewer_addresses_a_larger_prefix_is_asked_for_too(tmp_path: Path) -> None:
+    """A server is not enough where its guests would have no addresses; a proxy needs fewer."""
+    smaller = ("machines.yaml", "192.0.2.0/27", "192.0.2.0/29"), ("machines.yaml", "[ipv4]", "[]")
+    more = ("services.yaml", "{ipv4: 4, ipv6: 4}", "{ipv4: 8, ipv6: 4}")
+    (wider,) = wanted(changed("ocaml", tmp_path, *smaller, more))["wider"]
+    assert (wider["name"], wider["there"], wider["more"]) == ("lab/ipv4", 5, 3)
+    assert wider["prefix"] == "192.0.2.0/28"
+
+
 def test_every_assumption_is_varied(tmp_path: Path) -> None:
     assert unvaried("ocaml", tmp_path, OTHERS) == set()

@@ -128,5 +128,17 @@ def test_what_is_shared_on_purpose_is_said(tmp_path: Path) -> None:
     assert estate("check", changed("sugarlabs", tmp_path, ("library.yaml", OWN, shared))).code == 0
 
 
+def test_nothing_is_to_be_asked_for_today() -> None:
+    said = estate("wanted", LIBRARY, "--at", DAY)
+    assert said.code == 0
+    assert said.lines[0] == "all 8 instances have a place on 2009-10-13: no host is wanted"
+
+
+def test_all_is_lost_with_the_one_machine() -> None:
+    found = estate("cliff", LIBRARY, "--at", DAY, "--json").json["today"]
+    host = next(one for one in found if one["who"] == "host")
+    assert (host["name"], len(host["lost"])) == ("sunjammer", 8)
+
+
 def test_every_assumption_is_varied(tmp_path: Path) -> None:
     assert unvaried("sugarlabs", tmp_path, OTHERS) == set()
