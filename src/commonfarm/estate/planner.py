@@ -34,7 +34,7 @@ def plan(
     *,
     seed: int = 1,
     progress: Progress | None = None,
-    limit: float = 12.0,
+    limit: float = 9.0,
     solver: Solver | None = None,
 ) -> Plan:
     """Return the plan of an estate as of a day; it passed the verifier.

@@ -27,33 +27,48 @@ _WAITING = 24  # instances without a host that join a step
 _MOST_IDLE = 60  # steps in a row that gain nothing
 
 
+def at_once(problem: Problem, near: Mapping[str, str]) -> Found | None:
+    """Return a placement that nothing can be better than, if that is found without a solver."""
+    on = dict(sorted(greedy(problem, near).on.items()))
+    return Found(on, most_placed=True, fewest_moves=True) if perfect(problem, on) else None
+
+
 def certified(
     problem: Problem, effort: Effort, near: Mapping[str, str]
 ) -> tuple[Found, int, Certificate]:
     """Return what `solve` finds, and how much any placement could weigh, with its certificate."""
     from commonfarm.estate.placement.bounds import certify
 
-    found = solve(problem, effort, near)
-    bound, certificate = certify(problem, score(problem, found.on).weight)
-    return found, bound, certificate
-
-
-def at_once(problem: Problem, near: Mapping[str, str]) -> Found | None:
-    """Return a placement that nothing can be better than, if that is found without a solver."""
-    on = greedy(problem, near).on
-    if score(problem, on) != ideal(problem):
-        return None
-    return Found(dict(sorted(on.items())), most_placed=True, fewest_moves=True)
+    start = greedy(problem, near).on
+    bound, certificate = certify(problem, score(problem, start).weight)
+    return _from(start, problem, effort, near, bound), bound, certificate
 
 
 def solve(problem: Problem, effort: Effort, near: Mapping[str, str] | None = None) -> Found:
     """Return the best placement found, and of those as good the nearest to `near`."""
-    parts = [(one, greedy(one, near or {}).on) for one in independent(problem)]
-    columns = sum(_columns(one) for one, on in parts if score(one, on) != ideal(one))
+    return _from(greedy(problem, near or {}).on, problem, effort, near or {}, None)
+
+
+def _from(
+    start: Mapping[str, str],
+    problem: Problem,
+    effort: Effort,
+    near: Mapping[str, str],
+    bound: int | None,
+) -> Found:
+    """Go on from a placement that breaks no rule. `bound`: none is known to weigh more."""
+    parts = [(one, _inside(one, start)) for one in independent(problem)]
+    columns = sum(_columns(one) for one, on in parts if not perfect(one, on))
     answers = [
         Found(on, most_placed=True, fewest_moves=True)
-        if score(one, on) == ideal(one)
-        else _better(one, on, replace(effort, limit=effort.limit * _columns(one) / columns), near)
+        if perfect(one, on)
+        else _better(
+            one,
+            on,
+            replace(effort, limit=effort.limit * _columns(one) / columns),
+            _inside(one, near),
+            bound if len(parts) == 1 else None,
+        )
         for one, on in parts
     ]
     return Found(
@@ -63,15 +78,29 @@ def solve(problem: Problem, effort: Effort, near: Mapping[str, str] | None = Non
     )
 
 
+def perfect(problem: Problem, on: Mapping[str, str]) -> bool:
+    """Say whether no placement can be better."""
+    return score(problem, on) == ideal(problem)
+
+
+def _inside(problem: Problem, on: Mapping[str, str]) -> dict[str, str]:
+    return {item.name: on[item.name] for item in problem.items if item.name in on}
+
+
 def _better(
-    problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str] | None
+    problem: Problem,
+    start: Mapping[str, str],
+    effort: Effort,
+    near: Mapping[str, str],
+    bound: int | None,
 ) -> Found:
-    """Return the best that is found from a first placement of one part on."""
+    """Return the best that is found for one part."""
     from commonfarm.estate.placement.bounds import certify
     from commonfarm.estate.placement.model import place
 
     near = near or start
-    bound, _ = certify(problem, score(problem, start).weight)
+    if bound is None:
+        bound, _ = certify(problem, score(problem, start).weight)
     unit = gcd(*(item.priority for item in problem.items))
     bound = bound // unit * unit
     small = _columns(problem) <= MOST_COLUMNS
