@@ -8,6 +8,7 @@ from datetime import date
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from commonfarm.estate.facts import Facts, Network
 from commonfarm.estate.placement import model, search
 from commonfarm.estate.placement.greedy import greedy
 from commonfarm.estate.placement.ledger import Score, score
+from commonfarm.estate.placement.parts import independent
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.problem import Effort, Problem
 from tests.estate.making import facts, host, instance, pledge, site, spread
@@ -147,3 +149,30 @@ def test_the_search_finds_the_best_of_all(estate: Facts) -> None:
     found = search.solve(problem, Effort())
     assert score(problem, found.on) == best(problem)
     assert (found.most_placed, found.fewest_moves) == (True, True)
+
+
+@FAST
+@given(estates())
+def test_what_is_too_large_for_one_model_is_made_better_in_steps(estate: Facts) -> None:
+    problem = posed(estate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "MOST_COLUMNS", 0)
+        found = search.solve(problem, Effort(limit=0.3))
+    assert holds(problem, found.on)
+    reached, most = score(problem, found.on), best(problem)
+    assert score(problem, greedy(problem, {}).on) <= reached <= most
+    assert not found.most_placed or reached.weight == most.weight
+    assert not found.fewest_moves or reached.stays == most.stays
+
+
+@FAST
+@given(estates())
+def test_parts_that_share_nothing_are_the_whole(estate: Facts) -> None:
+    problem = posed(estate)
+    parts = independent(problem)
+    items = [item.name for one in parts for item in one.items]
+    assert sorted(items) == [item.name for item in problem.items if item.kind.hosts]
+    hosts = [host for one in parts for host in one.hosts]
+    assert len(hosts) == len({*hosts})
+    together = [best(one) for one in parts]
+    assert sum(one.weight for one in together) == best(problem).weight
