@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -366,3 +368,19 @@ def test_a_range_of_hosts_is_as_many_rows(folder: Path) -> None:
     ]  # fmt: skip
     change(folder, "arm-[08:10]", "arm-[09:10]")
     assert "host arm-08: retired" in load_directory(folder, WHO).changes
+
+
+def test_many_hosts_take_no_more_statements_than_one(
+    folder: Path, django_assert_max_num_queries: Callable[[int], AbstractContextManager[Any]]
+) -> None:
+    change(folder, "name: anvil", "name: arm-[001:600]")
+    with django_assert_max_num_queries(80):
+        load_directory(folder, WHO)
+    change(folder, "    architecture: amd64\n    pool: local", "    architecture: arm64")
+    with django_assert_max_num_queries(80):
+        load = load_directory(folder, WHO)
+    assert load.changes[-2:] == [
+        "host arm-001 to arm-600 (600): architecture is arm64, was amd64",
+        "host arm-001 to arm-600 (600): pool is -, was local",
+    ]
+    assert Host.objects.filter(architecture="arm64", pool=None).count() == 600

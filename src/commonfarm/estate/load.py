@@ -41,6 +41,9 @@ from commonfarm.store.interface import Blob, put_all
 
 _LOCK = 0x65737461  # "esta": one load at a time
 
+_AT_ONCE = 1000
+"""Rows in one statement."""
+
 KEYRINGS = "keyrings"
 """The folder of the state where keyrings lie that were put together from several."""
 
@@ -128,7 +131,9 @@ def put(prepared: Prepared, who: str) -> Load:
     """
     _lock()
     given, last = prepared.given, Load.in_force()
-    changes = told([*_apply(prepared.estate, prepared.targets), *_said(prepared, last)])
+    # The tables and the facts may say the same of a host: that is one change.
+    both = (*_apply(prepared.estate, prepared.targets), *_said(prepared, last))
+    changes = told([*dict.fromkeys(both)])
     if len(changes) > MOST_CHANGES:
         changes[MOST_CHANGES:] = [f"and {len(changes) - MOST_CHANGES} more"]
     files = _stored(prepared.files)
@@ -196,7 +201,8 @@ def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[Difference]
     loading = _Loading()
     loading.problems += reader.unlike_their_pools(estate.hosts, estate.pools, resolve.architecture)
     loading.put(Pool, [(one, _pool(one.thing)) for one in estate.pools])
-    hosts = [(one, _host(one.thing, name)) for one in estate.hosts for name in one.thing.names()]
+    pools = {pool.name: pool for pool in Pool.objects.all()}
+    hosts = [(one, _host(one.thing, n, pools)) for one in estate.hosts for n in one.thing.names()]
     loading.put(Host, hosts)
     loading.put(Target, targets)
     loading.put(ReleaseTree, [(one, {"name": one.thing.name}) for one in estate.trees])
@@ -224,12 +230,15 @@ class _Loading:
     def put(self, model: type[Declared], wanted: Sequence[Wanted]) -> None:
         """Create or change the rows of `model`; a retired one that is named again is back."""
         kind = str(model._meta.verbose_name)
-        known = {row.name: row for row in model._default_manager.all()}
+        references = [one.name for one in model._meta.fields if one.is_relation]
+        known = {row.name: row for row in model._default_manager.select_related(*references)}
         self.names[model] = [values["name"] for _, values in wanted]
+        made: list[Declared] = []
+        changed: list[Declared] = []
         for one, values in wanted:
             row = known.get(values["name"])
             if row is None:
-                model._default_manager.create(**values)
+                made.append(model(**values))
                 self.changes.append(Difference(kind, values["name"], "new"))
                 continue
             different = [key for key, value in values.items() if getattr(row, key) != value]
@@ -244,7 +253,11 @@ class _Loading:
                 self.changes.append(Difference(kind, row.name, "is back"))
                 different.append("retired_at")
             if different:
-                row.save(update_fields=different)
+                changed.append(row)
+        model._default_manager.bulk_create(made, _AT_ONCE)
+        if changed:
+            keys = [key for key in wanted[0][1] if key != "name"]
+            model._default_manager.bulk_update(changed, [*keys, "retired_at"], _AT_ONCE)
 
     def set_targets(self, declared: schema.Project) -> None:
         """Give a project the targets that it names, or all of them where it names none."""
@@ -292,11 +305,11 @@ def _pool(pool: schema.Pool) -> dict[str, Any]:
     return {"name": pool.name, "architecture": resolve.architecture(pool.architecture)}
 
 
-def _host(host: schema.Host, name: str) -> dict[str, Any]:
+def _host(host: schema.Host, name: str, pools: Mapping[str, Pool]) -> dict[str, Any]:
     return {
         "name": name,
         "architecture": resolve.architecture(host.architecture),
-        "pool": Pool.named(host.pool) if host.pool else None,
+        "pool": pools[host.pool] if host.pool else None,
     }
 
 
