@@ -204,20 +204,6 @@ def test_what_a_site_shares_runs_out_for_all_of_its_hosts() -> None:
     assert (service.out, service.limit) == (found.out, "site phx2")
 
 
-def test_more_instances_need_more_of_all_hosts_together_but_not_of_one() -> None:
-    estate = facts(
-        host("a", cores=3),
-        host("b", cores=3),
-        instance("builder/app/production/1", on="a", cores=1),
-        instance("builder/app/production/2", on="b", cores=1),
-        growth=(growth("builder", "1", DAY, "instances", days=30),),
-    )
-    ahead = forecast(estate, DAY)
-    # 2 * 2^(t/30) > 6: log2(3) * 30 = 47.5 days.
-    assert outlook(ahead, "estate", "all hosts", "cores").out.likely == DAY + timedelta(days=48)
-    assert outlook(ahead, "host", "a", "cores").out.likely is None
-
-
 def test_a_measured_share_of_what_no_host_says_is_told() -> None:
     estate = facts(
         host("a", cores=1),

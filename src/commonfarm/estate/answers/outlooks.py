@@ -153,25 +153,47 @@ def _of_limits(
 def _of_sums(
     facts: Facts, parts: list[Part], spans: list[Interval], end: date
 ) -> Iterator[Outlook]:
-    """All hosts of a site, and all hosts: what does not fit in their sum fits nowhere."""
+    """All hosts of a site, and all hosts: what does not fit in their sum fits nowhere.
+
+    Hosts on which none of the load may run, for their architecture, are no room for it.
+    """
+    architectures = _architectures(facts)
     for site in (*facts.sites, None):
-        hosts = [h for h in facts.hosts.values() if site is None or h.site == site]
         inside = [p for p in parts if site is None or p.place.site == site]
+        hosts = [h for h in facts.hosts.values() if site is None or h.site == site]
         if len(hosts) < 2 and all(part.place.host for part in inside):
             continue  # that host says it
         if site and (len(hosts), len(inside)) == (len(facts.hosts), len(parts)):
             continue  # all hosts say it
         for key in sorted({part.resource for part in inside}):
-            rooms = {host.name: host.room(key) for host in hosts}
+            those = [part for part in inside if part.resource == key]
+            may_run = [architectures.get(part.place[:2]) for part in those]
+            rooms = {
+                host.name: host.room(key)
+                for host in hosts
+                if any(not one or host.architecture in one for one in may_run)
+            }
             if (site and key in facts.sites[site].limits) or None in rooms.values():
                 continue
             capacity = merged(
                 (span.start, sum(rooms.get(name) or 0 for name in span.hosts)) for span in spans
             )
-            those = [part for part in inside if part.resource == key]
             load = Load.of((part.counted, part.room()) for part in those)
             scope: Scope = "site" if site else "estate"
             yield _outlook(scope, site or "all hosts", key, those, load, capacity, spans, end)
+
+
+def _architectures(facts: Facts) -> dict[tuple[str, str | None], frozenset[str]]:
+    """Return, for each component and each service as a whole, where it may run; empty: anywhere."""
+    found: dict[tuple[str, str | None], frozenset[str]] = {}
+    for one in facts.instances.values():
+        its = frozenset(one.requirement.architectures)
+        if its and one.on:
+            its |= {facts.hosts[one.on].architecture}
+        for place in ((one.service, one.component), (one.service, None)):
+            before = found.get(place, its)
+            found[place] = before | its if before and its else frozenset()
+    return found
 
 
 def _of_services(
