@@ -16,6 +16,7 @@ from commonfarm.estate.verbs import (
     exchanging,
     following,
     forecasting,
+    offering,
     planning,
     verifying,
     wanting,
@@ -35,6 +36,7 @@ estate.command()(checking.schema)
 estate.command()(cliffs.cliff)
 estate.command()(following.follow)
 estate.command()(forecasting.forecast)
+estate.command()(offering.offer)
 estate.command()(planning.plan)
 estate.command()(verifying.verify)
 estate.command()(wanting.wanted)

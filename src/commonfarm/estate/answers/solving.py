@@ -9,11 +9,13 @@ from datetime import date
 from commonfarm.estate import planner
 from commonfarm.estate.answers.asking import Tools
 from commonfarm.estate.answers.cliffs import Cliffs, cliffs
+from commonfarm.estate.answers.offers import Offer, offer
 from commonfarm.estate.answers.wanted import Wanted, wanted
 from commonfarm.estate.facts import Facts
 from commonfarm.estate.placement import packed, question, search
 from commonfarm.estate.placement.problem import Effort, Found, Item, Problem
 from commonfarm.estate.placement.process import Solver
+from commonfarm.estate.plan import Plan
 
 EFFORT = 2.0
 """Deterministic time for the answer to one loss."""
@@ -37,6 +39,16 @@ def wanted_of(facts: Facts, day: date, *, seed: int = 1) -> tuple[Wanted, Wanted
             wanted(facts, day, level, tools(solver, seed)) for level in ("likely", "high")
         )
     return likely, high
+
+
+def offer_of(facts: Facts, then: Facts, at: date, *, seed: int = 1) -> Offer:
+    """Return what the hosts change that only `then` has. Raise as `cliffs_of`."""
+    with Solver() as solver:
+
+        def plan(of: Facts, day: date) -> Plan:
+            return planner.plan(of, day, seed=seed, solver=solver)
+
+        return offer(facts, then, at, plan, tools(solver, seed).solve)
 
 
 def tools(solver: Solver, seed: int) -> Tools:

@@ -55,7 +55,7 @@ def wanted(
         for line in written(facts, likely, then):
             typer.echo(harmless(line))
     else:
-        for line in (*_told(likely, high, then, full), *rests_on(facts.assumptions)):
+        for line in (*_told(likely, high, then, full), *rests_on(facts.assumptions, full)):
             typer.echo(line)
     if likely.nowhere or likely.exposed:
         raise typer.Exit(ExitCode.NO)
