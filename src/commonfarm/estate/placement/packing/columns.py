@@ -85,11 +85,9 @@ class Columns:
 
     def relax(self, budget: Budget) -> float:
         """Solve the linear program over the patterns so far; return its value, keep its duals."""
-        before = self._solver.iterations()
         self._solver.Solve(self._parameters)
         self.shares = np.array([variable.solution_value() for variable in self._variables])
-        iterations = max(0, self._solver.iterations() - before)
-        budget.count(5e4 * iterations + 200.0 * len(self.patterns))
+        budget.count(5e4 * self._solver.iterations() + 200.0 * len(self.patterns))
         problem = self.problem
         duals = np.array([max(0.0, row.dual_value()) for row in self._rows])
         limits = np.zeros(len(problem.cost))

@@ -10,8 +10,9 @@ from commonfarm.estate.placement.packing.bounds import volume_bound
 from commonfarm.estate.placement.packing.budget import Budget
 from commonfarm.estate.placement.packing.columns import Columns
 from commonfarm.estate.placement.packing.diving import dive
+from commonfarm.estate.placement.packing.exact import assign
 from commonfarm.estate.placement.packing.heuristics import first_packings
-from commonfarm.estate.placement.packing.master import Effort, choose
+from commonfarm.estate.placement.packing.master import Choice, Effort, choose
 from commonfarm.estate.placement.packing.neighbourhood import repack
 from commonfarm.estate.placement.packing.problem import (
     Item,
@@ -27,6 +28,8 @@ WHOLE = 130
 """Up to so many items the whole problem is one for column generation; beyond it, parts of it."""
 PART = 60
 """Items of a part at first."""
+ASSIGNED = (2, 12)
+"""Turns after which everything is given to CP-SAT at once."""
 ENUMERATED = 30_000
 
 
@@ -86,25 +89,39 @@ class _Run:
     def search(self) -> None:
         """Raise the bound, then lower the cost: of everything by dives, of parts, and by proof."""
         columns = Columns(self.problem, sorted(self.pool))
-        columns.generate(self.budget.part(self.budget.left / 4), self.best.cost)
-        self.lower = max(self.lower, columns.lower_bound)
+        self.bound(columns)
         small = int(self.problem.demand.sum()) <= WHOLE
-        turns, asked = 0, self.best.cost + 1
+        turns, asked, posed = 0, self.best.cost + 1, self.best.cost + 1
         while not self.done:
-            if (
-                small
-                and not columns.solved
-                and columns.generate(self.budget.part(self.budget.left / 4), self.best.cost)
-            ):
-                self.lower = max(self.lower, columns.lower_bound)
+            if small and not columns.solved:
+                self.bound(columns)
             if small or (columns.solved and turns % 2):
                 self.whole(columns, turns)
             else:
                 self.parts(self.budget.part(self.budget.left / 3))
             turns += 1
+            if turns in ASSIGNED and posed > self.best.cost:
+                posed = self.best.cost
+                seconds = self.budget.left / 4
+                self.settle(
+                    assign(self.problem, self.best, self.lower, self.budget, self.effort, seconds)
+                )
             if columns.solved and turns >= 4 and asked > self.best.cost:
                 asked = self.best.cost
                 self.enumerate(columns)
+
+    def bound(self, columns: Columns, *, fully: bool = False) -> bool:
+        """Generate patterns for a quarter of what is left; say whether it came to its end."""
+        budget = self.budget.part(self.budget.left / 4)
+        ended = columns.generate(budget, self.best.cost, fully=fully)
+        self.lower = max(self.lower, columns.lower_bound)
+        return ended
+
+    def settle(self, choice: Choice) -> None:
+        """Take the answer of CP-SAT, which may be the last word."""
+        self.take(choice.solution)
+        if choice.closed:
+            self.lower = self.best.cost
 
     def whole(self, columns: Columns, turn: int) -> None:
         """Dive once more, straight at first and then straying."""
@@ -117,7 +134,7 @@ class _Run:
         """Pack parts anew, larger ones where smaller ones bring nothing more."""
         misses = 0
         while not self.done and not budget.over:
-            better = repack(self.problem, self.best, budget, self.chance, self.part)
+            better = repack(self.problem, self.best, budget, self.effort, self.chance, self.part)
             misses = 0 if self.take(better) else misses + 1
             if misses >= 8:
                 self.part, misses = min(WHOLE, self.part + 20), 0
@@ -128,7 +145,7 @@ class _Run:
         One of cost `most` uses no pattern whose reduced cost is above `most` less the relaxation.
         """
         most = self.best.cost - self.problem.step
-        if not columns.generate(self.budget, self.best.cost, fully=True):
+        if not self.bound(columns, fully=True) or self.done:
             return
         # The linear solver leaves patterns worth a trifle too much; each bin used may be one.
         trifle = columns.scale // 10**6 + 1
@@ -146,6 +163,4 @@ class _Run:
                 return
         seconds = self.budget.left / 3
         choice = choose(self.problem, patterns, most, self.lower, self.budget, self.effort, seconds)
-        if choice.none:
-            self.lower = self.best.cost
-        self.take(choice.solution)
+        self.settle(choice)

@@ -22,10 +22,10 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The best packing found among the patterns, if any is within the limit; `none`: none is."""
+    """The best packing found within the limit, if any; `closed`: there is no better one."""
 
     solution: Solution | None
-    none: bool
+    closed: bool
 
 
 def solver_for(budget: Budget, effort: Effort, seconds: float) -> cp_model.CpSolver:
@@ -84,5 +84,5 @@ def choose(
             for pattern, variable in zip(patterns, used, strict=True)
             for _ in range(solver.value(variable))
         ]
-        return Choice(problem.solution(chosen), none=False)
-    return Choice(None, none=status == cp_model.INFEASIBLE)
+        return Choice(problem.solution(chosen), closed=status == cp_model.OPTIMAL)
+    return Choice(None, closed=status == cp_model.INFEASIBLE)
