@@ -143,7 +143,7 @@ def test_ssh_config_goes_through_several_jump_hosts_but_not_in_a_circle() -> Non
     assert "ProxyJump=[2001:db8::2]" in text
     circle = made("gate-a")
     for export in (ssh_config, ansible.inventory):
-        with pytest.raises(RefusedError, match="lead to each other"):
+        with pytest.raises(RefusedError, match=r"jump hosts gate-[ab], gate-[ab] lead to"):
             export(circle, chosen(circle))
 
 

@@ -70,7 +70,8 @@ def jumps(facts: Facts, host: Host) -> tuple[Host, ...]:
             break
         now = facts.hosts[name]
         if now is host or now in found:
-            what = f"the jump hosts {', '.join(one.name for one in found)} lead to each other"
+            round_ = found[found.index(now) :] if now in found else [host, *found]
+            what = f"the jump hosts {', '.join(one.name for one in round_)} lead to each other"
             to_do = "let one of their sites be reached without a jump host"
             raise RefusedError(Reason("jump-hosts-in-a-circle", what, to_do))
         found.append(now)

@@ -26,6 +26,7 @@ def resolve(estate: Estate, today: date | None = None, architecture: Architectur
     sites = supply.sites(estate, problems)
     pledges = supply.pledges(estate)
     hosts = supply.hosts(estate, architecture, problems)
+    problems += supply.jumps_in_circles(estate, sites, hosts)
     catalogue = supply.catalogue(estate, architecture, problems)
     requirements = Requirements(estate, architecture, problems)
     needed = demand(estate, Supply(hosts, pledges, today), requirements, problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -88,6 +88,33 @@ def _overlapping(declared: Sequence[tuple[Declared[schema.Site], int]]) -> Itera
             place = ("networks", second[3], "prefix")
             yield second[2].problem(what, "give each network a prefix of its own", *place)
         around.append(entry)
+
+
+def jumps_in_circles(
+    estate: Estate, sites: Mapping[str, Site], hosts: Mapping[str, Host]
+) -> Iterator[Problem]:
+    """Yield each circle of sites that are reached through a host of the next, once."""
+
+    def through(name: str) -> str | None:
+        site = sites.get(name)
+        jump = hosts.get(site.jump_host or "") if site else None
+        return jump.site if jump and jump.site != name else None
+
+    seen: set[str] = set()
+    for one in sorted(estate.sites, key=lambda one: one.thing.name):
+        way: list[str] = []
+        now: str | None = one.thing.name
+        while now and now not in seen and now not in way:
+            way.append(now)
+            now = through(now)
+        seen.update(way)
+        if now in way:
+            circle = way[way.index(now) :]
+            steps = (f"{name} is reached through {sites[name].jump_host}" for name in circle)
+            what = f"jump hosts lead to each other: {', '.join(steps)}"
+            first = next(other for other in estate.sites if other.thing.name == circle[0])
+            to_do = "let one of these sites be reached without a jump host"
+            yield first.problem(what, to_do, "jump_host")
 
 
 def sponsors(estate: Estate) -> dict[str, Sponsor]:
