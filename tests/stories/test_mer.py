@@ -244,3 +244,49 @@ def test_one_spare_large_host_is_enough_for_the_loss_of_any_one(tmp_path: Path) 
     found = wanted(folder)["likely"]
     assert found["exposed"] == []
     assert asked_for(found) == {"host-64": 3 + 1, "host-24": 1}
+
+
+OFFERS = MER / "offers"
+
+
+def unlocked(folder: Path, offer: Path) -> dict[str, Any]:
+    return dict(estate("offer", folder, offer, "--at", DAY, "--json").json)
+
+
+@pytest.mark.parametrize("way", ["as assumed", "less", "more"])
+def test_one_more_host_of_24_gb_is_room_for_the_loss_of_any_other(
+    way: str, worlds: dict[str, Path]
+) -> None:
+    found = unlocked(worlds[way], OFFERS / "host-24.yaml")
+    assert found["day"] == "2012-01-01"
+    assert [tuple(one) for one in found["survived"]] == [
+        ("host", "mer1"), ("host", "mer2"), ("host", "mer3"),
+    ]  # fmt: skip
+    # At most the images of the community, which want a host of their own; nothing of the large.
+    assert found["unlocked"].keys() <= {"community-build/images/production/1"}
+    assert {one["instance"] for one in found["unplaced"]} >= LARGE
+    assert way != "as assumed" or found["unlocked"] == {
+        "community-build/images/production/1": "2013-01-01"
+    }
+
+
+def test_one_more_host_of_64_gb_unlocks_one_of_the_large_ones() -> None:
+    found = unlocked(MER, OFFERS / "host-64.yaml")
+    ((name, until),) = found["unlocked"].items()
+    assert name in LARGE
+    assert until == "2013-01-01"
+    assert len(found["unplaced"]) == 12
+
+
+def test_a_host_that_helps_nobody_is_told_why(tmp_path: Path) -> None:
+    text = (OFFERS / "host-24.yaml").read_text()
+    for old, new in (
+        ("memory: 24 GB", "memory: 512 MB"),
+        ("bare_metal: true", "bare_metal: false"),
+    ):
+        text = text.replace(old, new)
+    offer = tmp_path / "offer.yaml"
+    offer.write_text(text)
+    said = estate("offer", MER, offer, "--at", DAY)
+    assert "it unlocks nothing: what has no place fits there neither" in said.lines
+    assert any("host mer4 lacks bare metal" in line for line in said.lines)
