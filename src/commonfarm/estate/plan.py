@@ -18,7 +18,6 @@ from commonfarm.estate.facts import Level
 from commonfarm.lib.errors import BadInputError, Problem, Reason
 
 FORMAT = 1
-MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.wording import count, some
 
 if TYPE_CHECKING:
     from commonfarm.estate.answers.cliffs import Cliffs, Loss
@@ -49,9 +50,9 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
         return
     if found.unplaced:
         have = "has" if len(found.unplaced) == 1 else "have"
-        many = _count(len(found.unplaced), "instance")
+        many = count(len(found.unplaced), "instance")
         yield f"{many} {have} no room as it is, and so nothing to lose: `estate plan` says why"
-        yield f"  {_some(found.unplaced, full)}"
+        yield f"  {some(found.unplaced, full, SHORT)}"
         yield ""
     if found.ends:
         yield "when pledges end:"
@@ -71,9 +72,10 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
     if moving:
         yield "all has room elsewhere without:"
         for one in moving:
-            yield f"  {one.who} {one.name}: {_count(len(one.moves), 'move')}"
+            yield f"  {one.who} {one.name}: {count(len(one.moves), 'move')}"
     if idle:
-        yield f"nothing is placed on: {_some([f'{one.who} {one.name}' for one in idle], full)}"
+        names = [f"{one.who} {one.name}" for one in idle]
+        yield f"nothing is placed on: {some(names, full, SHORT)}"
     yield "room is what is counted here; what was not backed up is lost with its host"
     yield ""
 
@@ -93,24 +95,15 @@ def _vanished(one: Loss, full: bool) -> Iterator[str]:
 
 def _effect(one: Loss, full: bool) -> Iterator[str]:
     if one.lost:
-        many = _count(len(one.lost), "instance")
+        many = count(len(one.lost), "instance")
         least = "" if one.proven else ", or fewer: the search was ended"
-        yield f"    {many} without a host{least}: {_some(one.lost, full)}"
+        yield f"    {many} without a host{least}: {some(one.lost, full, SHORT)}"
     if one.moves:
         moves = [f"{name} -> {host}" for name, host in one.moves.items()]
-        yield f"    {_count(len(moves), 'move')}: {_some(moves, full)}"
+        yield f"    {count(len(moves), 'move')}: {some(moves, full, SHORT)}"
     if not one.lost and not one.moves:
         yield "    nothing is placed there"
 
 
 def _hosts(one: Loss, full: bool) -> str:
-    return f"{'host' if len(one.hosts) == 1 else 'hosts'} {_some(one.hosts, full)}"
-
-
-def _some(names: Sequence[str], full: bool) -> str:
-    more = f" and {len(names) - SHORT} more" if len(names) > SHORT and not full else ""
-    return ", ".join(names if full else names[:SHORT]) + more
-
-
-def _count(many: int, what: str) -> str:
-    return f"{many} {what}{'' if many == 1 else 's'}"
+    return f"{'host' if len(one.hosts) == 1 else 'hosts'} {some(one.hosts, full, SHORT)}"

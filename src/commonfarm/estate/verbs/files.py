@@ -16,17 +16,17 @@ from commonfarm.lib.units import format_bytes
 MOST_BYTES = 64 * 1024 * 1024
 
 
-def read(file: Path) -> bytes:
+def read(file: Path, to_do: str = "name another file") -> bytes:
     """Return what is in a file; raise BadInputError where it cannot be read or is too large."""
     try:
         with file.open("rb") as opened:
             data = opened.read(MOST_BYTES + 1)
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
-        raise BadInputError(Problem(str(file), 0, 0, what, "look at its name")) from None
+        raise BadInputError(Problem(str(file), 0, 0, what, to_do)) from None
     if len(data) > MOST_BYTES:
         what = f"is larger than {format_bytes(MOST_BYTES)}"
-        raise BadInputError(Problem(str(file), 0, 0, what, "split it"))
+        raise BadInputError(Problem(str(file), 0, 0, what, to_do))
     return data
 
 

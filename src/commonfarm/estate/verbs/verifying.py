@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from commonfarm.estate.verbs import files
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
+from commonfarm.estate.verbs.wording import count
 from commonfarm.lib.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -43,21 +45,16 @@ def verify(file: Path = PLAN, directory: Path = DIRECTORY, as_json: bool = AS_JS
 
 
 def _read(file: Path) -> Plan:
-    from commonfarm.estate.plan import MOST_BYTES, Plan
+    from commonfarm.estate.plan import Plan
     from commonfarm.lib.errors import BadInputError, Problem
-    from commonfarm.lib.units import format_bytes
 
-    what, to_do = f"is larger than {format_bytes(MOST_BYTES)}", "name a file with a plan"
+    to_do = "name a file with a plan"
+    data = files.read(file, to_do)
     try:
-        with file.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
-        if len(data) <= MOST_BYTES:
-            return Plan.from_json(data.decode(), str(file))
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
+        return Plan.from_json(data.decode(), str(file))
     except UnicodeDecodeError:
         what = "is no plan: it is not UTF-8"
-    raise BadInputError(Problem(str(file), 0, 0, what, to_do))
+        raise BadInputError(Problem(str(file), 0, 0, what, to_do)) from None
 
 
 def _document(plan: Plan, result: Verified) -> dict[str, Any]:
@@ -82,7 +79,7 @@ def _told(plan: Plan, result: Verified, directory: Path) -> Iterator[str]:
         yield "stale: the estate's files have changed since the plan was made"
         yield f"  make it anew: commonfarm estate plan {directory} --out FILE"
     if wrong:
-        yield f"does not hold: {_count(len(wrong), 'broken promise')}"
+        yield f"does not hold: {count(len(wrong), 'broken promise')}"
         yield from (f"  {one}" for one in wrong[:SHORT])
         if len(wrong) > SHORT:
             yield f"  and {len(wrong) - SHORT} more: see --json"
@@ -90,9 +87,9 @@ def _told(plan: Plan, result: Verified, directory: Path) -> Iterator[str]:
     yield "all that it promises still holds" if stale else "holds: all that it promises"
     intervals = len({one.interval for one in result.standings})
     yield (
-        f"checked as of {plan.at}: {_count(result.placements, 'placement')} in"
-        f" {_count(intervals, 'interval')} at low, likely and high,"
-        f" {_count(result.rows, 'row')} of certificates"
+        f"checked as of {plan.at}: {count(result.placements, 'placement')} in"
+        f" {count(intervals, 'interval')} at low, likely and high,"
+        f" {count(result.rows, 'row')} of certificates"
     )
     yield from _claim("most placed", [(one, one.most_placed) for one in result.standings])
     yield from _claim("fewest moves", [(one, one.fewest_moves) for one in result.standings])
@@ -117,7 +114,3 @@ def _claim(claim: str, standings: list[tuple[Standing, str]]) -> Iterator[str]:
         yield f"  {one.interval}, {one.level}{gap}"
     if len(open_ones) > SHORT:
         yield f"  and {len(open_ones) - SHORT} more: see --json"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
