@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -48,7 +50,7 @@ def plan(
         typer.echo(made.to_json(), nl=False)
     else:
         for line in (*_told(facts, made, full), *rests_on(facts.assumptions)):
-            typer.echo(line)
+            typer.echo(_wrapped(line) if sys.stdout.isatty() else line)
         if out is not None:
             typer.echo(f"written to {out}; check it with: commonfarm estate verify {out} DIR")
     if made.intervals[0].levels["likely"].unplaced:
@@ -66,6 +68,13 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("planning", total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _wrapped(line: str) -> str:
+    """Return a line as a terminal of this width shows it, words whole."""
+    inside = " " * (len(line) - len(line.lstrip()) + 4)
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=inside, break_on_hyphens=False)
 
 
 def _write(out: Path, text: str) -> None:
