@@ -24,7 +24,10 @@ from commonfarm.estate.verbs import (
 from commonfarm.estate.verbs.options import AS_JSON, DIRECTORY
 
 app = typer.Typer()
-estate = typer.Typer(help="What is wanted: targets, pools, projects, trees.", no_args_is_help=True)
+estate = typer.Typer(
+    help="What is needed, what there is and until when, and what is built of it.",
+    no_args_is_help=True,
+)
 app.add_typer(estate, name="estate")
 estate.add_typer(exchanging.exports, name="export")
 estate.add_typer(exchanging.imports, name="import")
