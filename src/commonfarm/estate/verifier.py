@@ -70,7 +70,8 @@ class Violation:
 class Standing:
     """How far an answer's claims to be the best are checked, and how far they are a word.
 
-    `most_placed` is checked where the bound is met; `fewest_moves` where whatever moved had to.
+    `most_placed` is checked where the bound is met; `fewest_moves` where
+    whatever did not stay where it was, moved or left without a host, could not have.
     """
 
     interval: date
