@@ -374,10 +374,39 @@ def test_who_gives_anonymously_is_in_no_line_that_others_read(
     upstream.commit({"givers.yaml": SECRET}, "Somebody gives")
     load = next_minute()
     assert load is not None
-    assert load.changes == ["sponsor (anonymous): new", "pledge (anonymous): new"]
-    assert "secret" not in json.dumps([one.details for one in Entry.objects.all()])
+    assert load.changes == ["sponsor anonymous-1: new", "pledge anonymous-2: new"]
+    lent = ONE.replace("GiB}", "GiB, pledge: secret-loan, source: mail of secretcorp}")
+    more = SECRET.replace("a server", "two servers of secretcorp")
+    upstream.commit({"givers.yaml": more, "estate.yaml": lent})
+    load = next_minute()
+    assert load is not None
+    assert load.changes == [
+        "host anvil: pledge is anonymous-2, was -",
+        "host anvil: sponsor is anonymous-1, was -",
+    ]
+    public = more.replace("disclosure: anonymous", "disclosure: public")
+    upstream.commit({"givers.yaml": public.replace("secretcorp", "nokia")})
+    load = next_minute()
+    assert load is not None
+    assert "pledge anonymous-2: disclosure is public, was anonymous" in load.changes
+    assert "secret" not in json.dumps([[one.details, one.why] for one in Entry.objects.all()])
+    upstream.commit({"givers.yaml": more})
+    load = next_minute()
+    assert load is not None
     assert "secret" not in repr(seen(load))
     assert "secretcorp" in facts_of(load).sponsors
+
+
+def test_an_amount_that_is_hidden_is_in_no_line_that_others_read(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
+) -> None:
+    hidden = SECRET.replace("anonymous", "amount hidden")
+    upstream.commit({"givers.yaml": hidden})
+    start(upstream, clock)
+    next_minute()
+    upstream.commit({"givers.yaml": hidden.replace("a server", "nine servers")})
+    load = next_minute()
+    assert load is not None and load.changes == []
 
 
 def client(role: Role) -> Client:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from commonfarm.estate import logos, reader, resolve, schema
 from commonfarm.estate.differences import Difference, differences, told
-from commonfarm.estate.disclosure import hidden_names
+from commonfarm.estate.disclosure import alike
 from commonfarm.estate.events import EstateLoaded
 from commonfarm.estate.facts import Facts
 from commonfarm.estate.files import read_files
@@ -185,10 +185,9 @@ def _said(prepared: Prepared, last: Load | None) -> list[Difference]:
     """
     after = prepared.facts
     before = facts_of(last) if last else replace(NOTHING, catalogue=after.catalogue)
-    hidden = hidden_names(before) | hidden_names(after)
     return [
-        replace(one, name="(anonymous)") if (one.kind, one.name) in hidden else one
-        for one in differences(before, after)
+        one
+        for one in differences(*alike(before, after))
         if one.kind != "host" or one.text not in ("new", "gone")
     ]
 
