@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -218,6 +219,53 @@ def test_a_damaged_clone_is_made_anew(upstream: Repository, clone: Clone) -> Non
     tip = upstream.commit({"a": "2"})
     assert clone.fetch() == tip
     assert list(clone.read(clone.entries(tip, ""))) == [b"2"]
+
+
+def test_a_damaged_clone_leaves_a_repository_above_it_alone(
+    upstream: Repository, clone: Clone, tmp_path: Path
+) -> None:
+    above = Repository(tmp_path / "x")
+    (above.path / ".git").rename(tmp_path / ".git")
+    upstream.commit({"a": "1"})
+    clone.fetch()
+    shutil.rmtree(clone.path / "objects")
+    tip = upstream.commit({"a": "2"})
+    assert clone.fetch() == tip
+    assert list(clone.read(clone.entries(tip, ""))) == [b"2"]
+    assert not (tmp_path / ".git/refs/commonfarm").exists()
+
+
+@pytest.mark.parametrize(
+    ("committer", "year"),
+    [
+        (b"committer Anna <a@example.org> 1768478400 +0000\n", 2026),
+        (b"committer Anna <a@example.org> 99999999999999999999999 +0000\n", 9999),
+        (b"committer Anna <a@example.org> yesterday\n", 1970),
+        (b"committer \x1f\xff\n", 1970),
+        (b"", 1970),
+    ],
+)
+def test_a_commit_that_git_would_not_make_is_read_too(
+    upstream: Repository, clone: Clone, committer: bytes, year: int
+) -> None:
+    upstream.commit({"a": "1"})
+    tree = upstream.git("rev-parse", "HEAD^{tree}").encode()
+    text = b"tree " + tree + b"\nauthor A\x1fB <a> 5 +0000\n" + committer + b"\nsub\x1fject\n"
+    (upstream.path / "commit").write_bytes(text)
+    made = upstream.git("hash-object", "-t", "commit", "-w", "--literally", "commit")
+    upstream.git("update-ref", "refs/heads/main", made)
+    (commit,) = clone.newest(clone.fetch())
+    assert (commit.id, commit.at.year) == (made, year)
+    assert (commit.author + commit.subject).isprintable()
+
+
+def test_a_folder_of_very_many_files_is_told(
+    upstream: Repository, clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "MOST_ENTRIES", 2)
+    upstream.commit(dict.fromkeys("abc", "1"))
+    with pytest.raises(BadInputError, match="main: has 3 files in one folder"):
+        clone.entries(clone.fetch(), "")
 
 
 @pytest.mark.root

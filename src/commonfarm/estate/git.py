@@ -30,6 +30,8 @@ MOST_MEMORY_BYTES = 2 * 2**30
 MOST_SECONDS = 120.0
 MOST_PRINTED_BYTES = 128 * 2**20
 MOST_NAMED = 50
+MOST_COMPARED = 1000
+MOST_ENTRIES = 20_000
 LONGEST_LINE = 200
 
 _FETCHED = "refs/commonfarm/fetched"
@@ -189,6 +191,11 @@ class Clone:
             what = f"is no folder of commit {commit[:12]}"
             to_do = "name the folder of the YAML files with --folder"
             raise BadInputError(Problem(folder, 0, 0, what, to_do)) from None
+        many = said.count(b"\0")
+        if many > MOST_ENTRIES:
+            what = f"has {many} files in one folder"
+            to_do = f"keep the estate in one with at most {MOST_ENTRIES}"
+            raise BadInputError(Problem(folder or self.branch, 0, 0, what, to_do))
         return [_entry(line) for line in said.split(b"\0") if line]
 
     def read(self, entries: Iterable[Entry]) -> Iterator[bytes]:
@@ -229,13 +236,14 @@ class Clone:
         for lock in self.path.glob("**/*.lock"):
             lock.unlink()
         if not (self.path / "HEAD").is_file():
-            shutil.rmtree(self.path, ignore_errors=True)
+            self.forget()
             self.path.mkdir()
             self._git("init", "--quiet", "--bare", "--template=", ".")
 
     def _no_branch(self) -> BadInputError:
         said = self._git("ls-remote", "--heads", "--", self.url).decode("utf-8", "replace")
-        names = [line.partition("refs/heads/")[2] for line in said.splitlines()]
+        # Of very many the first are compared: to look for what was meant takes time.
+        names = [line.partition("refs/heads/")[2] for line in said.splitlines()[:MOST_COMPARED]]
         there = hint(self.branch, [harmless(name) for name in names])
         to_do = there or "push it first"
         return BadInputError(Problem(self.branch, 0, 0, f"is no branch of {self.url}", to_do))
@@ -298,6 +306,8 @@ class Clone:
         ]
         return {key: os.environ[key] for key in _KEPT if key in os.environ} | {
             "HOME": str(self.home),
+            # A clone that is damaged is no reason to write into a repository above it.
+            "GIT_CEILING_DIRECTORIES": str(self.home.resolve()),
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(self.home / "gitconfig"),
@@ -319,8 +329,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _commit(line: str) -> Commit:
     commit, seconds, author, subject = line.split("\x1f", 3)
     assert _COMMIT.fullmatch(commit)
-    # What an author's clock says may be no time at all.
-    at = datetime.fromtimestamp(min(max(int(seconds), 0), 253402300799), UTC)
+    # What an author's clock says may be no time at all, or too late a one for us.
+    since = int(seconds) if seconds.isdecimal() and len(seconds) < 30 else 0
+    at = datetime.fromtimestamp(min(since, 253402300799), UTC)
     return Commit(commit, _one_line(author), at, _one_line(subject))
 
 
