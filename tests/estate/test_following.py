@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -245,6 +246,51 @@ def test_links_and_large_files_are_no_part_of_it(
     assert "not a plain file" in problems[0]["what"]
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31m.yaml", "x" * 300 + ".yaml", "a\n.yml"])
+def test_a_file_with_a_hostile_name_is_told(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None], name: str
+) -> None:
+    (upstream.path / "tree").write_text(
+        f"100644 blob {upstream.git('rev-parse', 'HEAD:estate.yaml')}\t{name}\0"
+    )
+    with (upstream.path / "tree").open() as listed:
+        tree = subprocess.run(
+            ["git", "-C", str(upstream.path), "mktree", "-z"],
+            stdin=listed,
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.strip()
+    upstream.git("update-ref", "refs/heads/main", upstream.git("commit-tree", tree, "-m", "x"))
+    start(upstream, clock)
+    assert next_minute() is None
+    (problem,) = refused()["problems"]
+    assert problem["file"].isprintable()
+    assert "its name is longer than 100 or has characters" in problem["what"]
+
+
+def test_a_commit_over_which_we_stumble_is_told_and_the_next_one_is_loaded(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
+) -> None:
+    start(upstream, clock)
+    with mock.patch("commonfarm.estate.load.prepare", side_effect=RecursionError):
+        assert next_minute() is None
+    assert "a fault of ours" in refused()["problems"][0]["what"]
+    upstream.commit({"estate.yaml": ONE.replace("24", "48")})
+    assert next_minute() is not None
+    assert current().refused is None
+
+
+def test_a_disk_that_is_full_is_told(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
+) -> None:
+    start(upstream, clock)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch("commonfarm.estate.git.Clone.fetch", side_effect=full):
+        assert next_minute() is None
+    assert "cannot be written: No space left on device" in str(current().problem)
+
+
 def test_what_cannot_be_fetched_is_told_once_and_tried_less_and_less_often(
     upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
 ) -> None:
@@ -464,6 +510,10 @@ def test_what_is_not_followed(body: dict[str, str]) -> None:
 
 STEPS = (
     "commonfarm.estate.git.Clone.fetch",
+    "commonfarm.estate.git.Clone._git",
+    "commonfarm.estate.git.Clone._fetch",
+    "commonfarm.estate.git._end",
+    "commonfarm.estate.git.Clone.newest",
     "commonfarm.estate.models.Following.was_fetched",
     "commonfarm.estate.models.Following.is_to_be_judged",
     "commonfarm.estate.load.prepare",

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from functools import partial
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from commonfarm.estate import load
 from commonfarm.estate.files import MOST_FILES, MOST_TOGETHER, SUFFIXES
@@ -24,11 +24,12 @@ from commonfarm.estate.models import Following, Load
 from commonfarm.estate.reader import Text
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.guard.interface import BusyError, alone
-from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem
+from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem, Reason
 from commonfarm.lib.units import format_bytes
 
 WHO = "process:worker"
 MOST_PROBLEMS = 500
+LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +52,12 @@ def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
         tip = clone.fetch()
         (commit,) = clone.newest(tip)
     except CommonfarmError as error:
-        _not_fetched(following, error, clock())
+        _not_fetched(following, error.reason, clock())
+        return None
+    except OSError as error:
+        text = f"the clone of {following.url} cannot be written: {error.strerror}"
+        to_do = f"look at the disk of this machine, and at who may write {clone.home}"
+        _not_fetched(following, Reason("clone-not-written", text, to_do), clock())
         return None
     with transaction.atomic():
         row = Following.held(following)
@@ -64,15 +70,26 @@ def _step(following: Following, clock: Callable[[], datetime]) -> Load | None:
         return _load(clone, row, commit, clock)
     except BadInputError as error:
         _log.warning("commit %s of the estate is not loaded:\n%s", tip, error)
-        with transaction.atomic():
-            row = Following.held(following)
-            if row is not None:
-                row.refuse(tip, commit.subject, _few(error.problems), clock(), who=WHO)
-        return None
+        _refuse(following, commit, error.problems, clock())
     except CommonfarmError as error:
         clone.forget()  # It was fetched and cannot be read: what is here is damaged.
-        _not_fetched(following, error, clock())
-        return None
+        _not_fetched(following, error.reason, clock())
+    except OperationalError:
+        raise  # The database is away; nothing can be noted there.
+    except Exception:
+        _log.exception("commit %s of the estate could not be loaded", tip)
+        what, to_do = "a fault of ours kept it from being loaded", "report it: the log has the rest"
+        _refuse(following, commit, [Problem(following.branch, 0, 0, what, to_do)], clock())
+    return None
+
+
+def _refuse(
+    following: Following, commit: Commit, problems: Sequence[Problem], now: datetime
+) -> None:
+    with transaction.atomic():
+        row = Following.held(following)
+        if row is not None:
+            row.refuse(commit.id, commit.subject, _few(problems), now, who=WHO)
 
 
 def _few(problems: Sequence[Problem]) -> Sequence[Problem]:
@@ -84,12 +101,12 @@ def _few(problems: Sequence[Problem]) -> Sequence[Problem]:
     return [*problems[:MOST_PROBLEMS], last]
 
 
-def _not_fetched(following: Following, error: CommonfarmError, now: datetime) -> None:
-    _log.warning("the estate's repository is not read: %s", error)
+def _not_fetched(following: Following, reason: Reason, now: datetime) -> None:
+    _log.warning("the estate's repository is not read: %s", reason)
     with transaction.atomic():
         row = Following.held(following)
         if row is not None:
-            row.was_not_fetched(error.reason, now, who=WHO)
+            row.was_not_fetched(reason, now, who=WHO)
 
 
 def _load(
@@ -120,6 +137,9 @@ def given(
         for name, one in sorted(entries.items())
         if name.endswith(SUFFIXES) and not name.startswith(".")
     ]
+    unnamed = [one for one in wanted if not one.name.isprintable() or len(one.name) > LONGEST_NAME]
+    if unnamed:
+        raise BadInputError(*map(_unnamed, unnamed))
     problems = [_not_plain(one) for one in wanted if not one.plain]
     problems += [_too_large(one) for one in wanted if one.size > MOST_BYTES]
     where = f"{following.branch}:{following.folder}"
@@ -147,6 +167,11 @@ def _other(clone: Clone, entries: dict[str, Entry], name: str) -> bytes:
         raise ValueError("is too large")
     (data,) = clone.read([found])
     return data
+
+
+def _unnamed(entry: Entry) -> Problem:
+    what = f"its name is longer than {LONGEST_NAME} or has characters that cannot be printed"
+    return Problem(ascii(entry.name)[:LONGEST_NAME], 0, 0, what, "give it a plain name")
 
 
 def _not_plain(entry: Entry) -> Problem:
