@@ -141,3 +141,11 @@ services:
         "a.yaml:8:19: there is no host `lend`; did you mean `lent`?",
         "a.yaml:8:59: there is no component `dbb`; there are: web",
     ]
+
+
+def test_a_trait_or_resource_class_of_one_s_own_may_be_guessed() -> None:
+    text = "hosts: [{name: a, architecture: amd64, traits: [CUSTOM-kvm], custom-gpu: 1}]\n"
+    assert [line.partition("; ")[2] for line in told(a=text)] == [
+        "did you mean `CUSTOM_KVM`?",
+        "did you mean `CUSTOM_GPU`?",
+    ]

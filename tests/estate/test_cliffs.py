@@ -18,6 +18,7 @@ from commonfarm.estate.answers.cliffs import Cliffs, Loss, cliffs
 from commonfarm.estate.facts import Facts, Site
 from commonfarm.estate.placement import search
 from commonfarm.estate.placement.problem import Effort, Found, Problem
+from commonfarm.estate.verbs.wording import instances
 from tests.estate.making import TODAY, facts, host, instance, pledge, spread
 
 
@@ -121,6 +122,37 @@ services:
     shown = json.loads(CliRunner().invoke(app, ["estate", "cliff", str(tmp_path), "--json"]).output)
     assert shown["unplaced"] == ["large/app/production/1"]
     assert [one["where"] for one in shown["assumptions"]] == ["estate.yaml:2:9"]
+
+
+def test_the_command_tells_moves_by_host_and_what_makes_room(tmp_path: Path) -> None:
+    (tmp_path / "estate.yaml").write_text("""
+hosts:
+  - {name: a, architecture: amd64, cores: 12, memory: 16 GiB}
+  - {name: b, architecture: amd64, cores: 12, memory: 16 GiB}
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: {cores: 1, memory: 1 GiB}
+        instances: [{count: 12, on: [a, a, a, a, a, a, a, a, a, a, a, a]}]
+      - name: test
+        requires: {cores: 4, memory: 1 GiB}
+        instances: [{on: [b], priority: 1}]
+""")
+    said = CliRunner().invoke(app, ["estate", "cliff", str(tmp_path)]).output.splitlines()
+    start = said.index("  host a")
+    assert said[start + 1 : start + 5] == [
+        "    1 instance without a host: wiki/test/production/1",
+        "      that makes room for what weighs more",
+        "    12 moves",
+        "      to b: wiki/web/production/1-12",
+    ]
+
+
+def test_many_instances_are_counted_one_by_one_though_told_in_rows() -> None:
+    names = [f"a/b/c/{n}" for n in (10, 9, 2, 1, 4)] + ["d/e/f/7"]
+    assert instances(names, full=False, most=2) == "a/b/c/1-2, a/b/c/4 and 3 more"
+    assert instances(names, full=True, most=2) == "a/b/c/1-2, a/b/c/4, a/b/c/9-10, d/e/f/7"
 
 
 def test_the_ends_of_pledges_come_in_the_order_of_days() -> None:

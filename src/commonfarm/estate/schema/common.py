@@ -60,7 +60,7 @@ def shown(value: object) -> str:
 
 def own(word: str) -> str:
     """Return what was likely meant, where that is a resource class or trait of the estate's own."""
-    meant = word.upper()
+    meant = word.upper().replace("-", "_")
     return f"did you mean `{meant}`?" if meant != word and CUSTOM.fullmatch(meant) else ""
 
 

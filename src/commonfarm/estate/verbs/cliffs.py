@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
-from commonfarm.estate.verbs.wording import count, some
+from commonfarm.estate.verbs.wording import count, instances, some
 
 if TYPE_CHECKING:
     from commonfarm.estate.answers.cliffs import Cliffs, Loss
@@ -52,7 +52,7 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
         have = "has" if len(found.unplaced) == 1 else "have"
         many = count(len(found.unplaced), "instance")
         yield f"{many} {have} no room as it is, and so nothing to lose: `estate plan` says why"
-        yield f"  {some(found.unplaced, full, SHORT)}"
+        yield f"  {instances(found.unplaced, full, SHORT)}"
         yield ""
     if found.ends:
         yield "when pledges end:"
@@ -97,10 +97,16 @@ def _effect(one: Loss, full: bool) -> Iterator[str]:
     if one.lost:
         many = count(len(one.lost), "instance")
         least = "" if one.proven else ", or fewer: the search was ended"
-        yield f"    {many} without a host{least}: {some(one.lost, full, SHORT)}"
+        yield f"    {many} without a host{least}: {instances(one.lost, full, SHORT)}"
+        others = [name for name in one.lost if name not in one.displaced]
+        if others:
+            gone = instances(others, full, SHORT) if len(others) < len(one.lost) else ""
+            yield f"      that makes room for what weighs more{f': {gone}' if gone else ''}"
     if one.moves:
-        moves = [f"{name} -> {host}" for name, host in one.moves.items()]
-        yield f"    {count(len(moves), 'move')}: {some(moves, full, SHORT)}"
+        yield f"    {count(len(one.moves), 'move')}"
+    for host in sorted(set(one.moves.values())):
+        names = [name for name, its in one.moves.items() if its == host]
+        yield f"      to {host}: {instances(names, full, SHORT)}"
     if not one.lost and not one.moves:
         yield "    nothing is placed there"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from commonfarm.estate.showing import in_a_row
+
 
 def count(many: int, what: str) -> str:
     """Return `1 host` or `2 hosts`."""
@@ -14,3 +16,16 @@ def some(names: Sequence[str], full: bool, most: int) -> str:
     """Return the first of many names and how many more there are; with `full` all of them."""
     more = f" and {len(names) - most} more" if len(names) > most and not full else ""
     return ", ".join(names if full else names[:most]) + more
+
+
+def instances(names: Sequence[str], full: bool, most: int) -> str:
+    """Return instances' names, those in a row as one, and how many more instances there are."""
+    rows = in_a_row(names)
+    shown = rows if full else rows[:most]
+    left = len(names) - sum(_in(row) for row in shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _in(row: str) -> int:
+    first, _, last = row.rpartition("/")[2].partition("-")
+    return int(last or first) - int(first) + 1
