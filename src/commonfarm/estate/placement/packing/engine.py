@@ -14,6 +14,7 @@ from commonfarm.estate.placement.packing.exact import assign
 from commonfarm.estate.placement.packing.heuristics import first_packings
 from commonfarm.estate.placement.packing.master import Choice, Effort, choose
 from commonfarm.estate.placement.packing.neighbourhood import repack
+from commonfarm.estate.placement.packing.perfect import perfect_patterns
 from commonfarm.estate.placement.packing.problem import (
     Item,
     Kind,
@@ -27,7 +28,8 @@ ROUNDS = 40
 WHOLE = 130
 """Up to so many items the whole problem is one for column generation; beyond it, parts of it."""
 PART = 60
-"""Items of a part at first."""
+LARGEST = 250
+"""Items of a part, at first and at last."""
 ASSIGNED = (2, 12)
 """Turns after which everything is given to CP-SAT at once."""
 ENUMERATED = 30_000
@@ -88,14 +90,23 @@ class _Run:
 
     def search(self) -> None:
         """Raise the bound, then lower the cost: of everything by dives, of parts, and by proof."""
+        if full := perfect_patterns(self.problem, self.budget):
+            self.pool.update(full)
+            seconds = self.budget.left / 4
+            self.take(
+                choose(
+                    self.problem, full, self.lower, self.lower, self.budget, self.effort, seconds
+                ).solution
+            )
         columns = Columns(self.problem, sorted(self.pool))
+        columns.lower_bound = self.lower
         self.bound(columns)
         small = int(self.problem.demand.sum()) <= WHOLE
         turns, asked, posed = 0, self.best.cost + 1, self.best.cost + 1
         while not self.done:
-            if small and not columns.solved:
+            if turns and not columns.solved:
                 self.bound(columns)
-            if small or (columns.solved and turns % 2):
+            if small or (turns % 2 == 0 and (columns.solved or turns)):
                 self.whole(columns, turns)
             else:
                 self.parts(self.budget.part(self.budget.left / 3))
@@ -111,8 +122,8 @@ class _Run:
                 self.enumerate(columns)
 
     def bound(self, columns: Columns, *, fully: bool = False) -> bool:
-        """Generate patterns for a quarter of what is left; say whether it came to its end."""
-        budget = self.budget.part(self.budget.left / 4)
+        """Generate patterns for a third of what is left; say whether it came to its end."""
+        budget = self.budget.part(self.budget.left / 3)
         ended = columns.generate(budget, self.best.cost, fully=fully)
         self.lower = max(self.lower, columns.lower_bound)
         return ended
@@ -137,7 +148,7 @@ class _Run:
             better = repack(self.problem, self.best, budget, self.effort, self.chance, self.part)
             misses = 0 if self.take(better) else misses + 1
             if misses >= 8:
-                self.part, misses = min(WHOLE, self.part + 20), 0
+                self.part, misses = min(LARGEST, self.part + 20), 0
 
     def enumerate(self, columns: Columns) -> None:
         """Ask CP-SAT for a better packing out of all patterns that one can use.
