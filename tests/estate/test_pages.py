@@ -189,6 +189,7 @@ def test_the_forecast_shows_what_runs_out_with_its_curve(reader: Client) -> None
     page = text(reader.get("/estate/forecast/"))
     assert "cores of all hosts would be" in page
     assert "150 (100 to 200) copies of 2 GB over 1 Gbit/s" in page
+    assert "16 s, and 53 min 20 s out of the cache" in page
     _, curve, *_ = page.split('<img src="/estate/')
     drawn = reader.get("/estate/" + curve.split('"')[0].replace("&amp;", "&"))
     assert (drawn.status_code, drawn.headers["Content-Type"]) == (200, "image/svg+xml")

@@ -79,7 +79,10 @@ def transfer(one: Mapping[str, Any]) -> dict[str, Any]:
     ways: dict[str, dict[str, Any]] = {}
     for way in one["ways"]:
         told = ways.setdefault(way["remedy"], {"remedy": way["remedy"], "late": False})
-        told[way["level"]] = format_seconds(float(way["seconds"]))
+        time = format_seconds(float(way["seconds"]))
+        if way.get("handed_on") is not None:  # not in an answer of before an upgrade
+            time += f", and {format_seconds(float(way['handed_on']))} out of the cache"
+        told[way["level"]] = time
         told["late"] = told["late"] or way["fits"] is False
     return {
         "name": one["name"],
