@@ -443,6 +443,19 @@ def test_who_gives_anonymously_is_in_no_line_that_others_read(
     assert "secretcorp" in facts_of(load).sponsors
 
 
+def test_a_fault_names_nobody_who_gives_anonymously(
+    upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
+) -> None:
+    lent = ONE.replace("GiB}", "GiB, pledge: secrt-loan}")
+    upstream.commit({"estate.yaml": lent, "givers.yaml": SECRET + "hosts: 7\n"})
+    start(upstream, clock)
+    assert next_minute() is None
+    told = [f"{one['what']}; {one['to_do']}" for one in refused()["problems"]]
+    assert "there is no pledge `(anonymous)`; did you mean `(anonymous)`?" in told
+    (event,) = events("estate not loaded")
+    assert "secr" not in json.dumps(event).replace("secret.yaml", "")
+
+
 def test_an_amount_that_is_hidden_is_in_no_line_that_others_read(
     upstream: Repository, clock: Clock, next_minute: Callable[[], Load | None]
 ) -> None:

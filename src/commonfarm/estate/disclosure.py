@@ -32,6 +32,11 @@ def alike(before: Facts, after: Facts) -> tuple[Facts, Facts]:
     return _veiled(before, names), _veiled(after, names)
 
 
+def hidden_words(facts: Facts) -> set[str]:
+    """Return the names of what is given anonymously, and names and titles of who gives so only."""
+    return _Names(facts).words()
+
+
 def _veiled(facts: Facts, names: _Names) -> Facts:
     if not names.sponsors and all(one.disclosure == "public" for one in facts.pledges.values()):
         return facts
@@ -80,6 +85,10 @@ class _Names:
         inside = "|".join(map(re.escape, longest_first))
         self._shown = shown
         self._pattern = re.compile(rf"(?<![\w.+-])(?:{inside})(?![\w+-])") if inside else None
+
+    def words(self) -> set[str]:
+        """Return what may stand in no text."""
+        return set(self._shown)
 
     def pledge(self, pledge: Pledge) -> Pledge:
         """Return a pledge as it is shown."""

@@ -20,9 +20,11 @@ from django.db import OperationalError, transaction
 from commonfarm.estate import load
 from commonfarm.estate.files import MOST_FILES, MOST_TOGETHER, SUFFIXES
 from commonfarm.estate.git import Clone, Commit, Entry
+from commonfarm.estate.hushing import hushed
+from commonfarm.estate.kept import NOTHING, facts_of
 from commonfarm.estate.models import Following, Load
 from commonfarm.estate.reader import Text
-from commonfarm.estate.yaml_nodes import MOST_BYTES
+from commonfarm.estate.yaml_nodes import MOST_BYTES, parse
 from commonfarm.guard.interface import BusyError, alone
 from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem, Reason
 from commonfarm.lib.units import format_bytes
@@ -117,7 +119,11 @@ def _load(
         raise BadInputError(_rewritten(following, commit))
     # What was good stays good when a pledge ends; the pages tell of that.
     today = clock().date() if commit.id != following.tip else None
-    prepared = load.prepare(given(clone, following, commit, today))
+    there = given(clone, following, commit, today)
+    try:
+        prepared = load.prepare(there)
+    except BadInputError as error:
+        raise BadInputError(*_hushed(error.problems, there)) from None
     with transaction.atomic():
         row = Following.held(following)
         if row is None:
@@ -125,6 +131,13 @@ def _load(
         made = load.put(prepared, WHO)
         row.accept(commit.id, clock())
     return made
+
+
+def _hushed(problems: Sequence[Problem], there: load.Given) -> Sequence[Problem]:
+    """Return problems as everyone may read them."""
+    last = Load.in_force()
+    documents = [parse(text.name, text.data) for text in there.texts]
+    return hushed(problems, documents, facts_of(last) if last else NOTHING)
 
 
 def given(
