@@ -47,6 +47,16 @@ def test_an_export_is_printed_and_what_is_left_out_beside_it(estate: Path) -> No
     ]
 
 
+def test_what_is_said_of_many_is_said_once(tmp_path: Path) -> None:
+    hosts = "hosts:\n  - {name: 'arm-[01:20]', architecture: armhf}\n"
+    (tmp_path / "hosts.yaml").write_text(hosts)
+    done = commonfarm("export", "known-hosts", tmp_path)
+    why = "its keys are not known; write its `ssh_host_keys`"
+    assert done.stderr == f"left out: arm-01 to arm-20 (20): {why}\n"
+    shown = json.loads(commonfarm("export", "known-hosts", tmp_path, "--json").stdout)
+    assert len(shown["left_out"]) == 20
+
+
 def test_the_day_and_all_choose_the_hosts(estate: Path) -> None:
     for arguments, hosts in (
         (("--at", "2026-01-01"), ["gate", "web1"]),

@@ -10,9 +10,7 @@ from typing import Any
 
 from commonfarm.estate.facts import Facts, Instance, Network, Period, Range, Rate, Requirement
 from commonfarm.estate.resources import CUSTOM, RESOURCES, resource
-
-FEW = 3
-"""So many things that changed alike are told one by one; more are told together."""
+from commonfarm.estate.showing import alike
 
 _NOT_SAID = ("name", "where", "service", "number")
 _ELSEWHERE = {"site": ("networks",), "service": ("environments", "ladder")}
@@ -44,16 +42,7 @@ def differences(before: Facts, after: Facts) -> list[Difference]:
 
 def told(found: Iterable[Difference]) -> list[str]:
     """Return differences as lines; things that changed alike share one where they are many."""
-    alike: dict[tuple[str, str], list[str]] = {}
-    for one in found:
-        alike.setdefault((one.kind, one.text), []).append(one.name)
-    lines = []
-    for (kind, text), names in alike.items():
-        if len(names) > FEW:
-            lines.append(f"{kind} {names[0]} to {names[-1]} ({len(names)}): {text}")
-        else:
-            lines += [f"{kind} {name}: {text}" if name else f"{kind}: {text}" for name in names]
-    return lines
+    return alike((one.kind, one.name, one.text) for one in found)
 
 
 def _of(kind: str, old: Any, new: Any) -> Iterator[str]:

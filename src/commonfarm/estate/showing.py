@@ -27,6 +27,28 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
+FEW = 3
+"""So many things of which the same is said are told one by one; more are told together."""
+
+
+def alike(said: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return lines of kind, name and what is said of it; many of which the same is said share one.
+
+    A kind or name may be empty.
+    """
+    together: dict[tuple[str, str], list[str]] = {}
+    for kind, name, text in said:
+        together.setdefault((kind, text), []).append(name)
+    lines = []
+    for (kind, text), names in together.items():
+        if len(names) > FEW:
+            names = [f"{names[0]} to {names[-1]} ({len(names)})"]
+        for name in names:
+            of = " ".join(filter(None, (kind, name)))
+            lines.append(f"{of}: {text}" if of else text)
+    return lines
+
+
 def in_a_row(instances: Iterable[str]) -> list[str]:
     """Return instances' names with their numbers in a row as one: `wiki/web/production/1-3`."""
     parts = [name.rpartition("/") for name in instances]

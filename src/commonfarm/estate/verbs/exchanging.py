@@ -179,8 +179,16 @@ def _export(
         return
     if out is None:
         typer.echo(made.text, nl=False)
-    for one in made.left_out:
+    for one in _together(made.left_out):
         typer.echo(harmless(f"left out: {one}"), err=True)
+
+
+def _together(lines: Sequence[str]) -> list[str]:
+    """Return `what: why` lines, one for many things of which the same is said."""
+    from commonfarm.estate.showing import alike
+
+    parts = (line.rpartition(": ") if line.count(": ") == 1 else ("", "", line) for line in lines)
+    return alike(("", what, why) for what, _, why in parts)
 
 
 @imports.command("ansible")
@@ -248,5 +256,5 @@ def _import(
         typer.echo(json.dumps({**counts, "not_carried_over": draft.lost}, indent=2))
         return
     typer.echo(f"wrote {out}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    for one in draft.lost:
+    for one in _together(draft.lost):
         typer.echo(harmless(f"not carried over: {one}"))
