@@ -222,6 +222,17 @@ def test_while_the_plan_is_made_it_is_shown_as_it_runs(reader: Client) -> None:
     assert "bugs/app/production/10" in text(reader.get("/estate/hosts/host-001"))
 
 
+@pytest.mark.parametrize("path", ["forecast", "wanted", "pledges"])
+def test_an_answer_that_failed_is_told_where_it_would_stand(reader: Client, path: str) -> None:
+    load = world.loaded(pictured.estate(3))
+    Answer.objects.filter(load=load).update(
+        document="", problem={"code": "x", "text": "the solver was stopped", "lifted_by": "again"}
+    )
+    shown = text(reader.get(f"/estate/{path}/"))
+    assert "the solver was stopped" in shown
+    assert "being made" not in shown and "takes a moment" not in shown
+
+
 def small() -> Facts:
     return facts(
         pledge("loan", "secretcorp", disclosure="anonymous", until=date(2027, 1, 1)),

@@ -160,6 +160,7 @@ def pledges(request: HttpRequest) -> HttpResponse:
         "more_losses": max(0, len(felt) - LOSSES_SHOWN),
         "idle": len(vanished) - len(felt),
         "axis": estate.axis(),
+        "failed": estate.failed("cliffs"),
     }
     return _show(request, "pledges", estate, **shown)
 
@@ -171,7 +172,8 @@ def forecast(request: HttpRequest) -> HttpResponse:
     estate = Estate.current(today())
     document = estate.forecast() if estate else None
     if estate is None or document is None:
-        return _show(request, "forecast", estate, document=None)
+        failed = estate.failed("forecast") if estate else None
+        return _show(request, "forecast", estate, document=None, failed=failed)
     own = [one for one in document["outlooks"] if one["scope"] != "service"]
     rows = [ahead.row(one) for one in (*own, *document["networks"])]
     rows.sort(key=lambda one: one["first"])
