@@ -13,25 +13,15 @@ from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
+from commonfarm.lib.units import BYTES
+
 Amounts = Mapping[str, int]
 """Resource class -> amount, in the unit of the class."""
 
 MOST = 2**53
 """The largest amount of one thing: 8 PiB in bytes. Sums of thousands stay within 64 bits."""
 
-_BYTES = {
-    "B": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "PB": 10**15,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "PiB": 2**50,
-}
+_BYTES = {**BYTES, "PB": 10**15, "PiB": 2**50}
 _CORES = {"": 1000, "m": 1}
 _BITS = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9, "Tbit/s": 10**12}
 # A month is a twelfth of 365.25 days.

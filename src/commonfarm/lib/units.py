@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_BYTES = {
+BYTES = {
     "B": 1,
     "kB": 10**3,
     "MB": 10**6,
@@ -32,7 +32,7 @@ def _parse(text: str, units: dict[str, int], kind: str) -> int:
 
 def parse_bytes(text: str) -> int:
     """Return the bytes that `text` names; raise ValueError that says which units there are."""
-    return _parse(text, _BYTES, "size")
+    return _parse(text, BYTES, "size")
 
 
 def parse_seconds(text: str) -> int:
@@ -43,8 +43,8 @@ def parse_seconds(text: str) -> int:
 def format_bytes(size: int) -> str:
     """Return `size` bytes in the largest binary unit that leaves at least 1, one decimal."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size >= _BYTES[unit]:
-            return f"{size / _BYTES[unit]:.1f} {unit}"
+        if size >= BYTES[unit]:
+            return f"{size / BYTES[unit]:.1f} {unit}"
     return f"{size} B"
 
 
