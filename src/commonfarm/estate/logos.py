@@ -16,8 +16,15 @@ from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.paths import is_file_name
 from commonfarm.lib.units import format_bytes
 
-KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+KINDS = {
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+}
 MOST_BYTES = 256 * 1024
+MOST_TOGETHER = 16 * 1024 * 1024
 
 
 def read(sponsors: Iterable[Sponsor], other: Callable[[str], bytes]) -> dict[str, bytes]:
@@ -27,15 +34,21 @@ def read(sponsors: Iterable[Sponsor], other: Callable[[str], bytes]) -> dict[str
     """
     found: dict[str, bytes] = {}
     problems = []
+    together = 0
     for sponsor in sponsors:
-        if sponsor.logo is None:
+        if sponsor.logo is None or sponsor.logo in found:
             continue
         try:
             found[sponsor.logo] = _checked(sponsor.logo, other)
+            together += len(found[sponsor.logo])
+            if together > MOST_TOGETHER:
+                raise ValueError(f"and those before are larger than {format_bytes(MOST_TOGETHER)}")
         except ValueError as error:
-            to_do = "put a file *.svg or *.png beside the estate's files, and name it"
+            to_do = f"put a file *{', *'.join(KINDS)} beside the estate's files, and name it"
             what = f"the logo {sponsor.logo[:80]!r} of {sponsor.name} {error}"
             problems.append(Problem(*_place(sponsor.where), what, to_do))
+        if together > MOST_TOGETHER:
+            break
     if problems:
         raise BadInputError(*problems)
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -18,12 +19,14 @@ def check(
     as_json: bool = AS_JSON,
 ) -> None:
     """Read an estate and say all that is wrong with it. Needs no hub."""
+    from commonfarm.estate import logos
     from commonfarm.estate.files import read_files
     from commonfarm.estate.folder import resolved
     from commonfarm.estate.schema import SECTIONS
     from commonfarm.estate.verbs.assumed import rests_on
 
     estate, facts = resolved(read_files(directory), day(at))
+    logos.read(facts.sponsors.values(), partial(logos.beside, directory))
     counts = {section: len(getattr(estate, section)) for section in SECTIONS}
     counts |= {"hosts": len(facts.hosts), "instances": len(facts.instances)}
     if as_json:
