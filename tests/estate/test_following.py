@@ -22,11 +22,11 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from pytest_django.live_server_helper import LiveServer
 
 from commonfarm.accounts.interface import ApiToken, Role, User
-from commonfarm.estate import tasks
+from commonfarm.estate import answering, tasks
 from commonfarm.estate.following import follow
 from commonfarm.estate.kept import facts_of, seen
 from commonfarm.estate.load import load_directory
-from commonfarm.estate.models import Following, Host, Load
+from commonfarm.estate.models import Answer, Following, Host, Load
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError, UnreachableError
@@ -217,6 +217,11 @@ def test_what_changes_no_file_of_the_estate_is_no_load(
     next_minute()
     assert Load.objects.count() == 1
     assert current().tip == tip
+    signed_in = Client()
+    signed_in.force_login(User.add("ben", Role.READER, who="test"))
+    page = signed_in.get("/estate/").content.decode()
+    assert f"{tip[:12]}</code> no commit changed it" in page
+    assert "The estate names no pledges." in page
 
 
 def test_the_estate_may_lie_in_a_folder(
@@ -538,14 +543,14 @@ STEPS = (
 )
 
 
-def killed(step: str, clock: Clock) -> int:
-    """Fetch in a process of its own that is killed at `step`; return how it ended."""
+def killed(step: str, act: Callable[[], object]) -> int:
+    """Act in a process of its own that is killed at `step`; return how it ended."""
     connection.close()
     child = os.fork()
     if child == 0:
         try:
             with mock.patch(step, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)):
-                follow(clock)
+                act()
         finally:
             os._exit(1)
     return os.waitpid(child, 0)[1]
@@ -557,13 +562,31 @@ def test_a_worker_that_is_killed_anywhere_is_no_loss(upstream: Repository, clock
     for number, step in enumerate(STEPS, 1):
         tip = upstream.commit({"estate.yaml": ONE.replace("24", str(24 + number))})
         clock.later(minutes=1)
-        assert killed(step, clock) == signal.SIGKILL, step
+        assert killed(step, lambda: follow(clock)) == signal.SIGKILL, step
         clock.later(minutes=1)
         load = follow(clock)
         assert load is not None, step
         assert (load.commit, len(load.changes), Load.objects.count()) == (tip, 1, number), step
         assert len(events("estate loaded")) == number, step
     assert settings.COMMONFARM.followed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.django_db(transaction=True)
+def test_answers_are_made_though_a_worker_was_killed_before_they_were_kept(
+    upstream: Repository, clock: Clock
+) -> None:
+    start(upstream, clock)
+    assert killed("commonfarm.estate.tasks.want_answers", tasks.follow) == signal.SIGKILL
+    assert Load.objects.count() == 1
+    assert not ProcrastinateJob.objects.filter(task_name="estate.answer").exists()
+    tasks.reconcile_estate(0)
+    asked = ProcrastinateJob.objects.filter(task_name="estate.answer")
+    assert sorted(one.args["kind"] for one in asked) == sorted(answering.KINDS)
+    step = "commonfarm.estate.models.Answer.objects.update_or_create"
+    assert killed(step, lambda: tasks.answer("forecast")) == signal.SIGKILL
+    assert not Answer.objects.exists()
+    tasks.answer("forecast")
+    assert Answer.objects.get().problem is None
 
 
 @pytest.mark.django_db(transaction=True)

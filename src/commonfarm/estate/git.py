@@ -104,6 +104,8 @@ def scheme_of(url: str) -> str:
     if ":" in user or (user and found[1] == "https"):
         to_do = "leave it away; how-to/follow-a-repository.md says where a password goes"
         raise wrong("has a password or user in it, which others would see", to_do)
+    if "?" in url or "#" in url or "%" in user:
+        raise wrong("has more in it than a path, which others would see", "leave that away")
     return found[1]
 
 
