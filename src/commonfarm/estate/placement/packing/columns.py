@@ -153,6 +153,15 @@ class Columns:
                 width = WIDE
         return False
 
+    def slim(self, most: int) -> Columns:
+        """Return a program over the `most` patterns that cost least by the duals."""
+        worth = [
+            int(self.problem.cost[p.kind]) * self.scale - int(self.duals[list(p.types)].sum())
+            for p in self.patterns
+        ]
+        order = np.argsort(np.array(worth), kind="stable")[:most]
+        return Columns(self.problem, [self.patterns[number] for number in order])
+
     def floor(self, kind: int) -> int:
         """Return what a pattern of `kind` must be worth more than to improve the program."""
         return int(self.problem.cost[kind]) * self.scale + int(self.limits[kind])

@@ -27,6 +27,8 @@ from commonfarm.estate.placement.packing.problem import (
 ROUNDS = 40
 WHOLE = 130
 """Up to so many items the whole problem is one for column generation; beyond it, parts of it."""
+SLIM = 6
+"""Patterns for each type with which a dive over a large problem begins."""
 PART = 60
 LARGEST = 250
 """Items of a part, at first and at last."""
@@ -106,10 +108,10 @@ class _Run:
         while not self.done:
             if turns and not columns.solved:
                 self.bound(columns)
-            if small or (turns % 2 == 0 and (columns.solved or turns)):
+            if small or turns % 2:
                 self.whole(columns, turns)
             else:
-                self.parts(self.budget.part(self.budget.left / 3))
+                self.parts(self.budget.part(self.budget.left / 5))
             turns += 1
             if turns in ASSIGNED and posed > self.best.cost:
                 posed = self.best.cost
@@ -139,7 +141,12 @@ class _Run:
         noise = 0.0 if turn < 2 else 0.15 + 0.05 * (turn % 5)
         columns.add(sorted(self.pool))
         most = self.best.cost - self.problem.step
-        self.take(dive(columns, most, self.budget, self.chance, noise))
+        enough = SLIM * len(self.problem.demand)
+        if len(columns.patterns) > 2 * enough:
+            columns.relax(self.budget)
+            columns = columns.slim(enough)
+        budget = self.budget.part(self.budget.left / 2)
+        self.take(dive(columns, most, budget, self.chance, noise))
 
     def parts(self, budget: Budget) -> None:
         """Pack parts anew, larger ones where smaller ones bring nothing more."""
