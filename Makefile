@@ -53,8 +53,9 @@ lint: setup
 # Tests make whole root file systems: more than a /tmp in memory may hold, as Debian 13 has it.
 test stories: export TMPDIR := /var/tmp
 
+# Two at a time, a file as a whole: each has a PostgreSQL of its own.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 stories: setup
 	COMMONFARM_LONG_STORIES=1 $(BIN)/python -m pytest -m story
