@@ -20,10 +20,11 @@ from commonfarm.estate.placement.packing.problem import Floats, Ints, Pattern, P
 SCALE = 10**8
 """Duals are integers in this part of the dearest cost."""
 NARROW = 1000
-WIDE = 50_000
+WIDE = 5000
 """Sets on a level of the search: quick at first, thorough once that finds few patterns."""
 PER_ROUND = 250
 FEW = 40
+"""Patterns to be added at once: of all kinds together, and of one at least."""
 
 
 class Columns:
@@ -40,6 +41,7 @@ class Columns:
         self.scale = 1
         self.shares: Floats = np.zeros(0)  # how much of each pattern the last solution takes
         self.solved = False
+        self._keep = max(FEW, PER_ROUND // max(1, len(problem.cost)))
         self._seen: set[Pattern] = set()
         self._variables: list[pywraplp.Variable] = []
         self._solver = solver = pywraplp.Solver.CreateSolver("GLOP")
@@ -51,10 +53,10 @@ class Columns:
         }
         self._objective = solver.Objective()
         self._objective.SetMinimization()
-        for t in np.flatnonzero(problem.may_stay_out):
+        for row in self._rows:  # also where none may stay out, so that there always is a solution
             out = solver.NumVar(0, infinity, "")
             self._objective.SetCoefficient(out, float(problem.outside))
-            self._rows[t].SetCoefficient(out, 1)
+            row.SetCoefficient(out, 1)
         self._parameters = pywraplp.MPSolverParameters()
         self._parameters.SetIntegerParam(
             pywraplp.MPSolverParameters.INCREMENTALITY,
@@ -85,7 +87,13 @@ class Columns:
 
     def relax(self, budget: Budget) -> float:
         """Solve the linear program over the patterns so far; return its value, keep its duals."""
-        self._solver.Solve(self._parameters)
+        if self._solver.Solve(self._parameters) != pywraplp.Solver.OPTIMAL:
+            # Degenerate programs end so at times when they are gone on with: begin anew.
+            self._solver.Reset()
+            if self._solver.Solve(self._parameters) != pywraplp.Solver.OPTIMAL:
+                self.shares = np.zeros(len(self._variables))
+                self.duals, self.limits = self.duals * 0, self.limits * 0
+                return float("inf")
         self.shares = np.array([variable.solution_value() for variable in self._variables])
         budget.count(5e4 * self._solver.iterations() + 200.0 * len(self.patterns))
         problem = self.problem
@@ -111,14 +119,14 @@ class Columns:
         for k, row in self._limits.items():
             row.SetBounds(-infinity, int(spare[k]))
 
-    def improve(self, budget: Budget, rounds: int, width: int = NARROW) -> float:
+    def improve(self, budget: Budget, rounds: int) -> float:
         """Add patterns for what is required, at most `rounds` times; return the value reached."""
         for _ in range(rounds):
             value = self.relax(budget)
             added = 0
             for kind, pricer in enumerate(self.pricers):
                 floor = self.floor(kind)
-                found = pricer.find(self.duals, floor, budget, width=width, keep=PER_ROUND)
+                found = pricer.find(self.duals, floor, budget, width=NARROW, keep=self._keep)
                 added += self.add(Pattern(kind, types) for types in found.patterns)
             if not added or budget.over:
                 return value
@@ -132,11 +140,13 @@ class Columns:
         width = NARROW
         while not budget.over:
             value = self.relax(budget)
+            if value == np.inf:
+                return False
             uppers, added, complete = [], 0, True
             for kind, pricer in enumerate(self.pricers):
                 floor = self.floor(kind)
                 found = pricer.find(
-                    self.duals, floor, budget, width=width, keep=PER_ROUND, thorough=width == WIDE
+                    self.duals, floor, budget, width=width, keep=self._keep, thorough=width == WIDE
                 )
                 uppers.append(found.upper)
                 complete &= found.upper <= floor or bool(found.patterns)
@@ -174,7 +184,7 @@ class Columns:
 
     def _round_up(self, value: float) -> int:
         step = self.problem.step
-        return -(-(int(np.floor(value * 1e4 - 1)) + 1) // (10**4 * step)) * step
+        return -(-int(value * 1e4) // (10**4 * step)) * step
 
     def _bound(self, uppers: list[int]) -> int:
         """Return the bound on every packing's cost that the duals prove by the patterns' worth."""

@@ -13,6 +13,9 @@ import numpy as np
 from commonfarm.estate.placement.packing.budget import Budget
 from commonfarm.estate.placement.packing.problem import Floats, Ints, Pattern, Problem, Solution
 
+MEASURES = 4
+TRIED = 8
+
 
 def first_packings(problem: Problem, budget: Budget, seed: int, rounds: int) -> Iterator[Solution]:
     """Yield packings, by the plain measures first and then by weights drawn with `seed`."""
@@ -24,19 +27,16 @@ def first_packings(problem: Problem, budget: Budget, seed: int, rounds: int) -> 
     scarce = load / max(load.max(initial=0.0), 1e-9)
     plain = [(measure, w) for w in (even, scarce, scarce**2) for measure in range(MEASURES)]
     for measure, weights in plain:
-        if budget.over:
-            return
         yield filler.pack(measure, weights, 0.0, chance)
-    for number in range(rounds):
         if budget.over:
             return
+    for number in range(rounds):
         weights = scarce * chance.uniform(0.3, 1.0, dimensions)
         yield filler.pack(
             number % MEASURES, weights, float(chance.choice((0.0, 0.05, 0.15))), chance
         )
-
-
-MEASURES = 4
+        if budget.over:
+            return
 
 
 class _Filler:
@@ -52,13 +52,12 @@ class _Filler:
         short, spare = problem.demand.copy(), problem.most.copy()
         jitter = 1.0 + noise * chance.standard_normal(len(short)) if noise else np.ones(len(short))
         patterns: list[Pattern] = []
-        closed = np.zeros(len(spare), bool)
         while short.any():
-            options = np.flatnonzero((spare > 0) & ~closed & (problem.allowed @ short > 0))
+            options = np.flatnonzero((spare > 0) & (problem.allowed @ short > 0))
             if not len(options):
                 break
             best: tuple[float, int, list[int]] | None = None
-            for kind in self._worth_trying(options, short):
+            for kind in self._worth_trying(options, chance.random() if noise else 0.0):
                 types = self._fill(kind, short, measure, weights, jitter)
                 gain = float((problem.sizes[types] / self.shown.mean(axis=0)).sum()) + 1e-9
                 rate = float(problem.cost[kind]) / gain
@@ -72,16 +71,13 @@ class _Filler:
             patterns.append(Pattern(int(kind), tuple(sorted(types))))
         return problem.solution(patterns)
 
-    def _worth_trying(self, options: Ints, short: Ints) -> list[int]:
-        """Return the kinds to fill by way of trial: a free one alone, or up to eight to be paid."""
+    def _worth_trying(self, options: Ints, free_first: float) -> list[int]:
+        """Return the kinds to fill by way of trial: one that is free, or some to be paid."""
         free = options[self.problem.cost[options] == 0]
         if len(free):
-            return [int(free[0])]
-        return (
-            [int(k) for k in options[:8]]
-            if len(options) <= 8
-            else [int(k) for k in options[np.linspace(0, len(options) - 1, 8).astype(int)]]
-        )
+            return [int(free[int(free_first * len(free))])]
+        some = np.linspace(0, len(options) - 1, min(TRIED, len(options))).astype(int)
+        return [int(k) for k in options[some]]
 
     def _fill(
         self, kind: int, short: Ints, measure: int, weights: Floats, jitter: Floats
