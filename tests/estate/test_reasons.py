@@ -39,7 +39,7 @@ LAN = site("s", [Network("lan", "s", "10.0.0.0/30", 1, 1, "x")], bandwidth="1 Gb
             {},
             (
                 "architecture: needs architecture arm64; nearest: host a is amd64 and has all"
-                " else, as b; a host of arm64"
+                " else, as b; a host with architecture arm64"
             ),
         ),
         (
@@ -98,7 +98,67 @@ LAN = site("s", [Network("lan", "s", "10.0.0.0/30", 1, 1, "x")], bandwidth="1 Gb
             {"y": "a", "z": "a", "w": "b"},
             (
                 "no-room: needs memory 6 GiB; nearest: host a has memory 3 GiB free; memory 3 GiB"
+                " more on a"
+            ),
+        ),
+        (
+            [
+                host("a", memory="8 GiB"),
+                instance("x", memory="6 GiB", priority=2),
+                instance("z", memory="4 GiB"),
+            ],
+            {"z": "a"},
+            (
+                "no-room: needs memory 6 GiB; nearest: host a has memory 4 GiB free; memory 2 GiB"
                 " more on a, or z/app/production/1 elsewhere"
+            ),
+        ),
+        (
+            [
+                host("a", memory="8 GiB"),
+                host("b", memory="4 GiB"),
+                instance("x", memory="8 GiB"),
+                instance("z", memory="4 GiB"),
+            ],
+            {"z": "a"},
+            (
+                "no-room: needs memory 8 GiB; nearest: host a has memory 4 GiB free; memory 4 GiB"
+                " more on a, or z/app/production/1 elsewhere"
+            ),
+        ),
+        (
+            [
+                host("a", cores=64, memory="128 GiB", disk="4 TiB"),
+                host("b", cores=8, memory="128 GiB", disk="4 TiB"),
+                instance("x", cores=64, memory="128 GiB", disk="2 TiB"),
+                instance("y", cores=33, memory="1 GiB", disk="1 TiB"),
+            ],
+            {"y": "a"},
+            (
+                "hosts-taken: the only host that could take it, a, is taken; a host with cores 64,"
+                " disk 2 TiB and memory 128 GiB"
+            ),
+        ),
+        (
+            [
+                LAN,
+                host("a", site="s", cores=4, traits=["CUSTOM_BARE_METAL"]),
+                host("b", site="s", cores=8),
+                instance(
+                    "x",
+                    cores=4,
+                    dedicated=True,
+                    required=(("CUSTOM_BARE_METAL",), ("CUSTOM_VIRTUALISATION",)),
+                    addresses={"lan": 1},
+                ),
+                instance("y"),
+                instance("z"),
+            ],
+            {"y": "a", "z": "b"},
+            (
+                "dedicated: needs a host of its own and virtualisation; nearest: host a has"
+                " y/app/production/1 and lacks virtualisation; a host of its own in network lan"
+                " with cores 4 that has bare metal and virtualisation"
             ),
         ),
         (
@@ -131,16 +191,20 @@ LAN = site("s", [Network("lan", "s", "10.0.0.0/30", 1, 1, "x")], bandwidth="1 Gb
             [host("a"), instance("x", dedicated=True), instance("y")],
             {"y": "a"},
             (
-                "dedicated: needs a host of its own; nearest: host a has y/app/production/1; an"
-                " empty host, or y/app/production/1 elsewhere"
+                "hosts-taken: needs a host of its own; the only host that could take it, a, is"
+                " taken; a host of its own"
             ),
         ),
         (
-            [host("a"), instance("x"), instance("y", dedicated=True)],
-            {"y": "a"},
+            [
+                *[host(name, cores=2) for name in "abcde"],
+                instance("x", cores=1),
+                *[instance(f"y{name}", dedicated=True) for name in "abcde"],
+            ],
+            {f"y{name}": name for name in "abcde"},
             (
-                "dedicated: nearest: host a is for y/app/production/1 alone; y/app/production/1"
-                " elsewhere"
+                "hosts-taken: all 5 hosts that could take it are taken: a, b, c and 2 more; a host"
+                " with cores 1"
             ),
         ),
         (
@@ -226,6 +290,21 @@ def test_all_ways_out_are_told_the_nearest_first() -> None:
         {"y/app/production/1": "full"},
     )
     assert [one.code for one in reasons] == [Why.NO_ROOM, Why.TOO_LARGE, Why.ARCHITECTURE]
+
+
+def test_what_could_go_elsewhere_comes_after_what_takes_no_place_from_another() -> None:
+    first, second = why(
+        facts(
+            host("a", memory="8 GiB", cores=4),
+            host("b", memory="2 GiB"),
+            instance("x", memory="8 GiB", cores=2, dedicated=True),
+            instance("y", memory="1 GiB"),
+        ),
+        {"y/app/production/1": "a"},
+    )
+    assert first.lifted_by == "a host of its own with cores 2 and memory 8 GiB"
+    assert second.code == Why.DEDICATED
+    assert second.lifted_by == "y/app/production/1 elsewhere"
 
 
 def test_instances_alike_share_their_reasons() -> None:

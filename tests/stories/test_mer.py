@@ -119,7 +119,7 @@ def test_most_machines_run_on_one_host_which_is_nearly_full() -> None:
 def test_what_can_run_and_what_cannot(told: Said, file: Path) -> None:
     assert told.code == 1
     assert told.lines[0] == "22 of 35 instances are placed from 2011-12-01"
-    assert "lifted by: a host with memory 64 GB" in told.lines
+    assert "lifted by: a host with cores 16, disk 1 TB and memory 64 GB" in told.lines
     assert any(line.startswith("rests on ") for line in told.lines)
     assert estate("verify", file, MER).code == 0
 

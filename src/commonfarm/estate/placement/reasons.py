@@ -4,6 +4,8 @@ Every host is looked at: which rules keep the instance off it, where all else is
 of rules is a reason if some host would take the instance without just these, and none would with
 fewer of them left out. This is deletion filtering (Chinneck and Dravnieks 1991) by the planner's
 own rules; the solver is not asked, as its cores cannot be trusted.
+
+First comes what takes no place from another: a host that is taken is not near.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from commonfarm.estate.facts import Facts, Host, Instance, Level, Requirement
 from commonfarm.estate.placement.ledger import Crowded, Ledger, Short, Taken
 from commonfarm.estate.placement.pose import Rule, broken
 from commonfarm.estate.placement.problem import Item, Problem, takes
+from commonfarm.estate.placement.words import a_host, all_of, amount_of, any_of, first_of, trait
 from commonfarm.estate.plan import Unplaced
-from commonfarm.estate.resources import resource
 from commonfarm.lib.errors import Reason
 
 MOST_REASONS = 5
@@ -30,6 +32,7 @@ class Why(StrEnum):
     """What keeps an instance off a host; in the order in which it is the easier to lift."""
 
     NO_ROOM = "no-room"
+    TAKEN = "hosts-taken"
     ADDRESSES = "addresses-used-up"
     SHARED = "site-used-up"
     DEDICATED = "dedicated"
@@ -47,13 +50,9 @@ class Why(StrEnum):
 _ORDER = list(Why)
 _ANOTHER_HOST = {Why.SITE, Why.TOO_LARGE, Why.ARCHITECTURE}
 """Where one of these keeps an instance off, only another host will do."""
-_OF_HOST = {*_ANOTHER_HOST, Why.TRAITS, Why.FORBIDDEN}
+_NOT_OF_HOST = {Why.ADDRESSES, Why.SHARED, Why.SPREAD}
+"""Where one of these does, another host does not help by itself."""
 _SHORT = {"host": Why.NO_ROOM, "site": Why.SHARED, "network": Why.ADDRESSES}
-_TRAITS = {
-    "CUSTOM_BARE_METAL": "bare metal",
-    "CUSTOM_CONSOLE": "a management console",
-    "CUSTOM_VIRTUALISATION": "virtualisation",
-}
 
 
 def unplaced(
@@ -91,9 +90,24 @@ class _Look:
     crowded: tuple[Crowded, ...] = ()
     taken: tuple[Taken, ...] = ()
 
+    lacking: tuple[tuple[str, ...], ...] = ()
+
     @property
-    def missing(self) -> float:
-        return max(((one.needed - one.left) / one.needed for one in self.shorts), default=0.0)
+    def missing(self) -> tuple[float, int]:
+        shares = ((one.needed - one.left) / one.needed for one in self.shorts)
+        return max(shares, default=0.0), len(self.lacking)
+
+    @property
+    def distance(self) -> tuple[bool, int, list[int], bool, tuple[float, int]]:
+        """Return how far it is from taking the instance, the less the nearer."""
+        why = self.why - {Why.NO_ROOM, Why.DEDICATED} if self.full else self.why
+        return not why, len(why), _ranks(why), self.full, self.missing
+
+    @property
+    def full(self) -> bool:
+        """Say whether others have it: one is alone there, or half of a need is not free."""
+        free = (2 * one.left >= one.needed for one in _of(Why.NO_ROOM, self))
+        return Why.DEDICATED in self.why or (Why.NO_ROOM in self.why and not all(free))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +136,12 @@ class _Case:
             sorted((look for look in looks if look.why == one), key=lambda look: look.missing)
             for one in least
         ]
-        nearest.sort(key=lambda found: (len(found[0].why), _ranks(found[0].why), found[0].missing))
-        found = tuple(self.reason(one) for one in nearest[:MOST_REASONS])
+        nearest.sort(key=lambda found: found[0].distance)
+        found = tuple(self.reason(one) for one in nearest)
+        first = self.taken(nearest[0][0], looks) if nearest else None
+        if first:
+            found = (first, *(one for one in found if one.lifted_by != first.lifted_by))
+        found = found[:MOST_REASONS]
         if not self.facts.hosts or all(Why.NOT_THERE in one for one in sets):
             what = f"no host stands on {self.day}"
             found = (Reason(Why.NO_HOST, what, "a host, or a pledge that lasts longer"), *found)
@@ -132,13 +150,14 @@ class _Case:
     def look(self, host: Host) -> _Look:
         site = self.facts.sites.get(host.site or "")
         why = {_of_rule(rule) for rule in broken(self.need, host, site)}
+        lacking = tuple(one for one in self.need.required if host.traits.isdisjoint(one))
         if host.name not in self.ledger.problem.hosts:
             amounts = takes(self.need.at(self.level), {}, host).items()
             rooms = [(limit, host.room(limit[2]), n) for limit, n in amounts if limit[0] == "host"]
             shorts = [Short(limit, room, n) for limit, room, n in rooms if room is not None]
             shorts = [one for one in shorts if one.left < one.needed]
             why |= {Why.NOT_THERE} | ({Why.TOO_LARGE} if shorts else set())
-            return _Look(host, frozenset(why), tuple(shorts))
+            return _Look(host, frozenset(why), tuple(shorts), lacking=lacking)
         shorts, crowded, taken = [], [], []
         for obstacle in self.ledger.obstacles(self.item, host.name):
             match obstacle:
@@ -155,22 +174,41 @@ class _Case:
         if why & _ANOTHER_HOST:
             # No room made here would help.
             why -= {Why.NO_ROOM, Why.DEDICATED}
-        return _Look(host, frozenset(why), tuple(shorts), tuple(crowded), tuple(taken))
+        elif Why.DEDICATED in why:
+            # Were it free, it would be empty.
+            why -= {Why.NO_ROOM}
+            shorts = [one for one in shorts if one.limit[0] != "host"]
+        return _Look(host, frozenset(why), tuple(shorts), tuple(crowded), tuple(taken), lacking)
+
+    def taken(self, nearest: _Look, looks: Iterable[_Look]) -> Reason | None:
+        """Return the reason that all hosts that could take it are taken, if nothing is nearer."""
+        ours = [look for look in looks if look.host.name in self.item.kind.hosts]
+        if not (nearest.full or nearest.why & _ANOTHER_HOST) or not ours:
+            return None
+        if not all(look.full for look in ours):
+            return None
+        names = [look.host.name for look in ours]
+        own = "needs a host of its own; " if self.need.dedicated else ""
+        if len(names) == 1:
+            what = f"the only host that could take it, {names[0]}, is taken"
+        else:
+            what = f"all {len(names)} hosts that could take it are taken: {first_of(names)}"
+        return Reason(Why.TAKEN, own + what, a_host(self.need, self.level))
 
     def reason(self, looks: Sequence[_Look]) -> Reason:
         """Return the reason that these hosts share, the nearest first."""
         look = looks[0]
         whys = sorted(look.why, key=_ORDER.index)
         needs = [one for why in whys for one in self._needs(why, look)]
-        found = _and(one for why in whys for one in self._found(why, look))
+        found = all_of(one for why in whys for one in self._found(why, look))
         text = f"nearest: host {look.host.name} {found}"
         if look.why == {Why.NOT_THERE}:
             text = f"host {look.host.name} would take it and {found}"
         if needs:
-            text = f"needs {_and(needs)}; {text}"
+            text = f"needs {all_of(needs)}; {text}"
         if look.why <= {Why.TRAITS, Why.FORBIDDEN, Why.ARCHITECTURE, Why.SITE, Why.NETWORK}:
             others = [one.host.name for one in looks[1:]]
-            text += f" and has all else{f', as {_some(others)}' if others else ''}"
+            text += f" and has all else{f', as {first_of(others)}' if others else ''}"
         return Reason(whys[0], text, self._lifted(whys, look))
 
     def _needs(self, why: Why, look: _Look) -> Iterator[str]:
@@ -186,40 +224,40 @@ class _Case:
                     over = self.facts.spreads[one.spread.number].over
                     yield f"to be spread over {least}{over}s"
             case Why.TRAITS:
-                yield from (_or(map(_trait, any_of)) for any_of in self._lacking(look))
+                yield from (any_of(map(trait, one)) for one in look.lacking)
             case Why.FORBIDDEN:
-                yield f"a host without {_or(map(_trait, need.forbidden))}"
+                yield f"a host without {any_of(map(trait, need.forbidden))}"
             case Why.SITE:
-                yield f"site {_or(need.sites)}"
+                yield f"site {any_of(need.sites)}"
             case Why.NETWORK:
-                yield f"network {_and(sorted(need.addresses))}"
+                yield f"network {all_of(sorted(need.addresses))}"
             case Why.ARCHITECTURE:
-                yield f"architecture {_or(need.architectures)}"
+                yield f"architecture {any_of(need.architectures)}"
 
     def _found(self, why: Why, look: _Look) -> Iterator[str]:
         host, shorts = look.host, _of(why, look)
         match why:
             case Why.NO_ROOM:
-                yield f"has {_and(_amount(one, one.left) for one in shorts)} free"
+                yield f"has {all_of(_amount(one, one.left) for one in shorts)} free"
             case Why.TOO_LARGE:
                 rooms = {one: host.room(one.limit[2]) or 0 for one in shorts}
-                yield f"has {_and(_amount(one, room) for one, room in rooms.items())} in all"
+                yield f"has {all_of(_amount(one, room) for one, room in rooms.items())} in all"
             case Why.SHARED | Why.ADDRESSES:
                 for one in shorts:
                     scope, name, _ = one.limit
                     yield f"shares {scope} {name}, which has {_amount(one, one.left)} left"
             case Why.DEDICATED:
-                guests = _some(look.taken[0].by)
+                guests = first_of(look.taken[0].by)
                 yield f"has {guests}" if self.need.dedicated else f"is for {guests} alone"
             case Why.SPREAD:
                 yield from (self._crowd(one) for one in look.crowded)
             case Why.NOT_THERE:
                 yield self._time(host)
             case Why.TRAITS:
-                yield f"lacks {_and(_or(map(_trait, one)) for one in self._lacking(look))}"
+                yield f"lacks {all_of(any_of(map(trait, one)) for one in look.lacking)}"
             case Why.FORBIDDEN:
                 there = host.traits.intersection(self.need.forbidden)
-                yield f"has {_and(map(_trait, sorted(there)))}"
+                yield f"has {all_of(map(trait, sorted(there)))}"
             case Why.SITE:
                 yield f"is at {host.site or 'no site'}"
             case Why.NETWORK:
@@ -228,25 +266,11 @@ class _Case:
                 yield f"is {host.architecture}"
 
     def _lifted(self, whys: Sequence[Why], look: _Look) -> str:
-        if not _ANOTHER_HOST.isdisjoint(whys):
-            asked = [one for why in _ORDER[::-1] for one in self._asked(why, look) if why in whys]
-            rest = (one for why in whys for one in self._remedy(why, look) if why not in _OF_HOST)
-            return _and((" ".join(["a host", *asked]), *rest))
-        return _and(one for why in whys for one in self._remedy(why, look))
-
-    def _asked(self, why: Why, look: _Look) -> Iterator[str]:
-        """Yield what another host must be."""
-        match why:
-            case Why.ARCHITECTURE:
-                yield f"of {_or(self.need.architectures)}"
-            case Why.SITE:
-                yield f"at {_or(self.need.sites)}"
-            case Why.TOO_LARGE:
-                yield f"with {_and(_amount(one, one.needed) for one in _of(why, look))}"
-            case Why.TRAITS:
-                yield f"that has {_and(_or(map(_trait, one)) for one in self._lacking(look))}"
-            case Why.FORBIDDEN:
-                yield f"without {_or(map(_trait, self.need.forbidden))}"
+        another = not _ANOTHER_HOST.isdisjoint(whys) or (look.full and len(whys) > 1)
+        if not another:
+            return all_of(one for why in whys for one in self._remedy(why, look))
+        rest = (one for why in whys for one in self._remedy(why, look) if why in _NOT_OF_HOST)
+        return all_of((a_host(self.need, self.level), *rest))
 
     def _remedy(self, why: Why, look: _Look) -> Iterator[str]:
         host, shorts = look.host, _of(why, look)
@@ -255,34 +279,32 @@ class _Case:
             case Why.NO_ROOM:
                 guest = self._in_the_way(look)
                 without = f", or {guest} elsewhere" if guest else ""
-                yield f"{_and(more)} more on {host.name}{without}"
+                yield f"{all_of(more)} more on {host.name}{without}"
             case Why.SHARED | Why.ADDRESSES:
                 where = shorts[0].limit
-                yield f"{_and(more)} more in {where[0]} {where[1]}"
+                yield f"{all_of(more)} more in {where[0]} {where[1]}"
             case Why.DEDICATED:
-                alone = f"{_some(look.taken[0].by)} elsewhere"
-                yield f"an empty host, or {alone}" if self.need.dedicated else alone
+                guests = look.taken[0].by
+                may_go = all(self._may_go(self.ledger.items[one], host.name) for one in guests)
+                yield f"{first_of(guests)} elsewhere" if may_go else a_host(self.need, self.level)
             case Why.SPREAD:
                 rule = self.facts.spreads[look.crowded[0].spread.number]
                 yield f"room in another {rule.over}, or `should` for `must` at {rule.where}"
             case Why.NOT_THERE:
                 yield self._sooner_or_longer(host)
             case Why.TRAITS:
-                traits = _and(_or(map(_trait, one)) for one in self._lacking(look))
+                traits = all_of(any_of(map(trait, one)) for one in look.lacking)
                 yield f"{traits} on {host.name} or another host"
             case Why.FORBIDDEN:
-                yield f"a host without {_or(map(_trait, self.need.forbidden))}"
+                yield f"a host without {any_of(map(trait, self.need.forbidden))}"
             case Why.NETWORK:
-                yield f"network {_and(sorted(self.need.addresses))} at {host.site or 'its site'}"
-
-    def _lacking(self, look: _Look) -> list[tuple[str, ...]]:
-        return [one for one in self.need.required if look.host.traits.isdisjoint(one)]
+                yield f"network {all_of(sorted(self.need.addresses))} at {host.site or 'its site'}"
 
     def _crowd(self, crowded: Crowded) -> str:
         rule = self.facts.spreads[crowded.spread.number]
         where = "" if rule.over == "host" else f"is in {rule.over} {crowded.domain}, which "
         most = f" and at most {rule.at_most} may be in one" if crowded.full else ""
-        return f"{where}has {_some(crowded.inside)}{most} ({rule.where})"
+        return f"{where}has {first_of(crowded.inside)}{most} ({rule.where})"
 
     def _time(self, host: Host) -> str:
         if host.status == "needed":
@@ -313,9 +335,16 @@ class _Case:
             for guest in guests
             for freed in (dict(self.ledger.takes(guest.kind, look.host.name)),)
             if all(one.left + freed.get(one.limit, 0) >= one.needed for one in look.shorts)
+            and self._may_go(guest, look.host.name)
         ]
         least = min(enough, key=lambda one: (one.priority, one.name), default=None)
         return least.name if least else None
+
+    def _may_go(self, guest: Item, here: str) -> bool:
+        """Say whether a guest weighs less, or has another host with room."""
+        if guest.priority < self.item.priority:
+            return True
+        return any(self.ledger.fits(guest, host) for host in guest.kind.hosts if host != here)
 
 
 def _of_rule(rule: Rule) -> Why:
@@ -330,7 +359,8 @@ def _of_rule(rule: Rule) -> Why:
 
 def _of(why: Why, look: _Look) -> list[Short]:
     scopes = {Why.SHARED: "site", Why.ADDRESSES: "network"}
-    return [one for one in look.shorts if one.limit[0] == scopes.get(why, "host")]
+    found = (one for one in look.shorts if one.limit[0] == scopes.get(why, "host"))
+    return sorted(found, key=lambda one: one.limit)
 
 
 def _ranks(whys: Iterable[Why]) -> list[int]:
@@ -341,22 +371,4 @@ def _amount(short: Short, amount: int) -> str:
     scope, _, key = short.limit
     if scope == "network":
         return f"{amount} address{'' if amount == 1 else 'es'}"
-    return f"{key.replace('_', ' ')} {resource(key).format(amount)}"
-
-
-def _trait(name: str) -> str:
-    return _TRAITS.get(name, name)
-
-
-def _and(parts: Iterable[str]) -> str:
-    return " and ".join(parts)
-
-
-def _or(parts: Iterable[str]) -> str:
-    return " or ".join(parts)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """Return the first of many names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return amount_of(key, amount)
