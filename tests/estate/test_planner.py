@@ -349,12 +349,14 @@ def test_a_host_more_never_loses_a_placement(things: list[Any], memory: int) -> 
 
 @FAST
 @given(small())
-def test_removing_an_empty_host_changes_nothing(things: list[Any]) -> None:
+def test_removing_an_empty_host_makes_nothing_better_or_worse(things: list[Any]) -> None:
     whole = plan(facts(*things)).intervals[0].levels["likely"]
     used = {*whole.on.values(), *(one.on for one in facts(*things).instances.values())}
     fewer = [one for one in things if not hasattr(one, "capacity") or one.name in used]
     again = plan(facts(*fewer)).intervals[0].levels["likely"]
-    assert (again.on, again.weight, again.moved) == (whole.on, whole.weight, whole.moved)
+    assert again.weight == whole.weight
+    assert len(again.moved) == len(whole.moved)
+    assert (again.most_placed, again.fewest_moves) == ("proven", "proven")
 
 
 @FAST
