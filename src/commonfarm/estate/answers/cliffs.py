@@ -7,7 +7,7 @@ what has to move is told too. Only room is looked at; whether there is a backup,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
@@ -71,10 +71,13 @@ def cliffs(facts: Facts, plan: Plan, solve: Solve) -> Cliffs:
         _loss(facts, plan, "pledge", name, hosts, day, certain, solve)
         for name, hosts, day, certain in _ends(facts, plan.at)
     ]
-    today = [
-        _loss(facts, plan, who, name, hosts, plan.at, True, solve)
-        for who, name, hosts in domains(facts, plan.intervals[0])
-    ]
+    # Who and what take the same hosts along have one answer, such as a site of one host.
+    same: dict[tuple[str, ...], Loss] = {}
+    today: list[Loss] = []
+    for who, name, hosts in domains(facts, plan.intervals[0]):
+        if hosts not in same:
+            same[hosts] = _loss(facts, plan, who, name, hosts, plan.at, True, solve)
+        today.append(replace(same[hosts], who=who, name=name))
     ends.sort(key=lambda one: (one.on, *one.size))
     today.sort(key=lambda one: one.size)
     unplaced = (one.instance for one in plan.intervals[0].levels[LEVEL].unplaced)

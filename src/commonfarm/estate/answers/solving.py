@@ -17,7 +17,7 @@ from commonfarm.estate.placement.problem import Effort, Found, Item, Problem
 from commonfarm.estate.placement.process import Solver
 from commonfarm.estate.plan import Plan
 
-EFFORT = 2.0
+EFFORT = 1.0
 """Deterministic time for the answer to one loss."""
 CHOICE = 20.0
 """Deterministic time for one choice of what to ask for."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.wording import count, instances
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.terminal import harmless
 
@@ -87,11 +88,11 @@ def _told(found: Offer, full: bool) -> Iterator[str]:
         yield f"and {len(found.hosts) - SHORT} more hosts: see --full"
     yield ""
     if found.unlocked:
-        yield f"it unlocks {_count(len(found.unlocked), 'instance')} from {found.day} on:"
+        yield f"it unlocks {count(len(found.unlocked), 'instance')} from {found.day} on:"
         lines = [f"{name} {_until(end)}" for name, end in found.unlocked.items()]
         yield from _list(lines, full)
     if found.longer:
-        yield f"it keeps {_count(len(found.longer), 'instance')} longer:"
+        yield f"it keeps {count(len(found.longer), 'instance')} longer:"
         lines = [
             f"{name} {_until(end)}, and without it until {short}"
             for name, (short, end) in found.longer.items()
@@ -103,7 +104,7 @@ def _told(found: Offer, full: bool) -> Iterator[str]:
     if not found.unlocks:
         yield from _nothing(found)
     if found.moves:
-        yield f"{_count(len(found.moves), 'move')}:"
+        yield f"{count(len(found.moves), 'move')}:"
         yield from _list([f"{n}: {was} -> {to}" for n, (was, to) in found.moves.items()], full)
     if not found.proven:
         yield "the search was ended: there may be more in it"
@@ -121,12 +122,12 @@ def _nothing(found: Offer) -> Iterator[str]:
 def _unplaced(found: Offer, full: bool) -> Iterator[str]:
     if not found.unplaced:
         return
-    yield f"without a place even so: {_count(len(found.unplaced), 'instance')}"
+    yield f"without a place even so: {count(len(found.unplaced), 'instance')}"
     together: dict[tuple[Reason, ...], list[str]] = {}
     for one in found.unplaced:
         together.setdefault(one.reasons, []).append(one.instance)
     for reasons, names in list(together.items())[: None if full else SHORT]:
-        yield f"  {_some(names, full)}"
+        yield f"  {instances(names, full, SHORT)}"
         for reason in reasons if full else reasons[:1]:
             yield f"    {harmless(reason.text)}"
             yield f"      lifted by: {harmless(reason.lifted_by)}"
@@ -154,12 +155,3 @@ def _list(lines: Sequence[str], full: bool) -> Iterator[str]:
     yield from (f"  {line}" for line in (lines if full else lines[:SHORT]))
     if len(lines) > SHORT and not full:
         yield f"  and {len(lines) - SHORT} more: see --full"
-
-
-def _some(names: Sequence[str], full: bool) -> str:
-    more = f" and {len(names) - SHORT} more" if len(names) > SHORT and not full else ""
-    return ", ".join(names if full else names[:SHORT]) + more
-
-
-def _count(many: int, what: str) -> str:
-    return f"{many} {what}{'' if many == 1 else 's'}"

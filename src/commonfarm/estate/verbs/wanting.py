@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.wording import count, instances
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.terminal import harmless
 
@@ -69,7 +70,7 @@ def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]
         return
     survive = _survive(likely)
     if not likely.additions and not likely.wider:
-        placed = f"{_count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
+        placed = f"{count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
         has = "has" if len(likely.on) == 1 else "have"
         yield f"{placed} {has} a place on {then}{survive}: no host is wanted"
     else:
@@ -93,7 +94,7 @@ def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]
     if likely.exposed:
         yield "what has no place after a loss, whatever is asked for:"
         for gone in likely.exposed if full else likely.exposed[: 2 * SHORT]:
-            yield f"  without {gone.key} {gone.domain}: {_some(gone.instances, full)}"
+            yield f"  without {gone.key} {gone.domain}: {instances(gone.instances, full, SHORT)}"
         yield from _more(len(likely.exposed) - 2 * SHORT, full)
         yield ""
 
@@ -103,10 +104,10 @@ def _asked(found: Wanted, full: bool) -> Iterator[str]:
         yield f"  {_of_kind(one)}: {one.title}, cost {one.cost}{' each' * (len(one.hosts) > 1)}"
         if full:
             for host, there in one.hosts.items():
-                yield f"    {host}: {', '.join(there) or 'a spare'}"
+                yield f"    {host}: {instances(there, full, SHORT) or 'a spare'}"
         else:
             guests = sorted(who for there in one.hosts.values() for who in there)
-            yield f"    for {_some(guests, full)}" if guests else "    spare"
+            yield f"    for {instances(guests, full, SHORT)}" if guests else "    spare"
     for more in found.wider:
         yield f"  {_wider(more)}"
 
@@ -123,7 +124,7 @@ def _wider(one: Wider) -> str:
 
 
 def _best(found: Wanted) -> str:
-    hosts = f"{_count(found.hosts, 'host')}, cost {found.cost}"
+    hosts = f"{count(found.hosts, 'host')}, cost {found.cost}"
     if found.proven:
         return f"{hosts}: none is cheaper, nor as cheap with fewer hosts (the solver's word)"
     return f"{hosts}: the best that was found; none costs less than {found.bound}"
@@ -147,15 +148,6 @@ def _all(many: int) -> str:
     return f"all {many} instances" if many > 1 else "the one instance"
 
 
-def _some(names: Sequence[str], full: bool) -> str:
-    more = f" and {len(names) - SHORT} more" if len(names) > SHORT and not full else ""
-    return ", ".join(names if full else names[:SHORT]) + more
-
-
 def _more(many: int, full: bool) -> Iterator[str]:
     if many > 0 and not full:
         yield f"  and {many} more: see --full"
-
-
-def _count(many: int, what: str) -> str:
-    return f"{many} {what}{'' if many == 1 else 's'}"
