@@ -92,14 +92,7 @@ class _Run:
 
     def search(self) -> None:
         """Raise the bound, then lower the cost: of everything by dives, of parts, and by proof."""
-        if full := perfect_patterns(self.problem, self.budget):
-            self.pool.update(full)
-            seconds = self.budget.left / 4
-            self.take(
-                choose(
-                    self.problem, full, self.lower, self.lower, self.budget, self.effort, seconds
-                ).solution
-            )
+        self.fill_exactly()
         columns = Columns(self.problem, sorted(self.pool))
         columns.lower_bound = self.lower
         self.bound(columns)
@@ -122,6 +115,18 @@ class _Run:
             if columns.solved and turns >= 4 and asked > self.best.cost:
                 asked = self.best.cost
                 self.enumerate(columns)
+
+    def fill_exactly(self) -> None:
+        """Where every bin must be full, look for a packing by such bins alone."""
+        full = perfect_patterns(self.problem, self.budget)
+        if full:
+            self.pool.update(full)
+            seconds = self.budget.left / 2
+            choice = choose(
+                self.problem, full, self.lower, self.lower, self.budget, self.effort, seconds,
+                exactly=True,
+            )  # fmt: skip
+            self.take(choice.solution)
 
     def bound(self, columns: Columns, *, fully: bool = False) -> bool:
         """Generate patterns for a third of what is left; say whether it came to its end."""

@@ -44,9 +44,12 @@ def solver_for(budget: Budget, effort: Effort, seconds: float) -> cp_model.CpSol
 
 def choose(
     problem: Problem, patterns: Sequence[Pattern], most: int, lower_bound: int, budget: Budget,
-    effort: Effort, seconds: float,
+    effort: Effort, seconds: float, *, exactly: bool = False,
 ) -> Choice:  # fmt: skip
-    """Return the cheapest packing of at most cost `most` that `patterns` make."""
+    """Return the cheapest packing of at most cost `most` that `patterns` make.
+
+    They may hold an item too often, which then is left out of one, unless `exactly`.
+    """
     model = cp_model.CpModel()
     covering: defaultdict[int, list[tuple[cp_model.IntVar, int]]] = defaultdict(list)
     of_kind: defaultdict[int, list[cp_model.IntVar]] = defaultdict(list)
@@ -68,7 +71,8 @@ def choose(
             out = model.new_int_var(0, int(demand), f"out{t}")
             terms.append(out)
             total.append(problem.outside // problem.step * out)
-        model.add(sum(terms) >= int(demand))
+        wanted, there = int(demand), sum(terms)
+        model.add(there == wanted if exactly else there >= wanted)
     for kind, variables in of_kind.items():
         if len(variables) > problem.most[kind]:
             model.add(sum(variables) <= int(problem.most[kind]))
