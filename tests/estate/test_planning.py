@@ -52,6 +52,8 @@ def test_short_says_what_first_matters(tmp_path: Path) -> None:
         "3 of 5 instances are placed from 2026-11-21 until 2027-02-01",
         "  no plan places more: checked",
         "  at high 2 of 5 instances are placed",
+        "  with a range of needs, 1 fits at likely: wiki/db/production/1",
+        "  1 of 3 that are needed has a place: wiki/web/production/2 on h2",
         "",
         "not placed:",
         "  wiki/web/production/3-4",
@@ -65,7 +67,10 @@ def test_short_says_what_first_matters(tmp_path: Path) -> None:
         "  wiki/db/production/1 on h1: without CUSTOM_SSD",
         "",
         "on 2027-02-01 pledge loan of acme ends:",
-        "  2 instances then without a host: wiki/db/production/1, wiki/web/production/1",
+        (
+            "  2 instances then without a host: wiki/db/production/1, wiki/web/production/1, and 2"
+            " as before"
+        ),
         "",
         "rests on 1 assumption:",
         (
@@ -77,8 +82,10 @@ def test_short_says_what_first_matters(tmp_path: Path) -> None:
 
 def test_full_says_where_each_is_and_until_when_and_all_reasons(tmp_path: Path) -> None:
     _, told = run(tmp_path, HALL, "--full")
-    assert "  h1: wiki/db/production/1, 2027-02-01, not at high\n" in told
-    assert "  h2: wiki/web/production/2, no end is known\n" in told
+    assert "  h1 (until 2027-02-01): wiki/web/production/1\n" in told
+    assert "  h1 (until 2027-02-01, not at high): wiki/db/production/1\n" in told
+    assert "  h2 (no known end): wiki/web/production/2\n" in told
+    assert "  1 of 3 that are needed has a place:\n    wiki/web/production/2 on h2\n" in told
     assert "    wiki/db/production/1: fits at low only\n" in told
     assert "      host h1 would take it and is there until 2027-02-01 only (pledge loan)\n" in told
 
@@ -87,14 +94,69 @@ def test_what_fits_ends_by_0_and_moves_are_told(tmp_path: Path) -> None:
     text = HALL.replace("[{environment: production, count: 4, on: [h1]}]", "[{on: [h2]}]")
     code, told = run(tmp_path, text.replace("{memory: 4 GiB}", "{memory: 4 GiB, cores: 5}"))
     assert code == 0
-    assert told.splitlines()[:5] == [
+    assert told.splitlines()[:6] == [
         "all 2 are placed from 2026-11-21 until 2027-02-01",
         "  no plan places more: checked",
-        "  at high 1 of 2 instances are placed",
+        "  at high 1 of 2 instances is placed",
+        "  with a range of needs, 1 fits even at high: wiki/db/production/1",
         "",
         "1 move, the fewest by the solver's word:",
     ]
     assert "  wiki/web/production/1: h2 -> h1\n" in told
+
+
+RANGES = """
+hosts:
+  - {name: a10, architecture: amd64, cores: 4, memory: 8 GiB}
+  - {name: a2, architecture: amd64, cores: 4, memory: 8 GiB}
+  - {name: b, architecture: arm64, cores: 4, memory: 1 GiB}
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: {memory: {low: 1 GiB, likely: 2 GiB, high: 3 GiB}, architecture: amd64}
+        instances: [{environment: production, count: 3, status: planned}]
+      - name: db
+        requires: {memory: {low: 8 GiB, likely: 16 GiB, high: 32 GiB}}
+      - name: log
+        requires: {memory: {low: 9 GiB, likely: 10 GiB, high: 11 GiB}}
+"""
+
+
+def test_how_far_each_range_fits(tmp_path: Path) -> None:
+    _, told = run(tmp_path, RANGES)
+    assert (
+        "  with a range of needs, 3 fit even at high: wiki/web/production/1-3; 1 fits at low only:"
+        " wiki/db/production/1; 1 does not fit even at low: wiki/log/production/1\n"
+    ) in told
+    assert "  wiki/log/production/1: not even at low\n" in told
+    assert "  wiki/db/production/1: fits at low only\n" in told
+
+
+def test_what_is_needed_or_planned_and_where_it_has_a_place(tmp_path: Path) -> None:
+    text = RANGES.replace("low: 1 GiB, likely: 2 GiB, high: 3 GiB", "low: 4 GiB, likely: 4 GiB")
+    text = text.replace("likely: 4 GiB}", "likely: 4 GiB, high: 4 GiB}")
+    _, told = run(tmp_path, text)
+    rows = "wiki/web/production/1-2 on a10, wiki/web/production/3 on a2"
+    assert f"  3 of 5 that are needed or planned have a place: {rows}\n" in told
+    _, told = run(tmp_path, text, "--full")
+    where = told.partition("where each is placed")[2].splitlines()
+    assert where[1:4] == [
+        "  a2 (no known end): wiki/web/production/3",
+        "  a10 (no known end): wiki/web/production/1-2",
+        "  nothing on 1 host: b",
+    ]
+
+
+def test_one_instance_is_told_in_the_singular(tmp_path: Path) -> None:
+    text = (
+        RANGES.partition("      - name: web")[0] + "      - {name: db, requires: {memory: 1 GiB}}"
+    )
+    _, told = run(tmp_path, text)
+    assert told.startswith("the one instance is placed from 2026-11-21\n")
+    assert "  the one that is needed has a place: wiki/db/production/1 on " in told
+    _, told = run(tmp_path, text.replace("{memory: 1 GiB}}", "{memory: 64 GiB}}"))
+    assert told.startswith("0 of 1 instance is placed from 2026-11-21\n")
 
 
 def test_the_plan_is_written_and_printed_as_the_verifier_reads_it(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from commonfarm.estate.showing import in_a_row
 
@@ -24,6 +25,21 @@ def instances(names: Sequence[str], full: bool, most: int) -> str:
     shown = rows if full else rows[:most]
     left = len(names) - sum(_in(row) for row in shown)
     return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def placements(on: Mapping[str, str]) -> list[str]:
+    """Return where instances are, those in a row on a host as one: `wiki/web/test/1-3 on a`."""
+    by_host: dict[str, list[str]] = {}
+    for name, host in on.items():
+        by_host.setdefault(host, []).append(name)
+    rows = [(row, host) for host, names in by_host.items() for row in in_a_row(names)]
+    return [f"{row} on {host}" for row, host in sorted(rows, key=lambda one: counted(one[0]))]
+
+
+def counted(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names as people count: a2 before a10."""
+    parts = re.split(r"(\d+)", name)
+    return [(len(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _in(row: str) -> int:
