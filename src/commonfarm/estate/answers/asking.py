@@ -273,7 +273,7 @@ class Asking:
                     if host.site == site and network in host.networks
                 ]
                 capacity = self.facts.sites[site].networks[network].capacity
-                limits[limit] = max(0, capacity - sum(host not in new for host in here))
+                limits[limit] = capacity - sum(host not in new for host in here)
                 own[limit] = tuple(host for host in here if host in new)
         return limits, own
 

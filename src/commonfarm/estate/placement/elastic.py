@@ -55,7 +55,15 @@ class _Placement(Counts):
         elif limit in self.wider:
             more, unit = self.wider[limit]
             own = [(self.had[host], 1) for host in self.scenario.own.get(limit, ())]
-            self.at_most([*terms, *own, (more, -unit)], self.scenario.limits[limit])
+            room = self.scenario.limits[limit]
+            if not own and room >= 0:
+                self.at_most([*terms, (more, -unit)], room)
+                return
+            # Hosts may have more addresses themselves than there are: then none is left for others.
+            used = self.cp.new_bool_var("")
+            self.cp.add(total_of(terms) == 0).only_enforce_if(~used)
+            total = total_of([*terms, *own, (more, -unit)])
+            self.cp.add(total <= room).only_enforce_if(used)
         else:
             super().keep(limit, terms)
 
@@ -107,7 +115,7 @@ class _Model:
                 all_of[limit] += len(hosts)
             used = _taken(scenario, scenario.start, had)
             for limit, amount in all_of.items():
-                most[limit] = max(amount, most[limit])
+                most[limit] = max(amount - min(0, scenario.limits[limit]), most[limit])
                 lacking[limit] = max(used[limit] - scenario.limits[limit], lacking[limit])
         found: dict[Limit, Term] = {}
         for limit, unit in units.items():
@@ -196,15 +204,16 @@ def _shared(problem: Problem, item: Item, host: str) -> dict[Limit, int]:
 
 
 def _taken(scenario: Scenario, on: Mapping[str, str], had: Iterable[str]) -> Counter[Limit]:
-    """Return how much a placement and the hosts that are had take of what is shared."""
+    """Return how much of each shared limit is taken that a placement takes of, with its hosts."""
     used: Counter[Limit] = Counter()
     for item in scenario.problem.items:
         if item.name in on:
             used.update(_shared(scenario.problem, item, on[item.name]))
     hosts = set(had)
     for limit, own in scenario.own.items():
-        used[limit] += len(hosts.intersection(own))
-    return used
+        if used[limit]:
+            used[limit] += len(hosts.intersection(own))
+    return +used
 
 
 def _all(placement: Counts) -> int:
