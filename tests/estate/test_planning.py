@@ -133,6 +133,12 @@ def test_how_far_each_range_fits(tmp_path: Path) -> None:
     assert "  wiki/db/production/1: fits at low only\n" in told
 
 
+def test_those_of_one_reason_that_would_fit_at_low_are_named(tmp_path: Path) -> None:
+    many = RANGES.replace("high: 32 GiB}}", "high: 32 GiB}}\n        instances: [{count: 3}]")
+    _, told = run(tmp_path, many.partition("      - name: log")[0].replace("count: 3, s", "s"))
+    assert "  wiki/db/production/1-3\n    at low wiki/db/production/1 would fit\n" in told
+
+
 def test_what_is_needed_or_planned_and_where_it_has_a_place(tmp_path: Path) -> None:
     text = RANGES.replace("low: 1 GiB, likely: 2 GiB, high: 3 GiB", "low: 4 GiB, likely: 4 GiB")
     text = text.replace("likely: 4 GiB}", "likely: 4 GiB, high: 4 GiB}")

@@ -135,8 +135,8 @@ LAN = site("s", [Network("lan", "s", "10.0.0.0/30", 1, 1, "x")], bandwidth="1 Gb
             ],
             {"y": "a"},
             (
-                "hosts-taken: the only host that could take it, a, is taken; a host with cores 64,"
-                " disk 2 TiB and memory 128 GiB"
+                "hosts-taken: the only host that could take it, a, is too full; a host with cores"
+                " 64, disk 2 TiB and memory 128 GiB"
             ),
         ),
         (

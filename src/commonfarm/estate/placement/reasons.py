@@ -189,10 +189,11 @@ class _Case:
             return None
         names = [look.host.name for look in ours]
         own = "needs a host of its own; " if self.need.dedicated else ""
+        how = "taken" if any(Why.DEDICATED in look.why for look in ours) else "too full"
         if len(names) == 1:
-            what = f"the only host that could take it, {names[0]}, is taken"
+            what = f"the only host that could take it, {names[0]}, is {how}"
         else:
-            what = f"all {len(names)} hosts that could take it are taken: {first_of(names)}"
+            what = f"all {len(names)} hosts that could take it are {how}: {first_of(names)}"
         return Reason(Why.TAKEN, own + what, a_host(self.need, self.level))
 
     def reason(self, looks: Sequence[_Look]) -> Reason:

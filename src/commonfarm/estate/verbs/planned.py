@@ -89,7 +89,7 @@ def _ranges(facts: Facts, first: PlannedInterval, full: bool) -> Iterator[str]:
             if name in likely.on:
                 fits = "even at high" if name in first.levels["high"].on else "at likely"
             else:
-                fits = _at_low(first, name)
+                fits = "at low only" if name in first.levels["low"].on else "not even at low"
             found[fits].append(name)
     parts = [
         f"{len(names)} {_fits(len(names), how)}: {instances(names, full, 2)}"
@@ -111,10 +111,6 @@ def _fits(many: int, how: str) -> str:
 
 def _exact(facts: Facts, name: str) -> bool:
     return all(amount.exact for amount in facts.instances[name].requirement.amounts.values())
-
-
-def _at_low(interval: PlannedInterval, name: str) -> str:
-    return "at low only" if name in interval.levels["low"].on else "not even at low"
 
 
 def _needed(facts: Facts, placed: Placed, full: bool) -> Iterator[str]:
@@ -152,19 +148,22 @@ def _unplaced(
     found = [one for one in interval.levels["likely"].unplaced if one.instance in names]
     if not found:
         return
-    together: dict[tuple[tuple[Reason, ...], str], list[str]] = {}
+    together: dict[tuple[Reason, ...], list[str]] = {}
     for one in found:
         reasons = one.reasons if full else one.reasons[:1]
-        low = _at_low(interval, one.instance)
-        if low == "at low only":
-            low = f": fits {low}"
-        else:
-            low = "" if _exact(facts, one.instance) else f": {low}"
-        together.setdefault((reasons, low), []).append(one.instance)
+        together.setdefault(reasons, []).append(one.instance)
     yield "not placed:"
     shown = list(together.items())[: None if full else SHORT]
-    for (reasons, low), those in shown:
+    for reasons, those in shown:
+        at_low = [name for name in those if name in interval.levels["low"].on]
+        if at_low == those:
+            low = ": fits at low only" if len(those) == 1 else ": fit at low only"
+        else:
+            ranges = not any(at_low or _exact(facts, name) for name in those)
+            low = ": not even at low" if ranges else ""
         yield f"  {instances(those, full, NAMES)}{low}"
+        if at_low and at_low != those:
+            yield f"    at low {instances(at_low, full, NAMES)} would fit"
         for reason in reasons:
             yield f"    {harmless(reason.text)}"
             yield f"      lifted by: {harmless(reason.lifted_by)}"
@@ -249,7 +248,10 @@ def _change(
     moves = [
         f"{name} ({host} -> {placed.on[name]})" for name, host in _natural(placed.moved.items())
     ]
-    if moves:
+    if moves and full:
+        yield f"  {count(len(moves), 'move')}:"
+        yield from (f"    {line}" for line in moves)
+    elif moves:
         yield f"  {count(len(moves), 'move')}: {some(moves, full, NAMES)}"
     if not (gone or came or moves):
         yield "  nothing moves"
