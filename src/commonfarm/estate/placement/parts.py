@@ -27,8 +27,8 @@ def independent(problem: Problem) -> list[Problem]:
 
     for kind in problem.kinds:
         join(kind.hosts)
-    for sharing in _sharing(problem):
-        join(sharing)
+    for several in sharing(problem):
+        join(several)
     kinds = {item.name: item.kind for item in problem.items}
     for spread in problem.spreads:
         # A kind's hosts are joined already: one of each will do.
@@ -44,7 +44,7 @@ def independent(problem: Problem) -> list[Problem]:
     return [part(ledger, hosts[one], some) for one, some in inside.items()]
 
 
-def _sharing(problem: Problem) -> Iterable[list[str]]:
+def sharing(problem: Problem) -> Iterable[list[str]]:
     """Yield the hosts that share a limit which all that could take of it would exceed."""
     most: Counter[Limit] = Counter()
     sharing: dict[Limit, list[str]] = {}

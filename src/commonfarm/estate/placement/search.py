@@ -21,7 +21,10 @@ from commonfarm.estate.plan import Certificate
 
 MOST_COLUMNS = 6_000
 """Pairs of a kind and a host up to which the exact model takes a part as a whole."""
+MOST_COUNTS = 400
+"""Such pairs up to which the exact model closes a part; above, whole hosts are chosen among."""
 _STEP = 0.1  # effort for one step of the search
+_MOST_STEPS = 3.0  # effort for steps where columns come after them
 _HOSTS = 8  # in one step
 _WAITING = 24  # instances without a host that join a step
 _MOST_IDLE = 60  # steps in a row that gain nothing
@@ -95,6 +98,7 @@ def _better(
     bound: int | None,
 ) -> Found:
     """Return the best that is found for one part."""
+    from commonfarm.estate.placement import columns
     from commonfarm.estate.placement.bounds import certify
     from commonfarm.estate.placement.model import place
 
@@ -103,6 +107,8 @@ def _better(
         bound, _ = certify(problem, score(problem, start).weight)
     unit = gcd(*(item.priority for item in problem.items))
     bound = bound // unit * unit
+    if MOST_COUNTS < _columns(problem) <= MOST_COLUMNS and columns.applies(problem):
+        return _by_columns(problem, start, effort, near, bound)
     small = _columns(problem) <= MOST_COLUMNS
     share = replace(effort, limit=effort.limit / 3) if small else effort
     if small:
@@ -121,6 +127,24 @@ def _better(
     last = _Search(problem, found.on, near, effort.seed).ledger
     fill(last, [item for item in problem.items if item.name not in last.on])
     return replace(found, on=last.on)
+
+
+def _by_columns(
+    problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str], bound: int
+) -> Found:
+    """Return the best that is found in steps, and then by choosing what whole hosts hold."""
+    from commonfarm.estate.placement import columns
+
+    share = min(_MOST_STEPS, effort.limit / 2)
+    search = _Search(problem, start, near, effort.seed)
+    search.run(share, bound)
+    best = columns.best(
+        problem, search.ledger.on, replace(effort, limit=effort.limit - share), bound
+    )
+    on = max(best.on, search.ledger.on, key=lambda one: score(problem, one))
+    reached = score(problem, on)
+    most = reached.weight == best.weight
+    return Found(on, most, most and reached.stays == best.stays)
 
 
 class _Search:

@@ -1,0 +1,130 @@
+"""Whole hosts chosen among: the same as all placements there are, and as the exact model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commonfarm.estate.facts import Facts
+from commonfarm.estate.placement import columns, model, search
+from commonfarm.estate.placement.greedy import greedy
+from commonfarm.estate.placement.ledger import score
+from commonfarm.estate.placement.problem import Effort
+from tests.estate.making import facts, host, instance, spread
+from tests.estate.test_search import best, holds, posed
+
+FEW = settings(max_examples=25, deadline=None)
+AMOUNTS = st.fixed_dictionaries(
+    {"cores": st.integers(0, 3), "memory": st.integers(0, 6).map("{} GiB".format)},
+    optional={"required": st.just((("CUSTOM_A",),))},
+)
+
+
+@st.composite
+def estates(draw: Any, instances: int = 5) -> Facts:
+    """Draw an estate whose hosts share nothing but instances."""
+    hosts = ("a", "b", "c")[: draw(st.integers(2, 3))]
+    kinds = draw(st.lists(AMOUNTS, min_size=1, max_size=3))
+    return facts(
+        *(
+            host(
+                name,
+                cores=draw(st.integers(0, 6)),
+                memory=f"{draw(st.integers(0, 12))} GiB",
+                traits=draw(st.sets(st.just("CUSTOM_A"))),
+            )
+            for name in hosts
+        ),
+        *(
+            instance(
+                f"s{number}",
+                priority=draw(st.sampled_from([1, 1, 3])),
+                on=draw(st.sampled_from([None, *hosts])),
+                **draw(st.sampled_from(kinds)),
+            )
+            for number in range(draw(st.integers(1, instances)))
+        ),
+    )
+
+
+@FEW
+@given(estates())
+def test_columns_find_and_prove_the_best_of_all(estate: Facts) -> None:
+    problem = posed(estate)
+    if not any(item.kind.hosts for item in problem.items):
+        return
+    found = columns.best(problem, {}, Effort(), sum(item.priority for item in problem.items))
+    reached, most = score(problem, found.on), best(problem)
+    assert holds(problem, found.on)
+    assert (reached.weight, reached.stays) == (most.weight, most.stays)
+    assert (found.weight, found.stays) == (most.weight, most.stays)
+
+
+@FEW
+@given(estates(instances=12))
+def test_columns_prove_what_the_model_proves(estate: Facts) -> None:
+    problem = posed(estate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "MOST_COUNTS", -1)
+        found = search.solve(problem, Effort())
+    known = model.place(problem, greedy(problem, {}).on, Effort(), {})
+    assert holds(problem, found.on)
+    assert (found.most_placed, found.fewest_moves) == (True, True)
+    reached, most = score(problem, found.on), score(problem, known.on)
+    assert (reached.weight, reached.stays) == (most.weight, most.stays)
+
+
+def test_without_effort_the_bounds_still_hold() -> None:
+    problem = posed(
+        facts(
+            *(host(name, cores=4, memory="8 GiB") for name in "ab"),
+            *(instance(f"s{n}", cores=3, memory="2 GiB", on="a") for n in range(4)),
+        )
+    )
+    start = greedy(problem, {}).on
+    found = columns.best(problem, start, Effort(limit=0), 4)
+    assert holds(problem, found.on)
+    assert score(problem, found.on).weight <= found.weight
+    assert best(problem).stays <= found.stays
+
+
+def test_hosts_that_share_more_than_instances_are_left_to_the_model() -> None:
+    alone = [host("a", memory="8 GiB"), instance("s", memory="2 GiB", dedicated=True)]
+    apart = [host("a", memory="8 GiB"), *(instance(one, memory="1 GiB") for one in "st")]
+    rule = spread("s/app/production/1", "t/app/production/1", over="host", at_most=1)
+    assert not columns.applies(posed(facts(*alone)))
+    assert not columns.applies(posed(facts(*apart, rule)))
+    assert columns.applies(posed(facts(*apart)))
+
+
+def test_a_bound_on_stays_is_for_the_weight_that_can_be_reached() -> None:
+    """All that is proven of a weight that nothing reaches is forgotten with it."""
+    small: dict[str, Any] = {"cores": 1, "memory": "1 GiB"}
+    early = facts(
+        host("a", cores=3, memory="1 GiB"),
+        host("b", cores=6, memory="2 GiB"),
+        host("c", cores=4, memory="0 GiB"),
+        instance("s0", priority=3, **small),
+        instance("s1", priority=3, on="b", memory="2 GiB"),
+        instance("s2", priority=1, **small),
+        *(instance(one, priority=1, on="a", **small) for one in ("s3", "s4")),
+    )
+    # Here the linear program alone does not say that the weight cannot be reached.
+    late = facts(
+        host("a", cores=1, memory="1 GiB"),
+        host("b", cores=3, memory="12 GiB"),
+        host("c", cores=3, memory="3 GiB"),
+        *(instance(one, priority=1, memory="6 GiB") for one in ("s0", "s1")),
+        instance("s2", priority=3, on="a", memory="6 GiB"),
+        instance("s3", priority=3, on="c", cores=1, memory="2 GiB"),
+        instance("s4", priority=3, on="a", cores=1, memory="2 GiB"),
+    )
+    for estate in (early, late):
+        problem = posed(estate)
+        most = best(problem)
+        found = columns.best(problem, {}, Effort(), most.weight + 1)
+        assert score(problem, found.on) == most
+        assert (found.weight, found.stays) == (most.weight, most.stays)
