@@ -154,6 +154,17 @@ def test_what_is_needed_or_planned_and_where_it_has_a_place(tmp_path: Path) -> N
     ]
 
 
+def test_how_many_more_of_what_is_needed_have_a_place(tmp_path: Path) -> None:
+    hosts = "".join(f"\n  - {{name: c{n}, architecture: s390x, cores: 4}}" for n in range(9))
+    text = RANGES.partition("services:")[0].rstrip() + hosts
+    text += "\nservices: [{name: log, components: [{name: app, requires: {architecture: s390x,"
+    text += " dedicated: true}, instances: [{count: 9}]}]}]"
+    _, told = run(tmp_path, text)
+    assert "  all 9 that are needed have a place: log/app/production/1 on " in told
+    assert told.count("log/app/production/") == 8
+    assert ", 1 more\n" in told
+
+
 def test_one_instance_is_told_in_the_singular(tmp_path: Path) -> None:
     text = (
         RANGES.partition("      - name: web")[0] + "      - {name: db, requires: {memory: 1 GiB}}"

@@ -132,9 +132,9 @@ def _needed(facts: Facts, placed: Placed, full: bool) -> Iterator[str]:
         yield f"  {what}"
     elif full:
         yield f"  {what}:"
-        yield from (f"    {line}" for line in placements(on))
+        yield from (f"    {line}" for line in placements(on, full, SHORT))
     else:
-        yield f"  {what}: {some(placements(on), full, SHORT)}"
+        yield f"  {what}: {', '.join(placements(on, full, SHORT))}"
 
 
 def _names(placed: Placed) -> list[str]:
@@ -153,7 +153,8 @@ def _unplaced(
         reasons = one.reasons if full else one.reasons[:1]
         together.setdefault(reasons, []).append(one.instance)
     yield "not placed:"
-    shown = list(together.items())[: None if full else SHORT]
+    most_first = sorted(together.items(), key=lambda one: -len(one[1]))
+    shown = most_first[: None if full else SHORT]
     for reasons, those in shown:
         at_low = [name for name in those if name in interval.levels["low"].on]
         if at_low == those:

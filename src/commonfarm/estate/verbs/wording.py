@@ -27,13 +27,16 @@ def instances(names: Sequence[str], full: bool, most: int) -> str:
     return ", ".join(shown) + (f" and {left} more" if left else "")
 
 
-def placements(on: Mapping[str, str]) -> list[str]:
-    """Return where instances are, those in a row on a host as one: `wiki/web/test/1-3 on a`."""
+def placements(on: Mapping[str, str], full: bool, most: int) -> list[str]:
+    """Return where instances are, those in a row on a host as one, and how many more there are."""
     by_host: dict[str, list[str]] = {}
     for name, host in on.items():
         by_host.setdefault(host, []).append(name)
     rows = [(row, host) for host, names in by_host.items() for row in in_a_row(names)]
-    return [f"{row} on {host}" for row, host in sorted(rows, key=lambda one: counted(one[0]))]
+    rows.sort(key=lambda one: counted(one[0]))
+    shown = rows if full else rows[:most]
+    left = len(on) - sum(_in(row) for row, _ in shown)
+    return [f"{row} on {host}" for row, host in shown] + ([f"{left} more"] if left else [])
 
 
 def counted(name: str) -> list[tuple[int, str]]:
