@@ -275,7 +275,7 @@ def figure(
 
 
 def figures(results: list[Result], goal: float | None) -> dict[str, Any]:
-    """Return all figures of a run; `goal` is how often it may be worse than others, if it counts."""
+    """Return all figures of a run; it may be worse than others `goal` times, if that counts."""
     beside = [r for r in results if r.instance.heuristic is not None]
     known = [r for r in results if r.instance.optimum is not None]
     small = [r for r in known if len(r.instance.items) <= SMALL + 1]
