@@ -35,6 +35,7 @@ _FEW_NODES = 50  # of the branch and bound of a step
 _NODES = 5000  # and of that over all columns
 _NODE = 1e-3  # effort for one of them
 _PIVOT = 2e-5  # effort for one of the linear solver's
+_SHARE = 4  # of what effort is left, for listing the columns of one host
 _NEAR = 1e-3
 _EPSILON = 1e-6
 
@@ -166,7 +167,11 @@ class _Program:
     @property
     def done(self) -> bool:
         """Say whether nothing is left to gain or to spend."""
-        return self.reached >= self.bound or self.spent >= self.effort.limit
+        return self.reached >= self.bound or self._left <= 0
+
+    @property
+    def _left(self) -> float:
+        return self.effort.limit - self.spent
 
     def _settle(self) -> bool:
         """Find a placement as good as the bound, or prove that there is none; False: neither.
@@ -180,7 +185,7 @@ class _Program:
         use: set[int] = set()
         for number, host in enumerate(self.hosts):
             most, _, spent = host.price(values)
-            contents, complete, more = host.near_best(values, most - gap)
+            contents, complete, more = host.near_best(values, most - gap, self._left / _SHARE)
             self.spent += spent + more
             if not complete:
                 return False

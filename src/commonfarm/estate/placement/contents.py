@@ -19,7 +19,6 @@ SCALE = 10**6
 CALL = 0.003
 """Effort for any call of a solver, beside what it says itself."""
 _KNAPSACK = 0.2  # effort for one column; its bound is valid also where that is too little
-_LISTING = 5.0  # effort for all columns of a host that are near its best
 _MOST_LISTED = 20_000
 
 Content = tuple[tuple[int, int, int], ...]
@@ -107,8 +106,10 @@ class HostColumns:
         found = tuple((n, count, stay[n]) for n, count in sorted(many.items()) if count)
         return int(self.solver.best_objective_bound), found, spent
 
-    def near_best(self, values: Sequence[int], least: int) -> tuple[list[Content], bool, float]:
-        """Return all contents worth at least `least`, if those are all, and the effort.
+    def near_best(
+        self, values: Sequence[int], least: int, limit: float
+    ) -> tuple[list[Content], bool, float]:
+        """Return contents worth at least `least`, if those are all, and the effort, up to `limit`.
 
         Left out may be what another holds too, and more: none comes while one that runs there goes.
         """
@@ -126,7 +127,7 @@ class HostColumns:
                 cp.add(staying[number] == stay).only_enforce_if(full)
                 cp.add(staying[number] < stay).only_enforce_if(~full)
                 cp.add(one == 0).only_enforce_if(~full)
-        solver = _solver(1, _LISTING)
+        solver = _solver(1, max(0.0, limit))
         solver.parameters.enumerate_all_solutions = True
         lister = _Lister(terms)
         status = solver.solve(cp, lister)
