@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 
 from commonfarm.estate import timeline
 from commonfarm.estate.answers.additions import Variant, variants, widened, with_hosts
 from commonfarm.estate.facts import Facts, Host, Level
+from commonfarm.estate.placement.greedy import greedy
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.problem import Found, Item, Limit, Problem
 from commonfarm.estate.placement.question import Chosen, Offered, Question, Scenario
@@ -86,6 +87,7 @@ class Asking:
         self.step = 1 + 2 * len(instances)
         self.demand = self._demand()
         self.probed = cache(self._probed)
+        self.known: dict[tuple[object, ...], Mapping[str, str]] = {}
 
     def problem(
         self, counts: Counts, loss: Loss = NOTHING, more: Mapping[Limit, int] | None = None
@@ -137,11 +139,30 @@ class Asking:
                 counts, _ = self._grown(counts, loss, wide)
         return Choice(choice.counts, choice.more, choice.bound, proven=False, on=choice.on)
 
-    def best(self, choice: Choice, loss: Loss = NOTHING) -> Mapping[str, str]:
-        """Return where everything is with what is chosen, after a loss: as few moves as can be."""
-        on = self.tools.solve(self.problem(choice.counts, loss, choice.more)).on
-        known = choice.on.get(loss, {})
+    def best(self, choice: Choice) -> Mapping[str, str]:
+        """Return where everything is with what is chosen: as few moves as can be."""
+        on = self.tools.solve(self.problem(choice.counts, NOTHING, choice.more)).on
+        known = choice.on[NOTHING]
         return on if len(on) >= len(known) else known
+
+    def after(self, choice: Choice, loss: Loss) -> Mapping[str, str]:
+        """Return where everything can be after a loss, whatever moves for that."""
+        if loss in choice.on:
+            return choice.on[loss]
+        named = tuple((one.name, many) for one, many in choice.counts.items())
+        key = (named, loss, tuple(choice.more.items()))
+        if key not in self.known:
+            self.known[key] = self._again(self.problem(choice.counts, loss, choice.more))
+        return self.known[key]
+
+    def _again(self, problem: Problem) -> Mapping[str, str]:
+        """Return a placement of as much as can be; the solver is asked only if need be."""
+        anew = replace(problem, items=tuple(replace(one, now=None) for one in problem.items))
+        for one in (problem, anew):
+            on = greedy(one, {}).on
+            if all(item.name in on for item in problem.items if item.kind.hosts):
+                return on
+        return self.tools.solve(problem).on
 
     def _demand(self) -> dict[Limit, int]:
         """Return how much could be taken of all that hosts share."""
@@ -191,7 +212,7 @@ class Asking:
         placeable = self.placeable(loss)
 
         def without_a_place(counts: Counts) -> set[str]:
-            return placeable - self.tools.solve(self.problem(counts, loss, more)).on.keys()
+            return placeable - self._again(self.problem(counts, loss, more)).keys()
 
         left = without_a_place(counts)
         while left:
@@ -215,7 +236,7 @@ class Asking:
     ) -> Choice:
         """Return the cheapest choice that these losses leave everything a place."""
         cost = sum(self._cost(one) * many for one, many in counts.items())
-        starts = [self.tools.solve(self.problem(counts, loss, wide)).on for loss in losses]
+        starts = [self._again(self.problem(counts, loss, wide)) for loss in losses]
         most = {one: self._most(one, counts.get(one, 0), cost, wide) for one in self.variants}
         problems = [self.problem(most, loss, self.demand) for loss in losses]
         columns = sum(len(kind.hosts) for problem in problems for kind in problem.kinds)
@@ -282,8 +303,7 @@ class Asking:
         broken: list[tuple[int, int, Loss]] = []
         for number, loss in enumerate(self.losses(choice.counts)):
             if loss not in choice.on:
-                on = self.tools.solve(self.problem(choice.counts, loss, choice.more)).on
-                left = self.placeable(loss) - on.keys()
+                left = self.placeable(loss) - self.after(choice, loss).keys()
                 weight = sum(self.facts.instances[name].priority for name in left)
                 if left:
                     broken.append((-weight, number, loss))

@@ -97,7 +97,8 @@ def wanted(facts: Facts, day: date, level: Level, tools: Tools) -> Wanted:
     asking = Asking(facts, day, level, tools)
     today = tools.solve(asking.problem({})).on
     choice = asking.choice()
-    on = _checked(facts, asking, choice, NOTHING)
+    on = asking.best(choice)
+    _check(facts, asking, choice, NOTHING, on)
     additions = [
         _addition(one, many, on) for one, many in choice.counts.items()
     ]  # fmt: skip
@@ -118,16 +119,14 @@ def wanted(facts: Facts, day: date, level: Level, tools: Tools) -> Wanted:
     )
 
 
-def _checked(facts: Facts, asking: Asking, choice: Choice, loss: Loss) -> Mapping[str, str]:
-    """Return the best placement after a loss; it passed the verifier."""
-    on = asking.best(choice, loss)
+def _check(facts: Facts, asking: Asking, choice: Choice, loss: Loss, on: Mapping[str, str]) -> None:
+    """Have the verifier check a placement after a loss; raise RefusedError if it does not pass."""
     there = asking.problem(choice.counts, loss, choice.more).hosts
     then = widened(with_hosts(facts, choice.counts), choice.more)
     wrong = broken_rules(then, there, asking.level, on)
     if wrong:
         what = "what is wanted breaks its own promises: " + "; ".join(map(str, wrong[:3]))
         raise RefusedError(Reason("planner-at-fault", what, "report it with the estate's files"))
-    return on
 
 
 def _addition(one: Variant, many: int, on: Mapping[str, str]) -> Addition:
@@ -178,6 +177,8 @@ def _exposed(
     facts: Facts, asking: Asking, choice: Choice, on: Mapping[str, str]
 ) -> Iterator[Exposed]:
     for loss in asking.losses(choice.counts):
-        left = on.keys() - _checked(facts, asking, choice, loss).keys()
+        then = asking.after(choice, loss)
+        _check(facts, asking, choice, loss, then)
+        left = on.keys() - then.keys()
         if left:
             yield Exposed(loss.key, loss.domain, tuple(sorted(left)))
