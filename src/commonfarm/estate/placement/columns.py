@@ -33,8 +33,8 @@ _FREE = 6  # hosts that are filled anew in one step
 _IDLE = 15  # steps in a row that gain nothing, and more hosts are free
 _FEW_NODES = 50  # of the branch and bound of a step
 _NODES = 5000  # and of that over all columns
-_NODE = 1e-3  # effort for one of them
-_PIVOT = 2e-5  # effort for one of the linear solver's
+_NODE = 5e-3  # effort for one of them
+_PIVOT = 1e-4  # effort for one of the linear solver's
 _SHARE = 4  # of what effort is left, for listing the columns of one host
 _NEAR = 1e-3
 _EPSILON = 1e-6
@@ -314,7 +314,8 @@ class _Program:
         With `use`: only as good as the bound, of these columns. Return if there is no better one.
         """
         mip: Any = pywraplp.Solver.CreateSolver("SCIP")
-        mip.SetSolverSpecificParametersAsString(f"limits/totalnodes = {nodes}")
+        most = max(1, min(nodes, int(self._left / _NODE)))
+        mip.SetSolverSpecificParametersAsString(f"limits/totalnodes = {most}")
         here = set(self.chosen)
         taken = {
             number: mip.BoolVar("")
