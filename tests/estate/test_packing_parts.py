@@ -20,6 +20,7 @@ from commonfarm.estate.placement.packing.neighbourhood import Part
 from commonfarm.estate.placement.packing.patterns import Pricer
 from commonfarm.estate.placement.packing.perfect import perfect_patterns
 from commonfarm.estate.placement.packing.problem import Item, Kind, Pattern, Problem
+from commonfarm.estate.placement.packing.squeeze import squeeze
 from tests.estate.test_packing import problems, triples
 
 PLENTY = 1000.0
@@ -152,6 +153,29 @@ def test_full_bins_of_two_and_four(sizes: list[tuple[int, ...]], bins: list[int]
 
 def test_where_a_unit_is_free_no_bin_must_be_full() -> None:
     assert perfect_patterns(one_kind([(50,), (49,), (60,)], (100,)), Budget(PLENTY)) == []
+
+
+def test_what_is_squeezed_fits_into_one_bin_less() -> None:
+    chance = np.random.default_rng(3)
+    sizes = [tuple(int(s) for s in chance.integers(25, 101, 5)) for _ in range(80)]
+    problem = one_kind(sizes, (1000,) * 5)
+    packing = problem.solution(Pattern(0, (t, t + 1)) for t in range(0, 80, 2))
+    spent, draws = Budget(20.0), np.random.default_rng(0)
+    while (less := squeeze(problem, packing, spent, draws)) is not None:
+        assert less.cost == packing.cost - 1
+        loads = [problem.sizes[list(p.types)].sum(axis=0) for p in less.patterns]
+        assert (np.array(loads) <= 1000).all()
+        packing = less
+        if packing.cost == volume_bound(problem):
+            break
+    assert packing.cost == volume_bound(problem)
+
+
+def test_two_kinds_are_not_squeezed() -> None:
+    kinds = [Kind("small", (4,), 1), Kind("large", (8,), 2)]
+    problem = Problem.of([Item("a", (4,)), Item("b", (4,))], kinds)
+    start = problem.solution([Pattern(0, (0,)), Pattern(0, (0,))])
+    assert squeeze(problem, start, Budget(PLENTY), np.random.default_rng(0)) is None
 
 
 def test_a_part_is_packed_with_what_the_others_leave() -> None:

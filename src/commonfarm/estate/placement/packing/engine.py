@@ -23,8 +23,11 @@ from commonfarm.estate.placement.packing.problem import (
     Problem,
     Solution,
 )
+from commonfarm.estate.placement.packing.squeeze import squeeze
 
 ROUNDS = 40
+CROWDED = 4
+"""Items to a bin from which moving them about finds more than choosing among patterns."""
 WHOLE = 130
 """Up to so many items the whole problem is one for column generation; beyond it, parts of it."""
 SLIM = 6
@@ -87,8 +90,17 @@ class _Run:
             if self.done:
                 break
         if not self.done:
+            self.squeeze()
             self.search()
         return self.problem.named(self.best, min(self.lower, self.best.cost))
+
+    def squeeze(self) -> None:
+        """Leave out one bin after the other: for long only where many items share a bin."""
+        used = max(1, len(self.best.patterns))
+        crowded = int(self.problem.demand.sum()) / used >= CROWDED
+        budget = self.budget.part(self.budget.left / (3 if crowded else 20))
+        while not self.done and self.take(squeeze(self.problem, self.best, budget, self.chance)):
+            pass
 
     def search(self) -> None:
         """Raise the bound, then lower the cost: of everything by dives, of parts, and by proof."""
@@ -106,6 +118,8 @@ class _Run:
             else:
                 self.parts(self.budget.part(self.budget.left / 5))
             turns += 1
+            if not small or not columns.solved:
+                self.squeeze()
             if turns in ASSIGNED and posed > self.best.cost:
                 posed = self.best.cost
                 seconds = self.budget.left / 4
