@@ -5,7 +5,9 @@
 DATA is the folder with `estate.json` of the Fedora infrastructure; without it an estate of the same
 kind is made (as many hosts and machines, the same sizes and skew, always the same). The hosts'
 capacities are recorded nowhere: each is said to have what its machines need and a quarter more,
-marked as an assumption. Printed is what was written, what was left out, and how long reading takes.
+marked as an assumption. Which /24 a machine's address is of is recorded, and so at which site it
+can be; the prefixes themselves are not, and are assumed. With --anywhere, machines may be at any
+site. Printed is what was written, what was left out, and how long reading takes.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from commonfarm.estate.imports.draft import (
     Names,
     Thing,
     as_yaml,
+    assume,
     machine,
     with_capacity_from_load,
 )
@@ -42,11 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Writes an estate of Fedora's size.")
     parser.add_argument("data", nargs="?", type=Path, help="the folder with estate.json")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("--anywhere", action="store_true", help="addresses do not matter")
     parser.add_argument("--json", action="store_true", help="print JSON")
     asked = parser.parse_args()
     data = json.loads((asked.data / "estate.json").read_text()) if asked.data else made_data()
     asked.out.mkdir(parents=True, exist_ok=True)
-    lost = estate_of(data, asked.out)
+    lost = estate_of(data, asked.out, anywhere=asked.anywhere)
     begun = time.perf_counter()
     facts = read_facts(asked.out)
     seconds = time.perf_counter() - begun
@@ -72,17 +76,23 @@ def main() -> None:
         print(f"{key}: {value}" if key != "left_out" else f"left out: {'; '.join(lost)}")
 
 
-def estate_of(data: Data, folder: Path) -> list[str]:
+def estate_of(data: Data, folder: Path, *, anywhere: bool = False) -> list[str]:
     """Write the estate of `data` to `folder` and return what of it has no place there.
 
     `data` is the content of `estate.json`. Each virtual machine is a service of its own, running on
     its host today; a host without machines is left out, since nothing is known of its capacity.
+    With `anywhere`, machines have no addresses, which would keep them at a site.
     """
     draft = Draft("Fedora infrastructure's inventory, July 2025")
     names = Names("host", draft.lost)
     sites = Names("site", draft.lost)
     services = Names("service", draft.lost)
     architecture: dict[str, str] = {}
+    at = {} if anywhere else _networks(data)
+    site_of = {host["name"]: host["site"] for host in data["hosts"]}
+    if not anywhere:
+        for vm in data["vms"]:
+            site_of[vm["vmhost"]] = at.get(vm.get("subnet"), site_of[vm["vmhost"]])
     source = "Fedora infrastructure's inventory"
     for host in sorted(data["hosts"], key=lambda one: str(one["name"])):
         if not host["guests"]:
@@ -91,10 +101,13 @@ def estate_of(data: Data, folder: Path) -> list[str]:
         made: Thing = {"name": names[host["name"]], "virtualisation": True}
         made["architecture"] = ARCHITECTURES.get(host["arch"], host["arch"])
         architecture[host["name"]] = made["architecture"]
-        if host["site"]:
-            made["site"] = sites[host["site"]]
+        site = site_of[host["name"]]
+        if site:
+            made["site"] = sites[site]
         if host["sponsor"]:
             made["pledge"] = host["sponsor"]
+        if at.get(host.get("subnet"), "") == site:
+            made["networks"] = [host["subnet"]]
         draft.hosts.append(made | {"source": source})
     for vm in sorted(data["vms"], key=lambda one: str(one["name"])):
         name = services[vm["name"]]
@@ -104,18 +117,42 @@ def estate_of(data: Data, folder: Path) -> list[str]:
             "disk": f"{vm['disk_gib']} GiB",
             "architecture": architecture[vm["vmhost"]],
         }
+        if vm.get("subnet") in at:
+            requires["addresses"] = {vm["subnet"]: 1}
         on, environment = names[vm["vmhost"]], vm["environment"] or "production"
         draft.services.append(
             machine(name, environment=environment, requires=requires, on=on, source=source)
         )
-    draft.sites.extend(
-        {"name": site, "source": source}
-        for site in sorted({one["site"] for one in draft.hosts if "site" in one})
-    )
-    draft.lost.append("networks: their prefixes are not recorded")
+    for other in sorted({site for site in site_of.values() if site in sites}):
+        networks = _at_site(data, [one for one, site in at.items() if site == other], source)
+        more = {"networks": networks} if networks else {}
+        draft.sites.append({"name": sites[other], **more, "source": source})
     (folder / FILE).write_text(as_yaml(with_capacity_from_load(draft, FACTOR)))
     (folder / "pledges.yaml").write_text(_pledges(draft, source))
     return draft.lost
+
+
+def _networks(data: Data) -> dict[str, str]:
+    """Return each network that machines have addresses of, and the site where it is.
+
+    One whose site is not recorded is at a site of its own.
+    """
+    site_of = {host["name"]: host["site"] for host in data["hosts"]}
+    found = ((vm["subnet"], vm["vmhost"]) for vm in data["vms"] if vm.get("subnet"))
+    return {name: site_of[host] or f"site-of-{name}" for name, host in found}
+
+
+def _at_site(data: Data, names: Sequence[str], source: str) -> list[Thing]:
+    """Return networks as a site's; addresses of what is neither host nor guest are reserved."""
+    found = []
+    for number, one in enumerate(data["subnets"]):
+        if one["id"] in names:
+            network: Thing = {"name": one["id"], "prefix": f"10.99.{number}.0/24"}
+            network["reserved"] = 1 + one["machines"] - one["vms"] - one["vm_hosts"]
+            network["source"] = source
+            assume(network, "prefix")
+            found.append(network)
+    return found
 
 
 def _pledges(draft: Draft, source: str) -> str:

@@ -280,7 +280,7 @@ def crowded() -> Facts:
             memory=f"{1 + n * 7 % 11} GiB",
             cores=1 + n % 3,
             priority=1 + n % 2,
-            on=f"h{n % 8}" if n < 16 else None,
+            on=f"h{n % 5}" if n < 30 else None,
         )
         for n in range(48)
     ]
@@ -349,13 +349,12 @@ def test_a_host_more_never_loses_a_placement(things: list[Any], memory: int) -> 
 
 @FAST
 @given(small())
-def test_removing_an_empty_host_makes_nothing_better_or_worse(things: list[Any]) -> None:
+def test_removing_an_empty_host_changes_nothing(things: list[Any]) -> None:
     whole = plan(facts(*things)).intervals[0].levels["likely"]
     used = {*whole.on.values(), *(one.on for one in facts(*things).instances.values())}
     fewer = [one for one in things if not hasattr(one, "capacity") or one.name in used]
     again = plan(facts(*fewer)).intervals[0].levels["likely"]
-    assert again.weight == whole.weight
-    assert len(again.moved) == len(whole.moved)
+    assert (again.on, again.moved, again.weight) == (whole.on, whole.moved, whole.weight)
     assert (again.most_placed, again.fewest_moves) == ("proven", "proven")
 
 

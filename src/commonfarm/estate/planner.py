@@ -44,25 +44,32 @@ def plan(
     ended from outside.
     """
     days = timeline.intervals(facts, at)
-    effort = Effort(seed, limit / (len(ORDER) * len(days)))
     before: dict[Level, Mapping[str, str]] = dict.fromkeys(LEVELS, running(facts))
     planned: list[PlannedInterval] = []
+    left = limit
     with nullcontext(solver) if solver else Solver() as solver:
         for done, interval in enumerate(days):
-            answers: dict[Level, tuple[Problem, Mapping[str, str], Placed]] = {}
-            for level in ORDER:
-                was = before[level]
-                problem = pose(facts, interval.hosts, level, was)
-                # Where nothing is a range, the three levels are one question.
-                known = (one for *asked, one in answers.values() if asked == [problem, was])
-                near = answers["likely"][-1].on if answers else {}
-                placed = next(known, None) or place(
-                    solver, facts, problem, level, was, effort, interval.start, near
-                )
-                answers[level] = (problem, was, placed)
+            asked = {level: pose(facts, interval.hosts, level, before[level]) for level in ORDER}
+            # Where nothing is a range, the three levels are one question.
+            first = {level: _first(level, asked, before) for level in ORDER}
+            several = len(set(first.values()))
+            answers: dict[Level, Placed] = {}
+            for level, problem in asked.items():
+                if first[level] == level:
+                    # What one question leaves of the effort is for those to come.
+                    open_here = several - sum(first[one] == one for one in answers)
+                    share = left / (open_here + several * (len(days) - done - 1))
+                    near = answers["likely"].on if answers else {}
+                    answers[level], spent = place(
+                        solver, facts, problem, level, before[level], Effort(seed, share),
+                        interval.start, near,
+                    )  # fmt: skip
+                    left = max(0.0, left - spent)
+                else:
+                    answers[level] = answers[first[level]]
                 if progress:
                     progress(len(ORDER) * done + len(answers), len(ORDER) * len(days))
-            levels = {level: answers[level][-1] for level in LEVELS}
+            levels = {level: answers[level] for level in LEVELS}
             before = {level: one.on for level, one in levels.items()}
             planned.append(
                 PlannedInterval(
@@ -76,6 +83,17 @@ def plan(
         what = "the plan breaks its own promises: " + "; ".join(map(str, wrong[:3]))
         raise RefusedError(Reason("planner-at-fault", what, "report it with the estate's files"))
     return made
+
+
+def _first(
+    level: Level, asked: Mapping[Level, Problem], before: Mapping[Level, Mapping[str, str]]
+) -> Level:
+    """Return the first level at which the same is asked from the same start."""
+    return next(
+        one
+        for one in ORDER
+        if one == level or (asked[one] == asked[level] and before[one] == before[level])
+    )
 
 
 def running(facts: Facts) -> dict[str, str]:
@@ -92,8 +110,8 @@ def place(
     effort: Effort,
     day: date,
     near: Mapping[str, str],
-) -> Placed:
-    """Return the answer to one problem.
+) -> tuple[Placed, float]:
+    """Return the answer to one problem, and the effort it took.
 
     `before` is what ran where, `day` when it is asked for, `near` a placement to stay near to
     where others would be as good.
@@ -109,7 +127,7 @@ def place(
         name: tuple(sorted(set(traits) - facts.hosts[on[name]].traits))
         for name, traits in wanted.items()
     }
-    return Placed(
+    placed = Placed(
         on=on,
         unplaced=reasons.unplaced(facts, problem, on, level, day),
         moved={name: before[name] for name, host in on.items() if before.get(name, host) != host},
@@ -123,6 +141,7 @@ def place(
         ),
         missing_traits={name: traits for name, traits in missing.items() if traits},
     )
+    return placed, found.spent
 
 
 def safe_until(

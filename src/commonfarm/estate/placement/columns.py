@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -33,9 +34,10 @@ _FREE = 6  # hosts that are filled anew in one step
 _IDLE = 15  # steps in a row that gain nothing, and more hosts are free
 _FEW_NODES = 50  # of the branch and bound of a step
 _NODES = 5000  # and of that over all columns
-_NODE = 5e-3  # effort for one of them
+_THREADS = 2  # hosts are priced independently: how many threads do so changes no answer
+_NODE = 2e-2  # effort for one of them
 _PIVOT = 1e-4  # effort for one of the linear solver's
-_SHARE = 4  # of what effort is left, for listing the columns of one host
+_MOST_LISTED = 30_000  # columns, of all hosts
 _NEAR = 1e-3
 _EPSILON = 1e-6
 
@@ -66,8 +68,9 @@ def best(problem: Problem, start: Mapping[str, str], effort: Effort, bound: int)
     unit = gcd(*(one.priority for one in groups))
     hosts = [HostColumns(problem, name, groups, effort.seed) for name in problem.hosts]
     hosts = [one for one in hosts if one.most]
-    program = _Program(groups, hosts, start, bound // unit, effort)
-    program.run()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        program = _Program(groups, hosts, start, bound // unit, effort, threads)
+        program.run()
     return Best(program.placement(), program.weight * unit, program.bound, program.spent)
 
 
@@ -80,8 +83,9 @@ class _Program:
 
     def __init__(
         self, groups: Sequence[Group], hosts: Sequence[HostColumns], start: Mapping[str, str],
-        weight: int, effort: Effort,
+        weight: int, effort: Effort, threads: Executor,
     ) -> None:  # fmt: skip
+        self._threads = threads
         self.groups, self.hosts, self.weight, self.effort = groups, hosts, weight, effort
         unit = gcd(*(group.priority for group in groups))
         self.priorities = [group.priority // unit for group in groups]
@@ -143,12 +147,12 @@ class _Program:
     def _search(self) -> None:
         while not self._generate(frozenset()):
             pass
+        while not self.done and self._settle():
+            pass
         if not self.done:
             self._dive()
         if not self.done:
             self._choose(frozenset(), _NODES)
-        while not self.done and self._settle():
-            pass
         idle, free = 0, _FREE
         while not self.done and free < len(self.hosts):
             before = self.reached
@@ -185,15 +189,18 @@ class _Program:
         use: set[int] = set()
         for number, host in enumerate(self.hosts):
             most, _, spent = host.price(values)
-            contents, complete, more = host.near_best(values, most - gap, self._left / _SHARE)
+            contents, more = host.near_best(values, most - gap)
             self.spent += spent + more
-            if not complete:
+            if contents is None or len(use) + len(contents) > _MOST_LISTED:
                 return False
             use.update(self._add(number, content) for content in contents)
-        if self._choose(frozenset(), _NODES, use):
-            self.bound = max(self.reached, self.bound - 1)
-            return True
-        return False
+        if not self._choose(frozenset(), _NODES, use):
+            return False
+        if not self.done:
+            self.bound -= 1
+            # What nearly was the best is often among them.
+            self._choose(frozenset(), _NODES, use)
+        return True
 
     def _where(self) -> dict[int, int]:
         return {self.columns[one][0]: one for one in self.chosen}
@@ -260,12 +267,12 @@ class _Program:
         for group, priority, value in zip(self.groups, self.priorities, values, strict=True):
             total += len(group.items) * max(0, weight * priority - value)
         found = []
-        for number, host in enumerate(self.hosts):
-            if number not in fixed:
-                most, content, spent = host.price(values)
-                total += most
-                self.spent += spent
-                found.append((number, content))
+        free = [number for number in range(len(self.hosts)) if number not in fixed]
+        priced = self._threads.map(lambda number: self.hosts[number].price(values), free)
+        for number, (most, content, spent) in zip(free, priced, strict=True):
+            total += most
+            self.spent += spent
+            found.append((number, content))
         return total, found
 
     def _dive(self) -> None:

@@ -12,6 +12,7 @@ from math import gcd
 
 from ortools.sat.python import cp_model
 
+from commonfarm.estate.placement.listing import Choice, worth_at_least
 from commonfarm.estate.placement.problem import Item, Kind, Limit, Problem
 
 SCALE = 10**6
@@ -19,7 +20,7 @@ SCALE = 10**6
 CALL = 0.003
 """Effort for any call of a solver, beside what it says itself."""
 _KNAPSACK = 0.2  # effort for one column; its bound is valid also where that is too little
-_MOST_LISTED = 20_000
+_BEGUN = 1e-7  # effort for each content that a list begins
 
 Content = tuple[tuple[int, int, int], ...]
 """What is on a host: group, how many of it, how many of those run there already."""
@@ -27,7 +28,7 @@ Content = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items of one kind and priority; `now`: how many run on each host."""
+    """Items that need the same of the same hosts, of one priority; `now`: how many run where."""
 
     kind: Kind
     priority: int
@@ -36,10 +37,13 @@ class Group:
 
 
 def groups_of(problem: Problem) -> list[Group]:
-    found: dict[tuple[int, int], list[Item]] = {}
+    """Return the groups: what networks and sites are used matters nothing where there is enough."""
+    found: dict[tuple[object, ...], list[Item]] = {}
     for item in problem.items:
         if item.kind.hosts:
-            found.setdefault((id(item.kind), item.priority), []).append(item)
+            amounts = tuple(sorted(item.kind.amounts.items()))
+            like = (amounts, tuple(item.kind.hosts), item.priority)
+            found.setdefault(like, []).append(item)
     return [
         Group(one[0].kind, one[0].priority, one, Counter(item.now for item in one))
         for one in found.values()
@@ -58,7 +62,11 @@ class HostColumns:
         for number, group in enumerate(groups):
             if name not in group.kind.hosts:
                 continue
-            takes = problem.takes(group.kind, name)
+            takes = {
+                limit: amount
+                for limit, amount in problem.takes(group.kind, name).items()
+                if limit[0] == "host"
+            }
             rooms = (problem.limits[limit] // amount for limit, amount in takes.items())
             most = min(len(group.items), *rooms) if takes else len(group.items)
             stay = min(most, group.now[name])
@@ -69,6 +77,11 @@ class HostColumns:
                     self.counts.append((number, stays, count))
                     for limit, amount in takes.items():
                         used[limit].append((count, amount))
+        self.room = [problem.limits[limit] for limit in used]
+        self.needs = {
+            number: [problem.takes(groups[number].kind, name).get(limit, 0) for limit in used]
+            for number in self.most
+        }
         for limit, terms in used.items():
             size = gcd(*(amount for _, amount in terms))
             total = sum(amount // size * count for count, amount in terms)
@@ -106,53 +119,27 @@ class HostColumns:
         found = tuple((n, count, stay[n]) for n, count in sorted(many.items()) if count)
         return int(self.solver.best_objective_bound), found, spent
 
-    def near_best(
-        self, values: Sequence[int], least: int, limit: float
-    ) -> tuple[list[Content], bool, float]:
-        """Return contents worth at least `least`, if those are all, and the effort, up to `limit`.
+    def near_best(self, values: Sequence[int], least: int) -> tuple[list[Content] | None, float]:
+        """Return all contents worth at least `least` to which nothing can be added, and the effort.
 
-        Left out may be what another holds too, and more: none comes while one that runs there goes.
+        None where they are too many.
         """
-        cp = self.cp.clone()
-        cp.clear_objective()  # type: ignore[no-untyped-call]
-        terms = [
-            (n, stays, cp.get_int_var_from_proto_index(one.index)) for n, stays, one in self.counts
+        choices = [
+            Choice(stay + come, stay, values[number], SCALE, self.needs[number])
+            for number, (stay, come) in self.most.items()
         ]
-        cp.add(sum((values[n] + SCALE * stays) * one for n, stays, one in terms) >= least)
-        staying = {n: one for n, stays, one in terms if stays}
-        for number, stays, one in terms:
-            if not stays and number in staying:
-                full = cp.new_bool_var("")
-                stay = self.most[number][0]
-                cp.add(staying[number] == stay).only_enforce_if(full)
-                cp.add(staying[number] < stay).only_enforce_if(~full)
-                cp.add(one == 0).only_enforce_if(~full)
-        solver = _solver(1, max(0.0, limit))
-        solver.parameters.enumerate_all_solutions = True
-        lister = _Lister(terms)
-        status = solver.solve(cp, lister)
-        complete = status in (cp_model.OPTIMAL, cp_model.INFEASIBLE)
-        return lister.found, complete, CALL + solver.response_proto.deterministic_time
-
-
-class _Lister(cp_model.CpSolverSolutionCallback):
-    """Collects contents; ends when they are too many."""
-
-    def __init__(self, terms: Sequence[tuple[int, int, cp_model.IntVar]]) -> None:
-        super().__init__()
-        self.terms = terms
-        self.found: list[Content] = []
-
-    def on_solution_callback(self) -> None:
-        many: Counter[int] = Counter()
-        stay: Counter[int] = Counter()
-        for number, stays, one in self.terms:
-            value = self.value(one)
-            many[number] += value
-            stay[number] += stays * value
-        self.found.append(tuple((n, count, stay[n]) for n, count in sorted(many.items()) if count))
-        if len(self.found) == _MOST_LISTED:
-            self.stop_search()
+        listed, begun = worth_at_least(choices, self.room, least)
+        spent = CALL + _BEGUN * begun
+        if listed is None:
+            return None, spent
+        return [
+            tuple(
+                (number, many, min(many, stay))
+                for many, (number, (stay, _)) in zip(counts, self.most.items(), strict=True)
+                if many
+            )
+            for counts in listed
+        ], spent
 
 
 def _solver(seed: int, limit: float) -> cp_model.CpSolver:

@@ -1,7 +1,7 @@
 """A first placement: what runs stays where it fits, the rest goes by best fit, largest first.
 
-Vector packing by best fit decreasing, after Panigrahy, Talwar, Uyeda and Wieder (2011): a resource
-counts the more, the scarcer it is.
+Vector packing by best fit decreasing, after Panigrahy, Talwar, Uyeda and Wieder (2011). What is
+chosen for an item does not depend on hosts that stay empty.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ Entry = tuple[int, int, float, str]
 """How dear a host is to a kind: preferred traits that lack, how soon it leaves, room left, name."""
 
 
-def greedy(problem: Problem, near: Mapping[str, str]) -> Ledger:
+def greedy(problem: Problem, near: Mapping[str, str], *, rarest_first: bool = True) -> Ledger:
     """Return a placement that breaks no rule; what fits nowhere any more is left out.
 
-    What does not run goes where `near` has it, if it fits there.
+    What does not run goes where `near` has it, if it fits there. With `rarest_first`, of equal
+    priority those come first that have the fewest hosts; so the order does depend on empty hosts.
     """
     ledger = Ledger(problem)
     _keep(ledger, {item.name: item.now for item in problem.items if item.now})
     _keep(ledger, {name: host for name, host in near.items() if name not in ledger.on})
-    fill(ledger, [item for item in problem.items if item.name not in ledger.on])
+    waiting = [item for item in problem.items if item.name not in ledger.on]
+    fill(ledger, waiting, rarest_first=rarest_first)
     return ledger
 
 
@@ -57,7 +59,7 @@ def _thin_out(ledger: Ledger, spread: Spread, at_least: int) -> None:
         ledger.take(min(crowd, key=lambda one: (one.priority, one.name)))
 
 
-def fill(ledger: Ledger, items: Iterable[Item]) -> None:
+def fill(ledger: Ledger, items: Iterable[Item], *, rarest_first: bool = True) -> None:
     """Put items where they fit best: first those of most weight, of fewest hosts, the largest."""
     prices = _prices(ledger.problem)
     order = {id(kind): number for number, kind in enumerate(ledger.problem.kinds)}
@@ -65,7 +67,7 @@ def fill(ledger: Ledger, items: Iterable[Item]) -> None:
         items,
         key=lambda one: (
             -one.priority,
-            len(one.kind.hosts),
+            len(one.kind.hosts) if rarest_first else 0,
             -_size(one.kind, prices),
             order[id(one.kind)],
             one.name,
@@ -111,7 +113,7 @@ def _wished_away(ledger: Ledger, item: Item, host: str) -> bool:
 def _entry(ledger: Ledger, item: Item, host: str, prices: dict[str, float]) -> Entry:
     takes = ledger.takes(item.kind, host)
     room = sum(
-        prices[limit[2]] * (ledger.left[limit] - amount)
+        prices.get(limit[2], 0.0) * (ledger.left[limit] - amount)
         for limit, amount in takes
         if limit[0] == "host"
     )
@@ -119,17 +121,11 @@ def _entry(ledger: Ledger, item: Item, host: str, prices: dict[str, float]) -> E
 
 
 def _prices(problem: Problem) -> dict[str, float]:
-    """Return what a unit of each resource is worth: all that is asked of it to all there is."""
+    """Return what a unit of each resource is worth: its part of all that is asked."""
     asked: Counter[str] = Counter()
-    there: Counter[str] = Counter()
     for item in problem.items:
         asked.update(item.kind.amounts)
-    most: dict[str, int] = {}
-    for (scope, _, resource), room in problem.limits.items():
-        if scope == "host":
-            there[resource] += room
-            most[resource] = max(room, most.get(resource, 1))
-    return {key: asked[key] / max(1, there[key]) / most[key] for key in there}
+    return {key: 1 / amount for key, amount in asked.items()}
 
 
 def _size(kind: Kind, prices: dict[str, float]) -> float:

@@ -2,8 +2,8 @@
 
 Objectives are taken one after the other, each kept as it is reached while the next is sought: most
 weight placed; fewest moves; wishes (soft spreads, preferred traits); hosts that stay longer; and
-what is then still open stays as near as can be to where the search began, so that an edit
-elsewhere in the estate changes nothing here.
+what is then still open is as near as can be to another placement; and of those that are equally
+good the one that fixed prices choose, so that an edit elsewhere in the estate changes nothing here.
 
 Instances that may stand for one another (same kind, priority and spreads) share one count on each
 host, wherever they run now: there is no symmetry between them to search through.
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
+from zlib import crc32
 
 from ortools.sat.python import cp_model
 
@@ -23,7 +24,7 @@ from commonfarm.estate.placement.problem import Effort, Found, Item, Kind, Limit
 Term = tuple[cp_model.IntVar, int]
 Place = tuple[int, str]  # a group's number, a host
 
-_SHARES = (8, 6, 3, 2, 1)  # of the effort, for each objective; what one leaves is the others'
+_SHARES = (8, 6, 3, 2, 1, 1)  # of the effort, for each objective; what one leaves is the others'
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,15 @@ def place(
     effort: Effort,
     near: Mapping[str, str],
     bound: int | None = None,
+    *,
+    only_one: bool = False,
 ) -> Found:
     """Return the best placement found from `start` on, itself a placement that breaks no rule.
 
     Of those as good it is the nearest to `near`. `bound`: no placement is known to weigh more.
+    With `only_one`, a placement that is proven to be the best does not depend on `start`.
     """
-    return _Model(problem, start, near).best(effort, bound)
+    return _Model(problem, start, near).best(effort, bound, only_one=only_one)
 
 
 class Counts:
@@ -179,7 +183,7 @@ class _Model(Counts):
         super().__init__(problem, cp_model.CpModel(), start)
         self.near = near
 
-    def best(self, effort: Effort, bound: int | None) -> Found:
+    def best(self, effort: Effort, bound: int | None, *, only_one: bool) -> Found:
         """Take one objective after the other."""
         leaving, groups = self.problem.leaving, self.groups
         missing = [
@@ -195,6 +199,8 @@ class _Model(Counts):
             [(self.at[place], -leaving[place[1]]) for place in self.at],
             self._same([_counts(group, self.near) for group in groups]),
         ]
+        if only_one:
+            objectives.append([(self.at[place], self._price(place)) for place in self.at])
         on, proven, spent = dict(self.start), [False] * len(objectives), 0.0
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
@@ -219,6 +225,11 @@ class _Model(Counts):
             on = self.read(self.hint, self.near)
             self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
         return Found(on, proven[0], proven[0] and proven[1], spent)
+
+    def _price(self, place: Place) -> int:
+        """Return what a place is worth where nothing else tells: always the same."""
+        group, host = place
+        return 1 + crc32(f"{self.groups[group].items[0].name} {host}".encode()) % 2**20
 
     def _same(self, wanted: Sequence[Counter[str]]) -> list[Term]:
         """Return, as terms, how many of each group are on the hosts where `wanted` counts them."""

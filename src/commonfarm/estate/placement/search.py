@@ -24,7 +24,8 @@ MOST_COLUMNS = 6_000
 MOST_COUNTS = 400
 """Such pairs up to which the exact model closes a part; above, whole hosts are chosen among."""
 _STEP = 0.1  # effort for one step of the search
-_MOST_STEPS = 3.0  # effort for steps where columns come after them
+_COLUMNS_SHARE = 0.8  # of the effort for a part that is closed by columns
+_MOST_STEPS = 1.0  # effort for steps where columns come after them
 _HOSTS = 8  # in one step
 _WAITING = 24  # instances without a host that join a step
 _MOST_IDLE = 60  # steps in a row that gain nothing
@@ -32,8 +33,14 @@ _MOST_IDLE = 60  # steps in a row that gain nothing
 
 def at_once(problem: Problem, near: Mapping[str, str]) -> Found | None:
     """Return a placement that nothing can be better than, if that is found without a solver."""
-    on = dict(sorted(greedy(problem, near).on.items()))
-    return Found(on, most_placed=True, fewest_moves=True) if perfect(problem, on) else None
+    for rarest_first in (False, True):
+        on = dict(sorted(greedy(problem, near, rarest_first=rarest_first).on.items()))
+        if perfect(problem, on):
+            return Found(on, most_placed=True, fewest_moves=True)
+        if _columns(problem) <= MOST_COUNTS:
+            # Another may be as good; the solver always finds the same.
+            return None
+    return None
 
 
 def certified(
@@ -60,24 +67,33 @@ def _from(
     bound: int | None,
 ) -> Found:
     """Go on from a placement that breaks no rule. `bound`: none is known to weigh more."""
-    parts = [(one, _inside(one, start)) for one in independent(problem)]
-    columns = sum(_columns(one) for one, on in parts if not perfect(one, on))
-    answers = [
-        Found(on, most_placed=True, fewest_moves=True)
-        if perfect(one, on)
-        else _better(
+    parts = independent(problem)
+    answers: list[Found] = []
+    open_parts: list[Problem] = []
+    for one in parts:
+        found = at_once(one, _inside(one, near))
+        if found:
+            answers.append(found)
+        else:
+            open_parts.append(one)
+    left, columns = effort.limit, sum(map(_columns, open_parts))
+    for one in open_parts:
+        # What one part leaves is the others'.
+        share = replace(effort, limit=left * _columns(one) / columns)
+        found = _better(
             one,
-            on,
-            replace(effort, limit=effort.limit * _columns(one) / columns),
+            _inside(one, start),
+            share,
             _inside(one, near),
             bound if len(parts) == 1 else None,
         )
-        for one, on in parts
-    ]
+        answers.append(found)
+        left, columns = max(0.0, left - found.spent), columns - _columns(one)
     return Found(
         dict(sorted((name, host) for one in answers for name, host in one.on.items())),
         all(one.most_placed for one in answers),
         all(one.fewest_moves for one in answers),
+        sum(one.spent for one in answers),
     )
 
 
@@ -102,49 +118,60 @@ def _better(
     from commonfarm.estate.placement.bounds import certify
     from commonfarm.estate.placement.model import place
 
-    near = near or start
     if bound is None:
         bound, _ = certify(problem, score(problem, start).weight)
     unit = gcd(*(item.priority for item in problem.items))
     bound = bound // unit * unit
     if MOST_COUNTS < _columns(problem) <= MOST_COLUMNS and columns.applies(problem):
-        return _by_columns(problem, start, effort, near, bound)
-    small = _columns(problem) <= MOST_COLUMNS
-    share = replace(effort, limit=effort.limit / 3) if small else effort
+        return _by_columns(problem, start, effort, near or start, bound)
+    small, few = (_columns(problem) <= most for most in (MOST_COLUMNS, MOST_COUNTS))
+    share, spent = replace(effort, limit=effort.limit / 3) if small else effort, 0.0
     if small:
-        found = place(problem, start, share, near, bound)
+        found = place(problem, start, share, near if few else near or start, bound, only_one=few)
         if found.fewest_moves:
             return found
-        start = found.on
+        start, spent = found.on, found.spent
+    near = near or start
     search = _Search(problem, start, near, effort.seed)
-    search.run(share.limit, bound)
+    spent += search.run(share.limit, bound)
     reached, best = score(problem, search.ledger.on), ideal(problem)
     most = reached.weight == bound
     found = Found(search.ledger.on, most, most and reached.stays == best.stays)
     if small and not found.fewest_moves:
         found = place(problem, found.on, share, near, bound)
-    # What a limit has cut short may have left room.
-    last = _Search(problem, found.on, near, effort.seed).ledger
-    fill(last, [item for item in problem.items if item.name not in last.on])
-    return replace(found, on=last.on)
+        spent += found.spent
+    return replace(found, on=_filled(problem, found.on, near), spent=spent)
+
+
+def _filled(problem: Problem, on: Mapping[str, str], near: Mapping[str, str]) -> Mapping[str, str]:
+    """Return a placement with what has room and no host yet: a limit may have cut it short."""
+    ledger = _Search(problem, on, near, 1).ledger
+    fill(ledger, [item for item in problem.items if item.name not in ledger.on])
+    return ledger.on
 
 
 def _by_columns(
     problem: Problem, start: Mapping[str, str], effort: Effort, near: Mapping[str, str], bound: int
 ) -> Found:
-    """Return the best that is found in steps, and then by choosing what whole hosts hold."""
+    """Return the best that is found in steps, and then by choosing what whole hosts hold.
+
+    Where that comes to nothing, what effort is left goes into further steps.
+    """
     from commonfarm.estate.placement import columns
 
-    share = min(_MOST_STEPS, effort.limit / 2)
     search = _Search(problem, start, near, effort.seed)
-    search.run(share, bound)
-    best = columns.best(
-        problem, search.ledger.on, replace(effort, limit=effort.limit - share), bound
-    )
-    on = max(best.on, search.ledger.on, key=lambda one: score(problem, one))
-    reached = score(problem, on)
+    spent = search.run(min(_MOST_STEPS, effort.limit / 2), bound)
+    share = (effort.limit - spent) * _COLUMNS_SHARE
+    best = columns.best(problem, search.ledger.on, replace(effort, limit=share), bound)
+    spent += best.spent
+    if score(problem, best.on) > score(problem, search.ledger.on):
+        search = _Search(problem, best.on, near, effort.seed)
+    reached = score(problem, search.ledger.on)
+    if (reached.weight, reached.stays) != (best.weight, best.stays):
+        spent += search.run(effort.limit - spent, best.weight)
+        reached = score(problem, search.ledger.on)
     most = reached.weight == best.weight
-    return Found(on, most, most and reached.stays == best.stays)
+    return Found(search.ledger.on, most, most and reached.stays == best.stays, spent)
 
 
 class _Search:
@@ -160,11 +187,14 @@ class _Search:
             if item.name in on:
                 self.ledger.put(item, on[item.name])
 
-    def run(self, limit: float, bound: int) -> None:
-        """Go on until the effort is spent, nothing is left to gain, or nothing more is gained."""
+    def run(self, limit: float, bound: int) -> float:
+        """Go on until the effort is spent, nothing is left to gain, or nothing more is gained.
+
+        Return the effort that was spent.
+        """
         problem = self.ledger.problem
-        idle = 0
-        while limit > 0 and idle < _MOST_IDLE:
+        idle, spent = 0, 0.0
+        while spent < limit and idle < _MOST_IDLE:
             reached = score(problem, self.ledger.on)
             waiting = [one for one in problem.items if one.name not in self.ledger.on]
             waiting = [one for one in waiting if one.kind.hosts] if reached.weight < bound else []
@@ -174,11 +204,12 @@ class _Search:
                 if one.now in one.kind.hosts and self.ledger.on.get(one.name, one.now) != one.now
             ]
             if not waiting and not moved:
-                return
+                break
             both = [one for one in (waiting, moved) if one]
-            gained, spent = self._step(self.chance.choice(self.chance.choice(both)), waiting)
-            limit -= spent
+            gained, took = self._step(self.chance.choice(self.chance.choice(both)), waiting)
+            spent += took
             idle = 0 if gained else idle + 1
+        return spent
 
     def _step(self, wanted: Item, waiting: list[Item]) -> tuple[bool, float]:
         """Fill some hosts anew, so that `wanted` may find room; say whether it is any better."""
