@@ -5,8 +5,10 @@
 DATA is the folder with `estate.json` of the Fedora infrastructure; without it a farm of the same
 kind is made, always the same. Capacities are recorded nowhere: each host is said to have what its
 machines need and a quarter more. The three x86_64 hosts of the largest site with most memory in use
-get notice; what is placed then by weight, and the moves, are planned as `estate plan` does. Then
-each host is lost, one at a time. With --quick, a smaller farm.
+get notice; how many machines are placed then, and the moves, are planned as `estate plan` does:
+where the network of a machine's address is (leave), at any site (anywhere), and with production
+worth more than staging, as it is where nobody says otherwise (weighted). Then each host is lost,
+one at a time. With --quick, a smaller farm.
 
 Peer: Ganeti's hbal, which empties the same nodes of the same instances in the same run, so by
 memory and cores alone: it knows no weights and plans no disk that is not a node's own, so ours is
@@ -83,33 +85,60 @@ def data_of(folder: Path | None, *, quick: bool) -> Mapping[str, Any]:
 
 def measured(data: Mapping[str, Any], home: Path, runs: int) -> dict[str, Any]:
     """Return all figures."""
-    folder = home / "estate"
-    folder.mkdir()
-    estate_of(data, folder)
-    facts = read_facts(folder)
+    weighted, anywhere = (
+        read(data, home / name, name == "anywhere") for name in ("at", "anywhere")
+    )
+    facts = alike(weighted)
     leaving = largest(facts)
-    then = announced(facts, leaving)
-    plans = [timed(lambda: planner.plan(then, TODAY)) for _ in range(runs)]
-    placed = plans[0][1].intervals[1].levels["likely"]
+    left = {
+        "leave": left_by(facts, leaving, runs),
+        "anywhere": left_by(alike(anywhere), leaving, min(runs, 3), limit=20.0),
+        "weighted": left_by(weighted, leaving, 1),
+    }
     losses = [timed(lambda: cliffs_of(facts, TODAY)) for _ in range(runs)]
     hosts = [one for one in losses[0][1].today if one.who == "host"]
-    forced = sum(one.on in leaving and name in placed.on for name, one in facts.instances.items())
     ours, peer = emptied(facts, leaving), hbal(facts, leaving, home)
     return {
         "name": "fedora",
         "assumed": f"each host has {FACTOR:g} times what its machines need",
         "leaving": ", ".join(leaving),
-        "leave_time": figure("s", [one for one, _ in plans], GOAL_SECONDS),
-        "leave_placed": figure(f"of {len(facts.instances)}", [len(placed.on)]),
-        "leave_weight": figure("weight; peer: the bound", [placed.weight], peer=placed.bound),
-        "leave_most_proven": figure("", [placed.most_placed == "proven"], 1, more=True),
-        "leave_moves": figure("moves; peer: those that had to", [len(placed.moved)], peer=forced),
-        "leave_fewest_proven": figure("", [placed.fewest_moves == "proven"], 1, more=True),
+        **{f"{name}_{key}": one for name, some in left.items() for key, one in some.items()},
         "lost_time": figure("s", [one for one, _ in losses], GOAL_SECONDS),
         "lost_answered": figure("hosts", [len(hosts)], len(facts.hosts), more=True),
         "lost_proven": figure("hosts", [sum(one.proven for one in hosts)]),
         "emptied_placed": figure("instances; peer: hbal", [ours[0]], peer=peer[0]),
         "emptied_moves": figure("moves; peer: hbal", [ours[1]], peer=peer[1]),
+    }
+
+
+def read(data: Mapping[str, Any], folder: Path, anywhere: bool) -> Facts:
+    folder.mkdir()
+    estate_of(data, folder, anywhere=anywhere)
+    return read_facts(folder)
+
+
+def alike(facts: Facts) -> Facts:
+    """Return the facts with each instance counting 1."""
+    instances = {name: replace(one, priority=1) for name, one in facts.instances.items()}
+    return replace(facts, instances=instances)
+
+
+def left_by(
+    facts: Facts, leaving: Sequence[str], runs: int, limit: float = 9.0
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of hosts that leave; `limit` is the effort of `estate plan`, or more."""
+    then = announced(facts, leaving)
+    plans = [timed(lambda: planner.plan(then, TODAY, limit=limit)) for _ in range(runs)]
+    placed = plans[0][1].intervals[1].levels["likely"]
+    forced = sum(one.on in leaving and name in placed.on for name, one in facts.instances.items())
+    return {
+        "time": figure("s", [one for one, _ in plans], GOAL_SECONDS),
+        "placed": figure(f"of {len(facts.instances)}", [len(placed.on)]),
+        "weight": figure("weight; peer: the bound", [placed.weight], peer=placed.bound),
+        "most_proven": figure("", [placed.most_placed == "proven"], 1, more=True),
+        "moves": figure("moves; peer: those that had to", [len(placed.moved)], peer=forced),
+        "fewest_proven": figure("", [placed.fewest_moves == "proven"], 1, more=True),
+        "different_plans": figure("", [len({one.to_json() for _, one in plans}) - 1], 0),
     }
 
 
