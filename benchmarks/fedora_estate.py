@@ -17,6 +17,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -198,9 +199,13 @@ def made_data(seed: int = 2025, hosts: int = 37, machines: int = 257) -> dict[st
             "vcpu": choose.choice([8, 12, 16] if builder else [1, 2, 4, 8]),
             "disk_gib": choose.choice([146.48, 292.97] if builder else [19.53, 48.83, 97.66]),
         }
+        # Some builders have a network of their own.
+        vm["subnet"] = made_hosts[at]["site"] + ("-b" if builder and at % 2 else "")
         made_hosts[at]["guests"].append(vm["name"])
         vms.append(vm)
-    return {"hosts": made_hosts, "vms": vms}
+    many = Counter(vm["subnet"] for vm in vms)
+    subnets = [{"id": one, "machines": n, "vms": n, "vm_hosts": 0} for one, n in many.items()]
+    return {"hosts": made_hosts, "vms": vms, "subnets": subnets}
 
 
 if __name__ == "__main__":

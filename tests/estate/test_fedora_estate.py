@@ -29,7 +29,20 @@ def test_it_has_each_machine_where_it_runs_and_a_quarter_to_spare(tmp_path: Path
             load = sum(one.requirement.at("likely")[key] for one in guests)
             assert 0 <= host.capacity[key] - load * Fraction(5, 4) < least
     assumed = [one for one in facts.assumptions if one.where.startswith("fedora.yaml")]
-    assert len(assumed) == 37
+    networks = {one["subnet"]: one["vmhost"] for one in data["vms"]}
+    assert len(assumed) == 37 + len(networks)
+    site_of = {one["name"]: one["site"] for one in data["hosts"]}
+    for one in facts.instances.values():
+        (network,) = one.requirement.addresses
+        assert network in facts.sites[site_of[networks[network]]].networks
+        assert facts.hosts[one.on or ""].site == site_of[networks[network]]
+
+
+def test_anywhere_nothing_keeps_a_machine_at_a_site(tmp_path: Path) -> None:
+    estate_of(made_data(), tmp_path, anywhere=True)
+    facts = read_facts(tmp_path)
+    assert not any(one.requirement.addresses for one in facts.instances.values())
+    assert not any(one.networks for one in facts.sites.values())
 
 
 def test_the_same_data_give_the_same_files(tmp_path: Path) -> None:

@@ -61,14 +61,14 @@ def _thin_out(ledger: Ledger, spread: Spread, at_least: int) -> None:
 
 def fill(ledger: Ledger, items: Iterable[Item], *, rarest_first: bool = True) -> None:
     """Put items where they fit best: first those of most weight, of fewest hosts, the largest."""
-    prices = _prices(ledger.problem)
+    prices = prices_of(ledger.problem)
     order = {id(kind): number for number, kind in enumerate(ledger.problem.kinds)}
     waiting = sorted(
         items,
         key=lambda one: (
             -one.priority,
             len(one.kind.hosts) if rarest_first else 0,
-            -_size(one.kind, prices),
+            -size_of(one.kind, prices),
             order[id(one.kind)],
             one.name,
         ),
@@ -120,7 +120,7 @@ def _entry(ledger: Ledger, item: Item, host: str, prices: dict[str, float]) -> E
     return item.kind.hosts[host], ledger.problem.leaving[host], room, host
 
 
-def _prices(problem: Problem) -> dict[str, float]:
+def prices_of(problem: Problem) -> dict[str, float]:
     """Return what a unit of each resource is worth: its part of all that is asked."""
     asked: Counter[str] = Counter()
     for item in problem.items:
@@ -128,5 +128,6 @@ def _prices(problem: Problem) -> dict[str, float]:
     return {key: 1 / amount for key, amount in asked.items()}
 
 
-def _size(kind: Kind, prices: dict[str, float]) -> float:
+def size_of(kind: Kind, prices: dict[str, float]) -> float:
+    """Return how large one of a kind is, by the prices of what it asks."""
     return sum(prices.get(key, 0.0) * amount for key, amount in sorted(kind.amounts.items()))

@@ -19,6 +19,7 @@ from zlib import crc32
 
 from ortools.sat.python import cp_model
 
+from commonfarm.estate.placement.greedy import prices_of, size_of
 from commonfarm.estate.placement.problem import Effort, Found, Item, Kind, Limit, Problem, Spread
 
 Term = tuple[cp_model.IntVar, int]
@@ -200,7 +201,7 @@ class _Model(Counts):
             self._same([_counts(group, self.near) for group in groups]),
         ]
         if only_one:
-            objectives.append([(self.at[place], self._price(place)) for place in self.at])
+            objectives.append(self._last())
         on, proven, spent = dict(self.start), [False] * len(objectives), 0.0
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = 1
@@ -226,10 +227,19 @@ class _Model(Counts):
             self.cp.add(total >= sum(weight * self.hint[one.index] for one, weight in terms))
         return Found(on, proven[0], proven[0] and proven[1], spent)
 
-    def _price(self, place: Place) -> int:
-        """Return what a place is worth where nothing else tells: always the same."""
-        group, host = place
-        return 1 + crc32(f"{self.groups[group].items[0].name} {host}".encode()) % 2**20
+    def _last(self) -> list[Term]:
+        """Return what a place is worth where nothing else tells: first the larger ones run.
+
+        Always the same, whatever other hosts there are, and hardly ever the same for two sums.
+        """
+        prices = prices_of(self.problem)
+        sizes = [size_of(group.kind, prices) for group in self.groups]
+        largest = max(sizes, default=0.0) or 1.0
+        terms = []
+        for (group, host), one in self.at.items():
+            chance = crc32(f"{self.groups[group].items[0].name} {host}".encode()) % 2**20
+            terms.append((one, 1 + round(1000 * sizes[group] / largest) * 2**20 + chance))
+        return terms
 
     def _same(self, wanted: Sequence[Counter[str]]) -> list[Term]:
         """Return, as terms, how many of each group are on the hosts where `wanted` counts them."""
