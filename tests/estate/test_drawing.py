@@ -139,3 +139,5 @@ def test_the_command_draws_the_plan_of_a_folder(tmp_path: Path) -> None:
     said = "".join(ElementTree.parse(out).getroot().itertext())
     assert "wiki/web/production/1: memory 1 GiB" in said
     assert "giant/web/production/1: " in said
+    nowhere = CliRunner().invoke(app, [*command[:3], "--out", str(tmp_path / "no" / "map.svg")])
+    assert "map.svg: cannot be written: No such file or directory" in str(nowhere.exception)

@@ -191,6 +191,16 @@ def test_an_offer_that_unlocks_nothing_ends_by_1_and_says_why(tmp_path: Path) ->
     assert not json.loads(done.output)["unplaced"]
 
 
+def test_an_offer_that_is_over_says_so(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, ESTATE, BOX.replace("2027-02-01", "2026-01-10").replace("2026-02", "2025-02")
+    )
+    assert done.exit_code == 1
+    assert done.output.splitlines()[0] == (
+        "host b of friend is no longer there on 2026-01-10: ask as of an earlier day, with --at"
+    )
+
+
 @pytest.mark.parametrize(
     ("box", "fault"),
     [

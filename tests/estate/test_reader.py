@@ -249,6 +249,11 @@ def targets(*written: str, project: str = "") -> str:
     return f"targets:\n{text}projects:\n  - {{name: first{project}}}\n"
 
 
+def test_what_stands_at_an_unknown_key_is_not_judged() -> None:
+    said = faults(a="hosts: [{name: a, architecture: amd64, memry: 16 GiB}]")
+    assert said == ["a.yaml:1:40: unknown key `memry`; did you mean `memory`?"]
+
+
 def test_a_target_without_a_name_is_named_by_suite_and_architecture() -> None:
     text = targets("suite: trixie, architecture: arm64", project=", targets: [trixie-arm64]")
     found = estate(a=text)

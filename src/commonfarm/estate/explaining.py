@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from commonfarm.estate.schema.common import own
@@ -15,11 +15,23 @@ from commonfarm.estate.yaml_nodes import Document, Place
 from commonfarm.lib.errors import Problem
 from commonfarm.lib.hints import hint
 
+_UNKNOWN = "extra_forbidden"
+
 
 def explained(
+    kind: type[BaseModel], document: Document, place: Place, error: ValidationError
+) -> list[Problem]:
+    """Return pydantic's errors with a thing of `kind` at `place` as problems in our words."""
+    errors = error.errors()
+    unknown = {place_of(one) for one in errors if one["type"] == _UNKNOWN}
+    # What stands at a key that is not known is of no kind.
+    judged = [one for one in errors if one["type"] == _UNKNOWN or place_of(one) not in unknown]
+    return [_explained(kind, document, place, one) for one in judged]
+
+
+def _explained(
     kind: type[BaseModel], document: Document, place: Place, error: ErrorDetails
 ) -> Problem:
-    """Return pydantic's error with a thing of `kind` at `place` as a problem in our words."""
     inside = place_of(error)
     at = (*place, *inside)
     context = error.get("ctx", {})

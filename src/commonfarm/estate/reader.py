@@ -182,7 +182,7 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
         try:
             thing = kind.model_validate(item.value)
         except ValidationError as error:
-            wrong = [explained(kind, document, item.place, one) for one in error.errors()]
+            wrong = explained(kind, document, item.place, error)
             problems += [one for one in wrong if (one.file, one.line, one.column) not in unread]
             rest = what_is_left(kind, document, item.place, item.value, error)
             if rest is None:

@@ -18,6 +18,7 @@ def draw_map(directory: Path = DIRECTORY, out: Path = OUT, at: datetime | None =
     from commonfarm.estate.disclosure import veiled
     from commonfarm.estate.drawing import map as drawing
     from commonfarm.estate.folder import read_facts
+    from commonfarm.estate.verbs import files
 
     today = day(at)
     # Who gives anonymously is not named: pictures are passed on.
@@ -28,5 +29,5 @@ def draw_map(directory: Path = DIRECTORY, out: Path = OUT, at: datetime | None =
         for one in placed.unplaced
     }
     shown = drawing.Shown(facts, today, placed.on, unplaced)
-    out.write_text(drawing.draw(shown), encoding="utf-8")
+    files.write(out, drawing.draw(shown), over=True)
     typer.echo(f"{out}: hosts {len(facts.hosts)}, instances {len(placed.on)}")

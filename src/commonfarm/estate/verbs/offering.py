@@ -138,6 +138,9 @@ def _unplaced(found: Offer, full: bool) -> Iterator[str]:
 
 def _given(given: Given) -> str:
     whose = f" of {given.sponsor}" if given.sponsor else ""
+    if given.end and given.end <= given.start:
+        ask = "ask as of an earlier day, with --at"
+        return f"host {given.host}{whose} is no longer there on {given.end}: {ask}"
     if given.end:
         end = f"until {given.end}"
     elif given.assured:
