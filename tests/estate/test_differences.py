@@ -101,3 +101,10 @@ def test_many_alike_share_a_line() -> None:
         "host arm-001 to arm-100 (100): memory is 2 GiB, was 1 GiB",
         "host beefy: new",
     ]
+
+
+def test_many_names_that_are_no_row_are_not_told_as_one() -> None:
+    names = ("toxis", "laodoke", "phoebe", "hipp")
+    assert lines(facts(), facts(*(host(name) for name in names))) == [
+        "host hipp, laodoke and 2 more: new"
+    ]

@@ -42,11 +42,18 @@ def alike(said: Iterable[tuple[str, str, str]]) -> list[str]:
     lines = []
     for (kind, text), names in together.items():
         if len(names) > FEW:
-            names = [f"{names[0]} to {names[-1]} ({len(names)})"]
+            names = [_together(names)]
         for name in names:
             of = " ".join(filter(None, (kind, name)))
             lines.append(f"{of}: {text}" if of else text)
     return lines
+
+
+def _together(names: list[str]) -> str:
+    """Return many names as few: only numbers can be counted from one to another."""
+    if len({name.rstrip("0123456789") for name in names}) == 1:
+        return f"{names[0]} to {names[-1]} ({len(names)})"
+    return f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
 def in_a_row(instances: Iterable[str]) -> list[str]:

@@ -101,7 +101,7 @@ def test_of_very_many_changes_and_faults_the_first_are_told(
     upstream.commit({"estate.yaml": "\n".join(["pools: []", *ONE.splitlines(), *many, ""])})
     start(upstream, clock)
     load = next_minute()
-    assert load is not None and load.changes == ["host anvil to h3 (5): new"]
+    assert load is not None and load.changes == ["host anvil, h0 and 3 more: new"]
     wrong = [f"  - {{name: h{n}, architecture: amd64, memory: {n} GiB}}" for n in range(1, 5)]
     upstream.commit({"estate.yaml": "\n".join([*ONE.splitlines(), *wrong, ""])})
     again = next_minute()
