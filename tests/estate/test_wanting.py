@@ -7,6 +7,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from commonfarm.estate.answers.letter import NOTICE, TERM, WIDTH, letter
@@ -14,6 +15,7 @@ from commonfarm.estate.answers.wanted import wanted
 from commonfarm.estate.cli import app
 from commonfarm.estate.facts import Policy, Service
 from commonfarm.estate.schema.supply import Pledge
+from commonfarm.lib.errors import BadInputError
 from tests.estate.futures import network
 from tests.estate.making import TODAY, facts, host, instance, pledge, site
 from tests.estate.test_wanted import SMALL, TOOLS, kind
@@ -73,6 +75,19 @@ def test_for_a_day_what_has_ended_by_then_does_not_count(tmp_path: Path) -> None
     }
     assert answer["likely"]["cost"] == 2
     assert len(answer["assumptions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("2026-01-14", "--for: 2026-01-14 is before 2026-01-15; name a later day, or with --at"),
+        ("9999-12-31", "--for: 9999-12-31 is no day to plan for; name one of 1970 to 9000"),
+    ],
+)
+def test_a_day_that_cannot_be_asked_for(tmp_path: Path, then: str, said: str) -> None:
+    done = run(tmp_path, ESTATE, "--for", then)
+    assert isinstance(done.exception, BadInputError)
+    assert str(done.exception).startswith(said)
 
 
 def test_what_cannot_be_helped_ends_by_1(tmp_path: Path) -> None:

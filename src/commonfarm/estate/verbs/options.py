@@ -20,13 +20,13 @@ AT = typer.Option(
 FIRST, LAST = 1970, 9000
 
 
-def day(at: datetime | None) -> date:
-    """Return the day asked for by `--at`, today in UTC where none was.
+def day(at: datetime | None, option: str = "--at") -> date:
+    """Return the day asked for by an option, today in UTC where none was.
 
     Raise BadInputError for a year from which one cannot reckon on.
     """
     asked = (at or datetime.now(UTC)).date()
     if not FIRST <= asked.year <= LAST:
         what, to_do = f"{asked} is no day to plan for", f"name one of {FIRST} to {LAST}"
-        raise BadInputError(Problem("--at", 0, 0, what, to_do))
+        raise BadInputError(Problem(option, 0, 0, what, to_do))
     return asked

@@ -13,7 +13,7 @@ import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
 from commonfarm.estate.verbs.wording import count, instances
-from commonfarm.lib.errors import ExitCode
+from commonfarm.lib.errors import BadInputError, ExitCode, Problem
 from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def wanted(
     from commonfarm.estate.verbs.assumed import rests_on
 
     today = day(at)
-    then = wanted_for.date() if wanted_for else today
+    then = day(wanted_for, "--for") if wanted_for else today
+    if then < today:
+        what, to_do = f"{then} is before {today}", "name a later day, or with --at an earlier one"
+        raise BadInputError(Problem("--for", 0, 0, what, to_do))
     facts = read_facts(directory, today)
     likely, high = wanted_of(facts, then)
     if as_json:
