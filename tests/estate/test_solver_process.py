@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from commonfarm.estate.folder import read_facts
 from commonfarm.estate.placement.process import Solver
-from commonfarm.lib.errors import RefusedError
+from commonfarm.lib.errors import BadInputError, RefusedError
 from commonfarm.lib.units import parse_bytes
 
 BUSY = """
 from commonfarm.estate.placement.model import place
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.problem import Effort
+from commonfarm.estate.folder import read_facts
 from commonfarm.estate.placement.process import Solver
 from tests.estate.making import facts, host, instance
 hosts = [host(f"h{n}", memory=f"{190 + n} GiB", cores=60 + n) for n in range(20)]
@@ -45,6 +47,27 @@ def test_it_answers_calls_and_raises_what_they_raise() -> None:
             solver.call(parse_bytes, "nonsense")
         assert solver.pid == first
     assert solver.pid is None
+
+
+def test_what_is_wrong_with_the_input_arrives_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("hosts: [{name: a}]\nsites: [{nme: b}]\n")
+    with pytest.raises(BadInputError) as here:
+        read_facts(tmp_path)
+    with Solver() as solver, pytest.raises(BadInputError) as there:
+        solver.call(read_facts, tmp_path)
+    assert there.value.problems == here.value.problems
+    assert str(there.value) == str(here.value)
+
+
+def only_here() -> None:
+    """Do nothing, in a module that the solver's process cannot import."""
+
+
+def test_what_it_cannot_import_is_told() -> None:
+    with Solver() as solver:
+        with pytest.raises(ModuleNotFoundError):
+            solver.call(only_here)
+        assert solver.call(max, 1, 2) == 2
 
 
 def test_what_it_prints_is_no_answer(capfd: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,15 @@ def test_errors_say_what_lifts_them() -> None:
     assert str(error) == "a.yaml: is missing\nb.yaml:1:2: is odd; mend it"
 
 
+def test_errors_can_be_handed_to_another_process() -> None:
+    refused = RefusedError(Reason("full", "nothing is left", "more memory"))
+    faults = BadInputError(Problem("b.yaml", 2, 1, "wrong", ""), Problem("a.yaml", 1, 1, "bad", ""))
+    for error in (refused, faults):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), again.reason) == (type(error), str(error), error.reason)
+    assert pickle.loads(pickle.dumps(faults)).problems == faults.problems
+
+
 def test_what_would_steer_a_terminal_is_replaced() -> None:
     assert harmless("ü \x1b[2J\x9b1m\r\n\t\u202e") == "ü ?[2J?1m????"
     assert harmless("a\n\tb\r", kept="\n\t") == "a\n\tb?"

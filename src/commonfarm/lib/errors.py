@@ -37,7 +37,8 @@ class CommonfarmError(Exception):
     exit_code = ExitCode.NO
 
     def __init__(self, reason: Reason) -> None:
-        super().__init__(str(reason))
+        # What an exception is made of again in another process.
+        super().__init__(reason)
         self.reason = reason
 
 
@@ -83,6 +84,7 @@ class BadInputError(CommonfarmError):
         self.problems = tuple(sorted(problems))
         first = self.problems[0]
         super().__init__(Reason("bad-input", first.what, first.to_do))
+        self.args = self.problems
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)

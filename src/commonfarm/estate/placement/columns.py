@@ -37,6 +37,7 @@ _NODES = 5000  # and of that over all columns
 _THREADS = 2  # hosts are priced independently: how many threads do so changes no answer
 _NODE = 2e-2  # effort for one of them
 _PIVOT = 1e-4  # effort for one of the linear solver's
+_COLUMN = 1e-4  # effort for one that is chosen among
 _MOST_LISTED = 30_000  # columns, of all hosts
 _NEAR = 1e-3
 _EPSILON = 1e-6
@@ -321,14 +322,15 @@ class _Program:
         With `use`: only as good as the bound, of these columns. Return if there is no better one.
         """
         mip: Any = pywraplp.Solver.CreateSolver("SCIP")
-        most = max(1, min(nodes, int(self._left / _NODE)))
-        mip.SetSolverSpecificParametersAsString(f"limits/totalnodes = {most}")
         here = set(self.chosen)
         taken = {
             number: mip.BoolVar("")
             for number, (host, _) in enumerate(self.columns)
             if (host not in fixed or number in here) and (use is None or number in use)
         }
+        self.spent += CALL + _COLUMN * len(taken)
+        most = max(1, min(nodes, int(self._left / _NODE)))
+        mip.SetSolverSpecificParametersAsString(f"limits/totalnodes = {most}")
         where = self._where()
         one_each = [
             mip.Constraint(int(n in fixed and n in where), 1) for n in range(len(self.hosts))
@@ -355,7 +357,7 @@ class _Program:
         value.SetCoefficient(missing, -(self.most + 1))
         goal.SetCoefficient(missing, -(self.most + 1))
         status = mip.Solve()
-        self.spent += CALL + _NODE * mip.nodes() + _PIVOT * mip.iterations()
+        self.spent += _NODE * mip.nodes() + _PIVOT * mip.iterations()
         if status in (mip.OPTIMAL, mip.FEASIBLE):
             self._take([number for number, one in taken.items() if one.solution_value() > 0.5])
         return status in (mip.OPTIMAL, mip.INFEASIBLE)

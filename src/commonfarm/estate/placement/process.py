@@ -23,7 +23,6 @@ from commonfarm.lib.errors import Reason, RefusedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_Call = tuple[Callable[..., object], tuple[object, ...], dict[str, object]]
 _LENGTH = struct.Struct("!Q")
 
 
@@ -60,7 +59,7 @@ class Solver:
         assert process.stdin and process.stdout
         try:
             _write(process.stdin, (function, args, kwargs))
-            answer: T | _Raised = _read(process.stdout)
+            answer: T | _Raised = _value(_read(process.stdout))
         except (EOFError, BrokenPipeError):
             code = process.wait()
             self._process = None
@@ -93,8 +92,11 @@ def _write(to: IO[bytes], value: object) -> None:
     to.flush()
 
 
-def _read(source: IO[bytes]) -> Any:
-    data = _exactly(source, _LENGTH.unpack(_exactly(source, _LENGTH.size))[0])
+def _read(source: IO[bytes]) -> bytes:
+    return _exactly(source, _LENGTH.unpack(_exactly(source, _LENGTH.size))[0])
+
+
+def _value(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - only parent and child have the pipe
 
 
@@ -111,18 +113,19 @@ def main() -> None:
     # What a library prints must not get into the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    calls: queue.Queue[_Call] = queue.Queue()
+    calls: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     while True:
-        function, args, kwargs = calls.get()
+        data = calls.get()
         try:
+            function, args, kwargs = _value(data)
             answer: object = function(*args, **kwargs)
         except Exception as error:  # it is the parent's
             answer = _Raised(error)
         _write(answers, answer)
 
 
-def _listen(calls: queue.Queue[_Call]) -> None:
+def _listen(calls: queue.Queue[bytes]) -> None:
     while True:
         try:
             calls.put(_read(sys.stdin.buffer))

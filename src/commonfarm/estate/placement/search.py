@@ -33,13 +33,11 @@ _MOST_IDLE = 60  # steps in a row that gain nothing
 
 def at_once(problem: Problem, near: Mapping[str, str]) -> Found | None:
     """Return a placement that nothing can be better than, if that is found without a solver."""
-    for rarest_first in (False, True):
+    # Among few, another may be as good, and the solver always finds the same.
+    for rarest_first in (False, True) if _columns(problem) > MOST_COUNTS else (False,):
         on = dict(sorted(greedy(problem, near, rarest_first=rarest_first).on.items()))
         if perfect(problem, on):
             return Found(on, most_placed=True, fewest_moves=True)
-        if _columns(problem) <= MOST_COUNTS:
-            # Another may be as good; the solver always finds the same.
-            return None
     return None
 
 
