@@ -92,7 +92,7 @@ def measured(data: Mapping[str, Any], home: Path, runs: int) -> dict[str, Any]:
     leaving = largest(facts)
     left = {
         "leave": left_by(facts, leaving, runs),
-        "anywhere": left_by(alike(anywhere), leaving, min(runs, 3), limit=20.0),
+        "anywhere": left_by(alike(anywhere), leaving, min(runs, 3), limit=30.0),
         "weighted": left_by(weighted, leaving, 1),
     }
     losses = [timed(lambda: cliffs_of(facts, TODAY)) for _ in range(runs)]
