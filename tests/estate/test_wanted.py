@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from commonfarm.estate.answers.asking import Tools
 from commonfarm.estate.answers.wanted import Exposed, Wanted, wanted
 from commonfarm.estate.facts import HostKind, Level, Policy
-from commonfarm.estate.placement import packed, question, search
+from commonfarm.estate.placement import elastic, packed, search
 from commonfarm.estate.placement.problem import Effort
 from tests.estate.futures import network
 from tests.estate.making import TODAY, facts, host, instance, pledge, site, spread
@@ -20,7 +20,7 @@ from tests.estate.making import TODAY, facts, host, instance, pledge, site, spre
 TOOLS = Tools(
     lambda problem: search.solve(problem, Effort(limit=2.0)),
     lambda problem, items, hosts, kinds: packed.pack(problem, items, hosts, kinds, 0.5),
-    lambda asked: question.choose(asked, Effort(limit=10.0)),
+    lambda asked: elastic.best(asked, Effort(limit=10.0)),
 )
 
 

@@ -36,7 +36,7 @@ Counts = Mapping[Variant, int]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the solver does: `search.solve`, `packed.pack` and `question.choose`."""
+    """What the solver does: `search.solve`, `packed.pack` and `elastic.best`."""
 
     solve: Callable[[Problem], Found]
     pack: Pack

@@ -64,6 +64,13 @@ def tools(solver: Solver, seed: int) -> Tools:
         return solver.call(packed.pack, problem, items, standing, kinds, PACKING)
 
     def choose(asked: question.Question) -> question.Chosen:
-        return solver.call(question.choose, asked, Effort(seed, CHOICE))
+        return solver.call(_chosen, asked, Effort(seed, CHOICE))
 
     return Tools(solve, pack, choose)
+
+
+def _chosen(asked: question.Question, effort: Effort) -> question.Chosen:
+    # The model's library is loaded in the solver's process alone.
+    from commonfarm.estate.placement.elastic import best
+
+    return best(asked, effort)

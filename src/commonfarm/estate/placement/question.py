@@ -1,4 +1,4 @@
-"""The question which hosts to get, so that everything has a place: plain values, and who answers.
+"""The question which hosts to get, so that everything has a place: plain values.
 
 Frozen. `elastic` answers it exactly; `packed` finds where to begin.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from commonfarm.estate.placement.problem import Effort, Limit, Problem
+from commonfarm.estate.placement.problem import Limit, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,3 @@ class Chosen:
     widened: Mapping[Limit, int]
     bound: int
     proven: bool
-
-
-def choose(question: Question, effort: Effort) -> Chosen:
-    """Return the cheapest hosts that are found, beginning with those of the question."""
-    from commonfarm.estate.placement.elastic import best
-
-    return best(question, effort)
