@@ -180,6 +180,21 @@ def test_a_value_with_a_tag_runs_nothing_and_is_told_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "0x" + "f" * 5000, "0o" + "7" * 9000])
+def test_a_number_without_end_is_told_in_our_words(digits: str) -> None:
+    text = f"""\
+        services:
+          - name: wiki
+            priority: {digits}
+            status: {digits}
+            components: [{{name: web, instances: [{{count: {digits}}}]}}]
+            observed: [{{resource: cores, on: 2026-01-01, amount: {digits}}}]
+        """
+    told = faults(a=text)
+    assert [line.split(":")[1] for line in told] == ["3", "4", "5", "6"]
+    assert not any("limit" in line for line in told)
+
+
 def test_a_bomb_of_aliases_ends_as_one_fault() -> None:
     lines = ["x0: &x0 [a, a, a, a, a, a, a, a, a]"]
     for level in range(1, 9):

@@ -24,6 +24,7 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_VALUES = 500_000
 MOST_EXPANDED = 100_000
 MOST_DEPTH = 30
+_MOST_DIGITS = 100
 _TAG = "tag:yaml.org,2002:"
 
 Place = tuple[str | int, ...]
@@ -250,6 +251,8 @@ class _Plain:
             return None
         if kind == "bool":
             return text.lower() == "true"
+        if len(text) > _MOST_DIGITS:  # no number of ours; Python would not print it again either
+            return text
         try:
             if kind == "int":
                 return int(text.replace("_", ""), 0)
