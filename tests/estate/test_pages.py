@@ -222,6 +222,31 @@ def test_while_the_plan_is_made_it_is_shown_as_it_runs(reader: Client) -> None:
     assert "bugs/app/production/10" in text(reader.get("/estate/hosts/host-001"))
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("hosts/", "plan"),
+        ("hosts/host-001", "plan"),
+        ("services/", "plan"),
+        ("services/bugs", "plan"),
+        ("pledges/", "plan"),
+        ("pledges/", "cliffs"),
+        ("forecast/", "forecast"),
+        ("wanted/", "wanted"),
+    ],
+)
+def test_a_page_looks_again_by_itself_while_its_answer_is_made(
+    reader: Client, path: str, kind: str
+) -> None:
+    address, looks = f"/estate/{path}", 'id="live" hx-get=""'
+    assert looks in text(reader.get(address)), "nor is there an estate yet"
+    world.loaded(pictured.estate(6))
+    assert looks not in text(reader.get(address)), "what is there is not taken from its reader"
+    Answer.objects.filter(kind=kind).delete()
+    page = text(reader.get(address))
+    assert looks in page and page.count('id="live"') == 1
+
+
 @pytest.mark.parametrize("path", ["forecast", "wanted", "pledges"])
 def test_an_answer_that_failed_is_told_where_it_would_stand(reader: Client, path: str) -> None:
     load = world.loaded(pictured.estate(3))

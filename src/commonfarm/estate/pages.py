@@ -221,6 +221,11 @@ class Estate:
         answer = Answer.objects.filter(kind=kind, load=self.load).defer("document").first()
         return answer.problem if answer else None
 
+    def waits(self, *kinds: str) -> bool:
+        """Say whether an answer of one of these kinds is still to be made for this load."""
+        there = Answer.objects.filter(kind__in=kinds, load=self.load)
+        return there.count() < len(kinds)
+
     def _kept(self, kind: str) -> dict[str, Any] | None:
         answer = Answer.objects.filter(kind=kind, load=self.load).defer("document").first()
         if answer is None or answer.problem is not None:

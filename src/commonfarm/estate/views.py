@@ -25,6 +25,18 @@ LOADS_SHOWN = 3
 LOSSES_SHOWN = 15
 CURVES_SHOWN = 6
 OUTLOOKS_SHOWN = 60
+AWAITED = {
+    "hosts": ("plan",),
+    "host": ("plan",),
+    "services": ("plan",),
+    "service": ("plan",),
+    "pledges": ("plan", "cliffs"),
+    "forecast": ("forecast",),
+    "wanted": ("wanted",),
+}
+"""Page -> the answers that it shows. It looks again by itself while one of them is being made."""
+AGAIN_SECONDS = 10
+OVERVIEW_AGAIN_SECONDS = 30
 PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """What a picture may do: be looked at. Its own style counts; nothing is loaded, nothing runs."""
 
@@ -276,7 +288,14 @@ def _part(request: HttpRequest, rows: Sequence[Any], most: int) -> dict[str, Any
 def _show(request: HttpRequest, name: str, estate: Estate | None, **shown: Any) -> HttpResponse:
     """Render a page of the estate, with what all of them show."""
     told = {"estate": estate, "parts": PARTS, "followed": Following.current(), **shown}
-    return render(request, f"estate/{name}.html", told)
+    return render(request, f"estate/{name}.html", told | {"again": _again(name, estate)})
+
+
+def _again(name: str, estate: Estate | None) -> int | None:
+    """Return after how many seconds a page looks again by itself, None where it need not."""
+    if name in AWAITED and (estate is None or estate.waits(*AWAITED[name])):
+        return AGAIN_SECONDS
+    return OVERVIEW_AGAIN_SECONDS if name == "overview" else None
 
 
 def _picture(data: str | bytes, kind: str) -> HttpResponse:
