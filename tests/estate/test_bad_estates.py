@@ -149,3 +149,36 @@ def test_a_trait_or_resource_class_of_one_s_own_may_be_guessed() -> None:
         "did you mean `CUSTOM_KVM`?",
         "did you mean `CUSTOM_GPU`?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("testing", "same"),
+    [
+        ("/srv/testing -> upload", True),  # relative to where the link lies
+        ("testing -> /srv/upload", True),
+        ("/srv/www/testing -> ../upload", True),
+        ("/srv/www/testing -> upload", False),
+        ("/srv/current", True),  # the link of another, by its own name
+        ("/srv/testing -> current", True),
+        ("db1:/srv/testing -> /srv/upload", False),  # on a host of its own
+        ("web:/srv/testing -> files", True),
+        ("web:/srv/testing -> /srv/files", True),
+        ("web:/srv/current", False),
+    ],
+)
+def test_a_link_leads_where_it_would_on_the_host(testing: str, same: bool) -> None:
+    text = f"""\
+services:
+  - name: aslo
+    environments:
+      - {{name: production, file_store: /srv/current -> upload}}
+      - {{name: staging, file_store: "web:/srv/files"}}
+      - {{name: devel, file_store: /srv/a -> /srv/b, code_tree: /srv/b -> /srv/a}}
+      - {{name: testing, file_store: "{testing}"}}
+    components: [{{name: app, instances: [{{environment: production}}]}}]
+"""
+    if same:
+        [fault] = told(a=text)
+        assert fault.startswith("a.yaml:7:37: aslo/testing uses the file store ")
+    else:
+        assert resolved([Text("a.yaml", text.encode())])

@@ -6,8 +6,8 @@ name the same are an error unless one of them says that they share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from posixpath import normpath
+from collections.abc import Iterable, Iterator, Mapping
+from posixpath import dirname, join, normpath
 
 from commonfarm.estate import schema
 from commonfarm.estate.reader import Declared, Estate, no_such
@@ -39,12 +39,16 @@ def shared_unsaid(estate: Estate) -> Iterator[Problem]:
                 known.remove(name)
                 inside = ("environments", number, "shared_with", index)
                 yield one.problem(*no_such("environments", other, known), *inside)
+    used = {
+        (key, kind): value
+        for key, (one, number) in places.items()
+        for kind in OWN
+        if (value := getattr((one.thing.environments or ())[number], kind)) is not None
+    }
+    links = _links(used.values())
     users: dict[tuple[str, str], list[Key]] = {}
-    for key, (one, number) in places.items():
-        for kind in OWN:
-            value = getattr((one.thing.environments or ())[number], kind)
-            if value is not None:
-                users.setdefault((kind, _normal(value)), []).append(key)
+    for (key, kind), value in used.items():
+        users.setdefault((kind, _end(value, links)), []).append(key)
     for (kind, value), keys in users.items():
         allowed = _reached(keys[0], said)
         for key in keys[1:]:
@@ -61,13 +65,47 @@ def shared_unsaid(estate: Estate) -> Iterator[Problem]:
                 yield one.problem(what, to_do, "environments", number, kind)
 
 
-def _normal(value: str) -> str:
-    """Return a path or name so that two ways to write one are the same.
+def _links(values: Iterable[str]) -> dict[str, str]:
+    """Return where the symlinks among these lead, each written as `ls -l` shows it."""
+    found: dict[str, set[str]] = {}
+    for value in values:
+        link, arrow, _ = value.rpartition("->")
+        if arrow:
+            found.setdefault(_path(link), set()).add(_path(value))
+    # One link that leads to several places stands on several hosts: which is meant is not known.
+    return {link: leads.pop() for link, leads in found.items() if len(leads) == 1}
 
-    Of a symlink, written as `ls -l` shows it, that is where it leads.
+
+def _end(value: str, links: Mapping[str, str]) -> str:
+    """Return the path or name that is used, where symlinks have been followed."""
+    path, passed = _path(value), set[str]()
+    while path in links and path not in passed:
+        passed.add(path)
+        path = links[path]
+    return path
+
+
+def _path(value: str) -> str:
+    """Return a path or name so that two ways to write one are the same; of a symlink, its target.
+
+    A target is on the link's host, and where it is relative in the link's folder.
     """
-    text = value.rpartition("->")[2].strip()
-    return normpath(text.replace("//", "/")) if "/" in text else text
+    link, arrow, text = value.rpartition("->")
+    text = text.strip()
+    if arrow:
+        host, path = _on(_path(link))
+        if text.startswith("/"):
+            text = host + text
+        elif "/" in path and not _on(text)[0]:
+            text = host + join(dirname(path), text)
+    host, path = _on(text)
+    return host + normpath(path.replace("//", "/")) if "/" in path else text
+
+
+def _on(text: str) -> tuple[str, str]:
+    """Return the host of a path, with its colon, and the path there: `db1:` and `/srv/files`."""
+    host, colon, path = text.partition(":")
+    return (host + colon, path) if colon and "/" not in host else ("", text)
 
 
 def _reached(start: Key, said: dict[Key, set[Key]]) -> set[Key]:
