@@ -6,6 +6,7 @@ import json
 import re
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -129,10 +130,23 @@ def test_the_letter_tells_nothing_that_is_not_its_own_and_keeps_to_its_width() -
     assert max(map(len, text.splitlines())) <= WIDTH
     assert not re.search(r"shy|hidden|forty|secret-host|new-box|CUSTOM|/app/", text)
     flat = " ".join(text.split())
-    assert "nine parts of nine services can run that cannot today" in flat
+    assert "nine parts of nine services can run that could not otherwise" in flat
     assert "with solar power" in flat
     assert "4 IPv4 addresses" in flat
     assert "after the loss of any one machine or sponsor's help" in flat
+
+
+def test_a_letter_counts_one_as_one_and_says_from_when_on() -> None:
+    small: dict[str, Any] = {"cores": 1, "memory": "1 GiB"}
+    lent = (pledge("loan", until=date(2026, 6, 1)), host("a", pledge="loan", **small))
+    console = kind("box", traits=("CUSTOM_BARE_METAL", "CUSTOM_CONSOLE"), **small)
+    estate = facts(*lent, instance("one", on="a", **small), console)
+    ends = date(2026, 6, 1)
+    flat = " ".join(" ".join(letter(estate, wanted(estate, ends, "likely", TOOLS), ends)).split())
+    assert "from 1 June 2026 on some of them have no machine to run on" in flat
+    assert "processor amd64, 1 core memory" in flat
+    assert "not a virtual one, with a management console that" in flat
+    assert "one part of one service can run that could not otherwise. Without it, it stays" in flat
 
 
 def test_a_letter_about_nothing_says_so_in_a_line() -> None:

@@ -22,7 +22,7 @@ TERM, NOTICE = Period(12), Period(3)
 
 _TRAITS = {
     "CUSTOM_BARE_METAL": "a physical machine, not a virtual one",
-    "CUSTOM_CONSOLE": "a management console that can be reached over the network",
+    "CUSTOM_CONSOLE": "with a management console that can be reached over the network",
     "CUSTOM_VIRTUALISATION": "able to run virtual machines",
 }
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -42,11 +42,11 @@ def _lines(facts: Facts, found: Wanted, day: date) -> Iterator[str]:
     yield "Dear sponsor,"
     yield ""
     if missing:
-        what = "we are volunteers who run the services below, and some of them have no machine"
-        yield from _wrap(f"{what} to run on. We would be glad of your help.")
+        what = f"we are volunteers who run the services below, and from {_day(day)} on some of them"
+        yield from _wrap(f"{what} have no machine to run on. We would be glad of your help.")
     else:
         what = "we are volunteers, and our services would not outlive the loss of a machine"
-        yield from _wrap(f"{what} today. We would be glad of your help.")
+        yield from _wrap(f"{what}. We would be glad of your help.")
     yield ""
     if missing:
         yield from _headed("What it is for", (_bullet(one) for one in _services(facts, missing)))
@@ -97,7 +97,7 @@ def _machine(facts: Facts, one: Addition, found: Wanted) -> Iterator[str]:
     host = facts.catalogue[one.kind].host
     yield _bullet(f"{len(one.hosts)} x {one.title}")
     rows = [
-        ("processor", f"{host.architecture}, {_amount(host, 'cores')} cores"),
+        ("processor", _processor(host)),
         ("memory", _amount(host, "memory")),
         ("disk", _amount(host, "disk")),
         *((key, _amount(host, key)) for key in sorted(host.capacity) if key.startswith("CUSTOM_")),
@@ -110,6 +110,13 @@ def _machine(facts: Facts, one: Addition, found: Wanted) -> Iterator[str]:
             yield textwrap.fill(
                 f"{name:<11}{value}", WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 15
             )
+
+
+def _processor(host: Host) -> str:
+    cores = _amount(host, "cores")
+    return (
+        f"{host.architecture}, {cores} core{'s' * (cores != '1')}" if cores else host.architecture
+    )
 
 
 def _amount(host: Host, key: str) -> str:
@@ -152,9 +159,7 @@ def _more(facts: Facts, one: Wider) -> str:
 
 
 def _how_long(day: date) -> str:
-    begins = (
-        f"From {day:%-d %B %Y} on, for {_period(TERM)} at least. Should you need a machine back"
-    )
+    begins = f"From {_day(day)} on, for {_period(TERM)} at least. Should you need a machine back"
     ends = f"after that, {_period(NOTICE)}' notice would give us the time to move."
     return "\n".join(_wrap(f"{begins} {ends}"))
 
@@ -164,7 +169,10 @@ def _changes(found: Wanted, missing: Sequence[Instance]) -> Iterator[str]:
     if missing:
         parts = f"{_number(len(missing))} part{'s' * (len(missing) > 1)}"
         of = f"{_number(services)} service{'s' * (services > 1)}"
-        what = f"With it, {parts} of {of} can run that cannot today. Without it, they stay away, "
+        away = "it stays" if len(missing) == 1 else "they stay"
+        what = (
+            f"With it, {parts} of {of} can run that could not otherwise. Without it, {away} away, "
+        )
         what += "or something else has to go."
         yield "\n".join(_wrap(what))
     if found.survive and found.additions:
@@ -182,6 +190,10 @@ def _contact(facts: Facts, missing: Sequence[Instance]) -> str:
     if not people:
         return "\n".join(_wrap("Please answer to whoever sent you this letter."))
     return "\n".join(_wrap(f"Our coordinators: {', '.join(people)}."))
+
+
+def _day(day: date) -> str:
+    return f"{day:%-d %B %Y}"
 
 
 def _bullet(text: str) -> str:
