@@ -76,3 +76,13 @@ def test_it_says_so_where_they_are_too_many() -> None:
     found, begun = worth_at_least(choices, [2400], 190)
     assert found is None
     assert begun > 0
+
+
+def test_amounts_may_be_as_large_and_as_odd_as_they_are_written() -> None:
+    """256 GiB of memory and 4 TB of disk, of which each takes some odd number of bytes."""
+    room = [256 * 2**30, 4 * 10**12]
+    choices = [
+        Choice(2, 1, 3, 1, [100 * 2**30 + 1, 10**12]),
+        Choice(1, 0, 5, 0, [60 * 2**30 - 1, 3 * 10**12 + 1]),
+    ]
+    assert set(worth_at_least(choices, room, 1)[0] or ()) == {(2, 0), (0, 1)}

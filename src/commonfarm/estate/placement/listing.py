@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,7 @@ class _Tables:
         self._grid, self._priced = telling[:2], telling[2:]
         self._prices = prices[self._priced]
         self._units = [gcd(*needs[:, one].tolist()) or 1 for one in self._grid]
-        while np.prod(self._sizes(room)) > _CELLS:
+        while prod(self._sizes(room)) > _CELLS:
             sizes = self._sizes(room)
             self._units[sizes.index(max(sizes))] *= 2
         table = np.zeros(self._sizes(room))
