@@ -182,3 +182,31 @@ services:
         assert fault.startswith("a.yaml:7:37: aslo/testing uses the file store ")
     else:
         assert resolved([Text("a.yaml", text.encode())])
+
+
+def test_a_host_that_is_never_there_and_one_that_is_not_there_yet() -> None:
+    text = """\
+sponsors: [{name: nokia}]
+pledges:
+  - {name: over, sponsor: nokia, what: a host, from: 2011-01-01, until: 2013-01-01}
+  - {name: soon, sponsor: nokia, what: a host, from: 2026-03-01}
+hosts:
+  - {name: a, architecture: amd64, pledge: over, available_from: 2013-01-01}
+  - {name: b, architecture: amd64, pledge: over, available_from: 2012-12-31}
+  - {name: c, architecture: amd64, pledge: soon}
+  - {name: d, architecture: amd64, available_from: 2026-01-16}
+  - {name: e, architecture: amd64, available_from: 2026-01-15}
+services: [{name: wiki, components: [{name: web, instances: [{on: [c, d, e], count: 3}]}]}]
+"""
+    assert told(a=text) == [
+        (
+            "a.yaml:6:66: it is there from 2013-01-01, and its pledge over ends on 2013-01-01;"
+            " mend one of the two"
+        ),
+        *(
+            f"a.yaml:11:{column}: the host {name} is there from {day} on, so nothing runs there"
+            " yet; take it away, or mend the day"
+            for column, name, day in ((68, "c", "2026-03-01"), (71, "d", "2026-01-16"))
+        ),
+    ]
+    assert resolved([Text("a.yaml", text.replace("available_from: 2013-01-01", "").encode())])

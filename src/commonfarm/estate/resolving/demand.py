@@ -230,9 +230,15 @@ class _Reading:
                 missing = f"the host {name} is only {host.status}, so nothing runs there", to_do
             pledge = self.supply.pledges.get(host.pledge or "")
             ended = ends_on(pledge) if pledge else None
-            if pledge and ended and self.supply.today and ended <= self.supply.today:
+            today = self.supply.today
+            if pledge and ended and today and ended <= today:
                 what = f"the pledge {pledge.name} of the host {name} ended on {ended}"
                 missing = what, "take it away, or say until when the host is lent"
+            begins = pledge.start if pledge else None
+            comes = max((day for day in (begins, host.available_from) if day), default=None)
+            if comes and today and comes > today:
+                what = f"the host {name} is there from {comes} on, so nothing runs there yet"
+                missing = what, "take it away, or mend the day"
         if missing:
             self.problems.append(self.one.problem(*missing, *inside))
 

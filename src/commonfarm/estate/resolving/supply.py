@@ -10,6 +10,7 @@ from commonfarm.estate import schema
 from commonfarm.estate.facts import Host, HostKind, Network, Pledge, Site, Sponsor
 from commonfarm.estate.prefixes import usable
 from commonfarm.estate.reader import Declared, Estate, no_such
+from commonfarm.estate.timeline import ends_on
 from commonfarm.lib.errors import Problem
 
 Architecture = Callable[[str], str]
@@ -156,13 +157,19 @@ def pledges(estate: Estate) -> dict[str, Pledge]:
     return {one.name: one for one in sorted(found, key=lambda one: one.name)}
 
 
-def hosts(estate: Estate, architecture: Architecture, problems: list[Problem]) -> dict[str, Host]:
+def hosts(
+    estate: Estate,
+    lent: Mapping[str, Pledge],
+    architecture: Architecture,
+    problems: list[Problem],
+) -> dict[str, Host]:
     """Return the hosts, one by one where many were written as one."""
-    givers = {one.thing.name: one.thing.sponsor for one in estate.pledges}
+    givers = {name: one.sponsor for name, one in lent.items()}
     found: dict[str, Host] = {}
     addresses: dict[str, Declared[schema.Host]] = {}
     for one in estate.hosts:
         problems += _foreign_networks(estate, one)
+        problems += _never_there(one, lent)
         thing = one.thing
         first = addresses.setdefault(thing.address or "", one)
         if thing.address and first is not one:
@@ -186,6 +193,15 @@ def hosts(estate: Estate, architecture: Architecture, problems: list[Problem]) -
             problems.append(one.problem(what, "write fewer"))
             break
     return dict(sorted(found.items()))
+
+
+def _never_there(one: Declared[schema.Host], lent: Mapping[str, Pledge]) -> Iterator[Problem]:
+    """Yield that a host comes no earlier than its pledge ends."""
+    comes, pledge = one.thing.available_from, lent.get(one.thing.pledge or "")
+    end = ends_on(pledge) if pledge else None
+    if comes and pledge and end and comes >= end:
+        what = f"it is there from {comes}, and its pledge {pledge.name} ends on {end}"
+        yield one.problem(what, "mend one of the two", "available_from")
 
 
 def catalogue(
