@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from commonfarm.accounts.interface import Role, User
 from commonfarm.estate import answering, tasks
-from commonfarm.estate.facts import Facts, Range, Transfer
+from commonfarm.estate.facts import Facts, Range, Sponsor, Transfer
 from commonfarm.estate.models import Answer
 from commonfarm.lib.errors import Reason, RefusedError
 from commonfarm.web.overview import needs
@@ -113,6 +114,24 @@ def test_the_sponsors_page_shows_what_each_allowed(client: Client) -> None:
     assert "javascript:" not in page
     assert "&lt;script&gt;" in page and "<script>alert" not in page
     assert "Before: past, 2025-01 to 2025-12" in page
+
+
+def test_who_gave_nothing_yet_is_not_thanked(client: Client) -> None:
+    given = pictured.estate(6)
+    later = replace(
+        given.pledges["past"], name="later", sponsor="later", start=date(2099, 1, 1), until=None
+    )
+    quiet = replace(later, name="quiet", sponsor="quiet", disclosure="anonymous")
+    more = {
+        name: Sponsor(name, f"The {name} one", None, None, None, "")
+        for name in ("asked", "later", "quiet")
+    }
+    pledges = {**given.pledges, "later": later, "quiet": quiet}
+    world.loaded(replace(given, sponsors={**given.sponsors, **more}, pledges=pledges))
+    page = text(client.get("/sponsors/"))
+    assert "OCaml Labs" in page
+    assert "The asked one" not in page and "The later one" not in page
+    assert "And 1 who does not want to be named." in page
 
 
 def test_a_logo_is_an_image_and_nothing_else(client: Client) -> None:

@@ -234,16 +234,18 @@ class Estate:
 
 
 def thanks(estate: Estate) -> dict[str, Any]:
-    """Return the sponsors as they allowed to be shown, and how many do not want to be named."""
+    """Return who gives or gave, as each allowed, and how many do not want to be named."""
     facts = estate.facts
     named: list[dict[str, Any]] = []
     unnamed = set()
     for sponsor in facts.sponsors.values():
         pledges = [one for one in facts.pledges.values() if one.sponsor == sponsor.name]
-        if any(one.disclosure == ANONYMOUS for one in pledges):
+        begun = [one for one in pledges if one.start is None or one.start <= estate.today]
+        if not begun:
+            continue
+        if any(one.disclosure == ANONYMOUS for one in begun):
             unnamed.add(sponsor.name)
             continue
-        begun = [one for one in pledges if one.start is None or one.start <= estate.today]
         lines = [spans.span(one, estate.today) for one in begun]
         named.append(
             {
