@@ -107,6 +107,26 @@ def test_addresses_and_a_mass_rebuild(tmp_path: Path) -> None:
     ]
 
 
+def test_one_is_not_told_as_many(tmp_path: Path) -> None:
+    text = """
+sites: [{name: hall, bandwidth: 1 Gbit/s, networks: [{name: lan, prefix: 10.0.0.0/29}]}]
+hosts: [{name: a, site: hall, architecture: amd64}]
+services:
+  - name: web
+    components:
+      - name: files
+        requires: {bandwidth: 800 Mbit/s, addresses: {lan: 1}}
+        instances: [{count: {low: 1, likely: 6, high: 14}, on: [a]}]
+    ladder:
+      - {component: files, resource: bandwidth, above: 80%, change: a server for files}
+transfers: [{name: image, copies: 1, size: 2 GB, link: 1 Gbit/s}]
+"""
+    said = forecast(tmp_path, text, "--at", "2009-05-01").splitlines()
+    assert "    a server for files, when bandwidth of site hall passes 80%" in said
+    assert "  image: 1 copy of 2 GB over 1 Gbit/s" in said
+    assert "    lifted by: 10.0.0.0/28 has 13; at high 10.0.0.0/27 has 29" in said
+
+
 def test_json_holds_all_of_it_and_full_the_curves_too(tmp_path: Path) -> None:
     short = json.loads(forecast(tmp_path, SUGARLABS, "--at", "2009-05-01", "--json"))
     assert (short["start"], short["end"]) == ("2009-05-01", "2011-05-01")

@@ -100,6 +100,19 @@ def test_what_nobody_knows_gives_no_date_but_a_reason() -> None:
     assert reasons(site("s", traffic="10 TB/month"), host("a", site="s"), runs) == []
 
 
+def test_what_a_site_limits_is_that_of_all_instances_also_as_they_become_more() -> None:
+    estate = facts(
+        site("s", traffic="10 TB/month"),
+        *(host(name, site="s") for name in "ab"),
+        *(instance(f"aslo/db/{n}", on="ab"[n - 1], traffic="3 TB/month") for n in (1, 2)),
+        ladder("aslo", ("db", "traffic", "0.8"), components=("db",)),
+        growth=(growth("aslo", "0.1", DAY, "instances"),),
+    )
+    (only,) = rungs(estate)
+    # 2 * 3 * 1.1^x passes 8: x = ln 1.333 / ln 1.1 = 3.018 months = 91.9 days.
+    assert (only.host, only.site, likely([only])) == ("a", "s", [92])
+
+
 def test_a_host_that_leaves_before_its_rung_is_due_is_told() -> None:
     loan = pledge("loan", start=date(2009, 1, 1), until=date(2009, 6, 1))
     estate = sugarlabs({})

@@ -185,7 +185,15 @@ def _reason(
     wider = enough[level]
     if wider is None:
         return Reason("addresses-run-out", what, "split it: no prefix has so many")
-    lifted = f"{wider.prefix} has {wider.capacity}"
-    if wider.overlaps:
-        lifted += f", once {', '.join(wider.overlaps)} is elsewhere"
+    lifted, at_high = _has(wider), enough["high"]
+    if at_high is None:
+        lifted += "; at high no prefix has so many"
+    elif at_high.capacity > wider.capacity:
+        lifted += f"; at high {_has(at_high)}"
     return Reason("addresses-run-out", what, lifted)
+
+
+def _has(one: EnoughPrefix) -> str:
+    are = "is" if len(one.overlaps) == 1 else "are"
+    once = f", once {', '.join(one.overlaps)} {are} elsewhere" if one.overlaps else ""
+    return f"{one.prefix} has {one.capacity}{once}"

@@ -135,7 +135,7 @@ def _network(one: NetworkAhead, curves: bool) -> dict[str, Any]:
 def _rung(one: RungAhead) -> dict[str, Any]:
     rung = _plain(one.rung, "service", "number", "component", "resource", "change")
     needs = one.rung.requirement.amounts if one.rung.requirement else {}
-    shown = _plain(one, "host", "due", "takes", "rests_on", "reason")
+    shown = _plain(one, "host", "site", "due", "takes", "rests_on", "reason")
     return {**rung, "above": float(one.rung.above), "needs": _json(needs), **shown}
 
 

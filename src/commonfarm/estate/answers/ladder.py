@@ -26,13 +26,15 @@ before; a rung before it has no date; it comes behind the horizon."""
 class RungAhead:
     """A rung, the host whose use triggers it, and when it is due.
 
-    `takes` is what the component takes of each resource class on the likely day, at the end where
-    there is none. `rests_on` says what nobody knows and the dates rest on. `reason` says why there
-    is no date, where there is none.
+    `site` is the host's, where not the host is what limits the use but its site, for all of its
+    hosts. `takes` is what the component takes of each resource class on the likely day, at the end
+    where there is none. `rests_on` says what nobody knows and the dates rest on. `reason` says why
+    there is no date, where there is none.
     """
 
     rung: Rung
     host: str | None
+    site: str | None
     due: Window
     takes: Mapping[str, Range]
     rests_on: tuple[str, ...]
@@ -42,6 +44,7 @@ class RungAhead:
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     host: str
+    site: str | None
     load: Load
     limit: Capacity
     last: date
@@ -85,7 +88,7 @@ def _ahead(
     best = min(candidates, default=None, key=lambda one: (_likely_first(one.due), one.host))
     if best is None:
         host = hosts[0] if hosts else None
-        return RungAhead(rung, host, NEVER, {}, (), _unknown(rung, hosts))
+        return RungAhead(rung, host, None, NEVER, {}, (), _unknown(rung, hosts))
     loads: dict[str, list[Part]] = {}
     for part in mine:
         loads.setdefault(part.resource, []).append(part)
@@ -94,7 +97,7 @@ def _ahead(
         for key, those in loads.items()
     }
     reason = None if best.due.earliest else _no_date(rung, best, since, end)
-    return RungAhead(rung, best.host, best.due, takes, best.rests_on, reason)
+    return RungAhead(rung, best.host, best.site, best.due, takes, best.rests_on, reason)
 
 
 NEVER = Window(None, None, None)
@@ -116,14 +119,16 @@ def _candidate(
     """
     site = facts.hosts[name].site
     limit = host_capacity(facts, name, rung.resource, spans)
-    here = [p for p in parts if p.resource == rung.resource and p.place.host == name]
-    if limit is None and site and rung.resource in facts.sites[site].limits:
+    if limit is not None or not site or rung.resource not in facts.sites[site].limits:
+        site = None
+        here = [p for p in parts if p.resource == rung.resource and p.place.host == name]
+    else:
         limit = ((spans[0].start, facts.sites[site].limits[rung.resource]),)
         here = [p for p in parts if p.resource == rung.resource and p.place.site == site]
     left = [p for p in here if p.place.service != rung.service or p.place.component not in gone]
     if not limit or not any(part.amounts["high"] for part in left):
         return None
-    load = Load.of((part.trend, part.room()) for part in left)
+    load = Load.of((p.counted, p.amounts) if site else (p.trend, p.room()) for p in left)
     share: Capacity = tuple((day, amount * rung.above) for day, amount in limit)
     leaves = leaves_on(facts, facts.hosts[name])
     last = min(end, leaves - timedelta(days=1)) if leaves else end
@@ -137,7 +142,9 @@ def _candidate(
     alike = len({part.trend for part in mine}) == 1
     # While all grows alike, what each takes matters only once one of them has left.
     unknown = [part for part in mine if not alike or part.place.component in gone]
-    return _Candidate(name, load, share, last, due, tuple(part.assumed or "" for part in unknown))
+    return _Candidate(
+        name, site, load, share, last, due, tuple(part.assumed or "" for part in unknown)
+    )
 
 
 def _likely_first(due: Window) -> tuple[date, date, date]:
@@ -158,5 +165,6 @@ def _no_date(rung: Rung, best: _Candidate, since: Mapping[Level, date | None], e
     if best.last < end:
         what = f"host {best.host} leaves on {best.last + timedelta(days=1)}, before it is due"
         return Reason("host-leaves", what, "prolong its pledge, or move the service")
-    what = f"{rung.resource} of host {best.host} stays within {float(rung.above):.0%} up to {end}"
+    where = f"site {best.site}" if best.site else f"host {best.host}"
+    what = f"{rung.resource} of {where} stays within {float(rung.above):.0%} up to {end}"
     return Reason("not-yet", what, "look further ahead")

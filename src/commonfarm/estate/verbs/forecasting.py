@@ -148,7 +148,9 @@ def _rung(one: RungAhead) -> Iterator[str]:
     from commonfarm.lib.terminal import harmless
 
     rung = one.rung
-    when = f"{rung.resource} of host {one.host} pass {float(rung.above):.0%}" if one.host else ""
+    where = f"site {one.site}" if one.site else f"host {one.host}"
+    passes = "pass" if rung.resource.endswith("cores") else "passes"
+    when = f"{rung.resource} of {where} {passes} {float(rung.above):.0%}" if one.host else ""
     due = "no date" if one.reason else f"{one.due}"
     yield f"  {rung.service} {rung.number}, {rung.component}: {due}"
     yield f"    {harmless(rung.change)}{f', when {when}' if when else ''}"
@@ -188,7 +190,8 @@ def _transfer(one: TransferAhead) -> Iterator[str]:
     link = RESOURCES["bandwidth"]
     # Links are decimal, and so are the sizes that people put through them.
     size = RESOURCES["traffic"].format(said.size).removesuffix("/month")
-    yield f"  {said.name}: {_counts(said.copies)} copies of {size} over {link.format(said.link)}"
+    copies = "copy" if said.copies.high == 1 else "copies"
+    yield f"  {said.name}: {_counts(said.copies)} {copies} of {size} over {link.format(said.link)}"
 
     def span(likely: Fraction, high: Fraction) -> str:
         most = f", {format_seconds(float(high))} at high" if high != likely else ""
