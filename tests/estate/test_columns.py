@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from commonfarm.estate.facts import Facts
 from commonfarm.estate.placement import columns, model, search
+from commonfarm.estate.placement.contents import SCALE, HostColumns, groups_of
 from commonfarm.estate.placement.greedy import greedy
 from commonfarm.estate.placement.ledger import score
 from commonfarm.estate.placement.problem import Effort
@@ -128,3 +129,20 @@ def test_a_bound_on_stays_is_for_the_weight_that_can_be_reached() -> None:
         found = columns.best(problem, {}, Effort(), most.weight + 1)
         assert score(problem, found.on) == most
         assert (found.weight, found.stays) == (most.weight, most.stays)
+
+
+def test_no_content_is_worth_more_than_the_bound_of_its_host() -> None:
+    """The solver gives this one's bound as 270991695924.99997, which is an integer and no less."""
+    problem = posed(
+        facts(
+            host("a", cores=5),
+            instance("s0", cores=3, on="a"),
+            instance("s1", cores=4),
+            instance("s2", on="a"),
+        )
+    )
+    prices = [591_247, 270_986_190_244, 4_505_681]
+    bound, content, _ = HostColumns(problem, "a", groups_of(problem), 1).price(prices)
+    worth = sum(prices[group] * many + SCALE * stays for group, many, stays in content)
+    assert content == ((1, 1, 0), (2, 1, 1))
+    assert worth <= bound

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 
 from ortools.sat.python import cp_model
 
@@ -117,7 +117,8 @@ class HostColumns:
             many[number] += value
             stay[number] += stays * value
         found = tuple((n, count, stay[n]) for n, count in sorted(many.items()) if count)
-        return int(self.solver.best_objective_bound), found, spent
+        # The bound is an integer, but comes as a float that may be a little less.
+        return ceil(self.solver.best_objective_bound), found, spent
 
     def near_best(self, values: Sequence[int], least: int) -> tuple[list[Content] | None, float]:
         """Return all contents worth at least `least` to which nothing can be added, and the effort.
