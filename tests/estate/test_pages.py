@@ -177,6 +177,19 @@ def test_hosts_are_shown_by_site_and_page(reader: Client) -> None:
         assert reader.get(f"/estate/hosts/{odd}").status_code == 200, odd
 
 
+def test_longer_lists_go_on_at_the_next_page(reader: Client) -> None:
+    world.loaded(pictured.estate(70))
+    page = text(reader.get("/estate/hosts/?site="))
+    assert '<a href="?site=&amp;after=60" rel="next">Next</a>' in page
+    assert ">First</a>" not in page
+    page = text(reader.get("/estate/hosts/?after=60"))
+    assert '<a href="?" rel="first">First</a>' in page and ">Next</a>" not in page
+    first, second = (text(reader.get(f"/estate/forecast/{at}")) for at in ("", "?after=60"))
+    assert "1 to 60 of" in first and "61 to " in second
+    assert first.count('data-label="Why"') == 60
+    assert second.count('data-label="Why"') > 0
+
+
 def test_one_host_and_one_service(reader: Client) -> None:
     world.loaded(pictured.estate(12))
     page = text(reader.get("/estate/hosts/host-001"))

@@ -190,12 +190,13 @@ def forecast(request: HttpRequest) -> HttpResponse:
     rows = [ahead.row(one) for one in (*own, *document["networks"])]
     rows.sort(key=lambda one: one["first"])
     out = [one for one in rows if one["out"]]
+    part = _part(request, out, OUTLOOKS_SHOWN)
     shown = {
         "document": document,
-        "rows": out[:OUTLOOKS_SHOWN],
-        "more": max(0, len(out) - OUTLOOKS_SHOWN),
+        "part": part,
+        "rows": part["rows"],
         "lasting": len(rows) - len(out),
-        "curves": [one for one in rows if one["curve"]][:CURVES_SHOWN],
+        "curves": [one for one in rows[part["first"] - 1 :] if one["curve"]][:CURVES_SHOWN],
         "rungs": [ahead.rung(one) for one in document["rungs"]],
         "transfers": [ahead.transfer(one) for one in document["transfers"]],
     }

@@ -122,14 +122,17 @@ def empty(text: str, command: str = "") -> dict[str, Any]:
 
 
 @register.inclusion_tag("web/parts/pages.html", takes_context=True)
-def pages(context: template.Context, following: object, key: str = "after") -> dict[str, Any]:
-    """Link to older rows (those after the cursor `following`) and back to the newest."""
+def pages(
+    context: template.Context, following: object, key: str = "after", *, by_age: bool = True
+) -> dict[str, Any]:
+    """Link to rows after the cursor `following`, older ones `by_age`, and back to the first."""
     query = context["request"].GET.copy()
     began_later = query.pop(key, None) is not None
     first = query.urlencode()
     if following is not None:
         query[key] = str(following)
     return {
+        "words": ("Newest", "Older") if by_age else ("First", "Next"),
         "first": f"?{first}" if began_later else None,
         "older": f"?{query.urlencode()}" if following is not None else None,
     }
