@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
 from commonfarm.estate.verbs.wording import count, instances, some
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def cliff(
     from commonfarm.estate.verbs.assumed import rests_on
 
     today = day(at)
-    facts = read_facts(directory, today)
+    facts = read_facts(directory, judged(at))
     found = cliffs_of(facts, today)
     if as_json:
         assumptions = [asdict(one) for one in facts.assumptions]

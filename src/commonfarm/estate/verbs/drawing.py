@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from commonfarm.estate.verbs.options import AT, DIRECTORY, day
+from commonfarm.estate.verbs.options import AT, DIRECTORY, day, judged
 
 OUT = typer.Option(..., "--out", metavar="FILE.svg", help="Where to write the picture.")
 
@@ -22,7 +22,7 @@ def draw_map(directory: Path = DIRECTORY, out: Path = OUT, at: datetime | None =
 
     today = day(at)
     # Who gives anonymously is not named: pictures are passed on.
-    facts = veiled(read_facts(directory, today))
+    facts = veiled(read_facts(directory, judged(at)))
     placed = planner.plan(facts, today).intervals[0].levels["likely"]
     unplaced = {
         one.instance: one.reasons[0].text if one.reasons else "no reason was found"

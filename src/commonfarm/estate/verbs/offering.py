@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
 from commonfarm.estate.verbs.wording import count, instances
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.terminal import harmless
@@ -40,7 +40,7 @@ def offer(
     from commonfarm.estate.verbs.assumed import rests_on
 
     today = day(at)
-    facts, then = _both(directory, file, today)
+    facts, then = _both(directory, file, judged(at))
     found = offer_of(facts, then, today)
     if as_json:
         assumptions = [asdict(one) for one in then.assumptions]

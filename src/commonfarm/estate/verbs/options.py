@@ -30,3 +30,11 @@ def day(at: datetime | None, option: str = "--at") -> date:
         what, to_do = f"{asked} is no day to plan for", f"name one of {FIRST} to {LAST}"
         raise BadInputError(Problem(option, 0, 0, what, to_do))
     return asked
+
+
+def judged(at: datetime | None) -> date:
+    """Return the day as of which it is judged what runs where: that of `--at`, but today at most.
+
+    What runs today on a host that is gone by a later day is no fault: it has to move.
+    """
+    return min(day(at), day(None))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
 from commonfarm.lib.errors import ExitCode
 
 OUT = typer.Option(None, "--out", metavar="FILE", help="Write the plan there, as JSON.")
@@ -33,7 +33,7 @@ def plan(
     from commonfarm.estate.verbs.planned import told
 
     today = day(at)
-    facts = read_facts(directory, today)
+    facts = read_facts(directory, judged(at))
     with _progress(quiet=as_json) as progress:
         made = planner.plan(facts, today, progress=progress)
     if out is not None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
 from commonfarm.estate.verbs.wording import count, instances
 from commonfarm.lib.errors import BadInputError, ExitCode, Problem
 from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
     from commonfarm.estate.answers.wanted import Addition, Wanted, Wider
+    from commonfarm.estate.facts import Facts
 
 FOR = typer.Option(
     None,
@@ -49,7 +50,7 @@ def wanted(
     if then < today:
         what, to_do = f"{then} is before {today}", "name a later day, or with --at an earlier one"
         raise BadInputError(Problem("--for", 0, 0, what, to_do))
-    facts = read_facts(directory, today)
+    facts = read_facts(directory, judged(at))
     likely, high = wanted_of(facts, then)
     if as_json:
         assumptions = [asdict(one) for one in facts.assumptions]
@@ -59,31 +60,43 @@ def wanted(
         for line in written(facts, likely, then):
             typer.echo(harmless(line))
     else:
-        for line in (*_told(likely, high, then, full), *rests_on(facts.assumptions, full)):
+        told = _told(likely, high, then, _grows(facts, then), full)
+        for line in (*told, *rests_on(facts.assumptions, full)):
             typer.echo(line)
     if likely.nowhere or likely.exposed:
         raise typer.Exit(ExitCode.NO)
 
 
-def _told(likely: Wanted, high: Wanted, then: date, full: bool) -> Iterator[str]:
+def _grows(facts: Facts, then: date) -> bool:
+    """Say whether needs are others on that day than they are written."""
+    return any(one.since < then for one in facts.growth) or any(
+        one.on <= then for one in facts.steps
+    )
+
+
+def _told(
+    likely: Wanted, high: Wanted, then: date, grows: bool, full: bool
+) -> Iterator[str]:
     many = len(likely.on) + len(likely.nowhere)
     if not many:
         yield "no service says what it needs, so nothing is wanted"
         yield ""
         return
     survive = _survive(likely)
+    placed = f"{count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
     if not likely.additions and not likely.wider:
-        placed = f"{count(len(likely.on), 'instance')} of {many}" if likely.nowhere else _all(many)
         has = "has" if len(likely.on) == 1 else "have"
         yield f"{placed} {has} a place on {then}{survive}: no host is wanted"
     else:
-        yield f"so that {_all(len(likely.on))} can run on {then}{survive}, ask for:"
+        yield f"so that {placed} can run on {then}{survive}, ask for:"
         yield from _asked(likely, full)
         yield f"  {_best(likely)}"
     if _list(high) != _list(likely):
         yield f"  at high: {', '.join(_list(high)) or 'nothing'}; cost {high.cost}"
     elif likely.additions:
         yield "  at high, it is the same list"
+    if grows:
+        yield "  needs are taken as written; what they grow to by then, `estate forecast` says"
     yield ""
     if likely.nowhere:
         yield "what has no place whatever is asked for:"
