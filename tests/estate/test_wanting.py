@@ -98,6 +98,23 @@ def test_what_cannot_be_helped_ends_by_1(tmp_path: Path) -> None:
     assert "needs architecture riscv64; nearest: host" in done.output
 
 
+def test_what_cannot_be_helped_is_not_among_what_can_run(tmp_path: Path) -> None:
+    elsewhere = "      - {name: odd, requires: {cores: 1, architecture: riscv64}}\ncatalogue:"
+    done = run(tmp_path, ESTATE.replace("catalogue:", elsewhere))
+    assert done.exit_code == 1
+    assert done.output.startswith("so that 2 instances of 3 can run on 2026-01-15, ask for:\n")
+
+
+def test_it_says_that_growth_is_not_counted(tmp_path: Path) -> None:
+    note = "  needs are taken as written; what they grow to by then, `estate forecast` says\n"
+    growing = "    growth: [{resources: [memory], rate: 5%/month, since: 2026-02-01}]\ncatalogue:"
+    event = "    steps: [{event: x, on: 2026-02-01, resources: [memory], factor: 2}]\ncatalogue:"
+    for more in (growing, event):
+        text = ESTATE.replace("catalogue:", more)
+        assert note in run(tmp_path, text, "--for", "2026-03-01").output
+        assert note not in run(tmp_path, text, "--for", "2026-01-31").output
+
+
 def test_the_letter_can_be_read_by_who_knows_nothing_of_the_estate(tmp_path: Path) -> None:
     text = run(tmp_path, ESTATE, "--letter").output
     assert text.startswith("Subject: one machine for a free-software project\n\nDear sponsor,\n")

@@ -74,9 +74,7 @@ def _grows(facts: Facts, then: date) -> bool:
     )
 
 
-def _told(
-    likely: Wanted, high: Wanted, then: date, grows: bool, full: bool
-) -> Iterator[str]:
+def _told(likely: Wanted, high: Wanted, then: date, grows: bool, full: bool) -> Iterator[str]:
     many = len(likely.on) + len(likely.nowhere)
     if not many:
         yield "no service says what it needs, so nothing is wanted"
