@@ -15,7 +15,8 @@ from django.utils import timezone
 from commonfarm.accounts.interface import Role, User
 from commonfarm.estate import answering, tasks
 from commonfarm.estate.facts import Facts, Range, Sponsor, Transfer
-from commonfarm.estate.models import Answer
+from commonfarm.estate.kept import to_json
+from commonfarm.estate.models import Answer, Load
 from commonfarm.lib.errors import Reason, RefusedError
 from commonfarm.web.overview import needs
 from tests.estate import pictured
@@ -102,6 +103,23 @@ def test_who_gives_anonymously_is_on_no_page(reader: Client) -> None:
         assert answer.status_code == 200, path
         assert not any(secret in text(answer) for secret in SECRETS), path
     assert reader.get("/sponsors/logos/secret.svg").status_code == 404
+
+
+def test_an_answer_about_what_was_public_is_not_told_when_it_is_not_any_more(
+    reader: Client,
+) -> None:
+    before = pictured.estate(6)
+    of = replace(before.pledges["secret-loan"], disclosure="public")
+    world.loaded(replace(before, pledges={**before.pledges, "secret-loan": of}))
+    assert "secret-loan" in text(reader.get("/api/v1/estate/answers/cliffs"))
+    load = Load.objects.get()
+    load.pk = None
+    load.facts = to_json(before)
+    load.save()
+    for path in ("answers", "answers/plan", "answers/cliffs", "answers/forecast", "answers/wanted"):
+        assert not any(one in text(reader.get(f"/api/v1/estate/{path}")) for one in SECRETS), path
+    assert reader.get("/api/v1/estate/answers/plan").status_code == 404
+    assert reader.get("/api/v1/estate/answers").json() == []
 
 
 def test_the_sponsors_page_shows_what_each_allowed(client: Client) -> None:

@@ -286,19 +286,21 @@ def unfollow(request: HttpRequest) -> Any:
 
 @router.get("/answers", response=list[AnswerShown], summary="List answers")
 def answers(request: HttpRequest) -> Any:
-    """List what the worker has answered of the estate."""
+    """List what the worker has answered of the estate in force."""
     require(request, Role.READER)
-    return Answer.objects.defer("document").order_by("kind")
+    return Answer.objects.filter(load=Load.in_force()).defer("document").order_by("kind")
 
 
 @router.get("/answers/{kind}", response=AnswerInFull, summary="Show an answer")
 def answer(request: HttpRequest, kind: str) -> Any:
-    """Show an answer in full; who gives anonymously goes by another name in it."""
+    """Show an answer of the estate in force; who gives anonymously goes by another name in it."""
     require(request, Role.READER)
-    found = Answer.objects.filter(kind=kind).first() if kind in KINDS else None
+    # One of an older load may name who wants to stay anonymous since.
+    there = Answer.objects.filter(load=Load.in_force())
+    found = there.filter(kind=kind).first() if kind in KINDS else None
     if found is None:
-        there = "answers are made within minutes of a load" if kind in KINDS else hint(kind, KINDS)
-        raise NotFoundError(Reason("no-such-answer", f"there is no answer {kind[:30]!r}", there))
+        to_do = "answers are made within minutes of a load" if kind in KINDS else hint(kind, KINDS)
+        raise NotFoundError(Reason("no-such-answer", f"there is no answer {kind[:30]!r}", to_do))
     return found
 
 
