@@ -210,3 +210,22 @@ services: [{name: wiki, components: [{name: web, instances: [{on: [c, d, e], cou
         ),
     ]
     assert resolved([Text("a.yaml", text.replace("available_from: 2013-01-01", "").encode())])
+
+
+def test_a_trait_may_be_guessed_by_its_flag_and_a_key_in_capitals() -> None:
+    text = "hosts: [{name: a, architecture: amd64, traits: [ssse3, hw_cpu_x86_avx2], Memory: 1}]\n"
+    assert [line.partition("; ")[2] for line in told(a=text)] == [
+        "did you mean `HW_CPU_X86_SSSE3`?",
+        "did you mean `HW_CPU_X86_AVX2`?",
+        "did you mean `memory`?",
+    ]
+
+
+def test_all_keys_there_are_and_how_many_names_more_are_told() -> None:
+    hosts = "".join(f"  - {{name: h{number}, architecture: amd64}}\n" for number in range(40))
+    text = f"hosts:\n{hosts}  - {{name: b, architecture: amd64, cpu: 4}}\n"
+    text += "services: [{name: a, components: [{name: b, instances: [{on: [zeus]}]}]}]\n"
+    keys, names = told(a=text)
+    assert "cores, disk" in keys
+    assert keys.endswith("traffic, traits, virtualisation")
+    assert names.endswith("h33, h34 and 11 more")

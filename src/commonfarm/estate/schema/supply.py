@@ -91,9 +91,15 @@ def _known_traits() -> frozenset[str]:
     return frozenset(os_traits.get_traits())
 
 
+def _by_last_word(text: str) -> str:
+    """Return what is meant where a trait goes by its last word, as flags in /proc/cpuinfo do."""
+    ends = [one for one in _known_traits() if one.endswith(f"_{text.upper()}")]
+    return f"did you mean `{min(ends, key=lambda one: (len(one), one))}`?" if ends else ""
+
+
 def _trait(text: str) -> str:
     if text not in _known_traits() and not CUSTOM.fullmatch(text):
-        meant = own(text) or hint(text, _known_traits())
+        meant = own(text) or _by_last_word(text) or hint(text, _known_traits())
         if not meant.startswith("did"):  # too many to name the first of them
             meant = "see os-traits, or call it CUSTOM_…"
         raise wrong(f"there is no trait `{text[:80]}`", meant)
