@@ -146,3 +146,35 @@ def test_no_content_is_worth_more_than_the_bound_of_its_host() -> None:
     worth = sum(prices[group] * many + SCALE * stays for group, many, stays in content)
     assert content == ((1, 1, 0), (2, 1, 1))
     assert worth <= bound
+
+
+def test_what_the_solver_takes_for_a_placement_and_is_none_proves_nothing() -> None:
+    """Next to weights of millions it takes sums as equal that differ by a few."""
+    kinds = {
+        "p": (2, 4, 1_000_000, "aaabbbccdddd   "),
+        "q": (4, 1, 1_000_000, "aaaaabbbccccccdddddd      "),
+        "r": (3, 1, 999_999, "aabbbbbccccc  "),
+        "s": (3, 6, 1_000_000, "aaaaaabbbbcccccccdddddd       "),
+    }
+    rooms = {"a": (23, 39), "b": (30, 54), "c": (24, 34), "d": (23, 22)}
+    problem = posed(
+        facts(
+            *(host(name, cores=n, memory=f"{m} GiB") for name, (n, m) in rooms.items()),
+            *(
+                instance(
+                    f"{name}{n}",
+                    cores=cores,
+                    memory=f"{memory} GiB",
+                    priority=priority,
+                    on=on.strip() or None,
+                )
+                for name, (cores, memory, priority, hosts) in kinds.items()
+                for n, on in enumerate(hosts)
+            ),
+        )
+    )
+    known = model.place(problem, {}, Effort(), {})
+    assert known.fewest_moves
+    most = score(problem, known.on)
+    found = columns.best(problem, {}, Effort(limit=2), most.weight)
+    assert (found.weight, found.stays) >= (most.weight, most.stays)

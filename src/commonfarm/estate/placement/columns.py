@@ -6,7 +6,8 @@ far nearer to the truth than that of counts on hosts where few large instances f
 Lagrange's, in integers: it does not rest on the linear solver's arithmetic. Placements come of
 diving (Sadykov et al., INFORMS Journal on Computing 31, 2019) and of the best choice among all
 columns. Where one unit is left between the two, all columns that could close it are listed
-(Baldacci, Christofides and Mingozzi, Mathematical Programming 115, 2008) and chosen from.
+(Baldacci, Christofides and Mingozzi, Mathematical Programming 115, 2008) and chosen from; that none
+of them do is the word of the branch and bound.
 
 For problems whose hosts share nothing but instances: no spreads, nothing dedicated, no limit of a
 site or network that could be reached.
@@ -197,10 +198,9 @@ class _Program:
             use.update(self._add(number, content) for content in contents)
         if not self._choose(frozenset(), _NODES, use):
             return False
-        if not self.done:
-            self.bound -= 1
-            # What nearly was the best is often among them.
-            self._choose(frozenset(), _NODES, use)
+        self.bound -= 1
+        # What nearly was the best is often among them.
+        self._choose(frozenset(), _NODES, use)
         return True
 
     def _where(self) -> dict[int, int]:
@@ -319,7 +319,7 @@ class _Program:
     def _choose(self, fixed: frozenset[int], nodes: int, use: set[int] | None = None) -> bool:
         """Take the best choice among all columns; `fixed` hosts keep theirs.
 
-        With `use`: only as good as the bound, of these columns. Return if there is no better one.
+        With `use`: only as good as the bound, of these columns; return whether there is none.
         """
         mip: Any = pywraplp.Solver.CreateSolver("SCIP")
         here = set(self.chosen)
@@ -360,7 +360,8 @@ class _Program:
         self.spent += _NODE * mip.nodes() + _PIVOT * mip.iterations()
         if status in (mip.OPTIMAL, mip.FEASIBLE):
             self._take([number for number, one in taken.items() if one.solution_value() > 0.5])
-        return status in (mip.OPTIMAL, mip.INFEASIBLE)
+        # A solution that in integers is none proves nothing: the solver's sums are floats.
+        return bool(status == mip.INFEASIBLE)
 
     def placement(self) -> dict[str, str]:
         """Return the best placement that was found, item -> host: first those who stay."""
