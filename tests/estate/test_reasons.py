@@ -13,9 +13,10 @@ from commonfarm.estate.facts import Facts, Network
 from commonfarm.estate.placement.greedy import greedy
 from commonfarm.estate.placement.pose import pose
 from commonfarm.estate.placement.reasons import Why, unplaced
+from commonfarm.estate.placement.words import a_host
 from commonfarm.estate.timeline import stands
 from commonfarm.lib.errors import Reason
-from tests.estate.making import TODAY, facts, host, instance, pledge, site, spread
+from tests.estate.making import TODAY, facts, host, instance, pledge, requirement, site, spread
 from tests.estate.test_search import estates
 
 X = "x/app/production/1"
@@ -238,6 +239,27 @@ LAN = site("s", [Network("lan", "s", "10.0.0.0/30", 1, 1, "x")], bandwidth="1 Gb
             {},
             "no-host: no host stands on 2026-01-15; a host, or a pledge that lasts longer",
         ),
+        ([instance("x")], {}, "no-host: no host stands on 2026-01-15; a host"),
+        (
+            [host("a", available_from=date(2026, 3, 1)), instance("x")],
+            {},
+            "no-host: no host stands on 2026-01-15; a host, or one that comes sooner",
+        ),
+        (
+            [
+                pledge("old", until=date(2026, 1, 1)),
+                pledge("late", until=date(2026, 1, 10)),
+                host("a", pledge="old"),
+                host("b", pledge="late"),
+                host("c", architecture="arm64"),
+                instance("x", architectures=("amd64",)),
+            ],
+            {},
+            (
+                "host-not-there: host b would take it and is there until 2026-01-10 only (pledge"
+                " late); pledge late beyond 2026-01-10"
+            ),
+        ),
         (
             [
                 pledge("loan", until=date(2026, 1, 10)),
@@ -327,3 +349,9 @@ def test_whatever_is_left_out_has_a_reason_of_the_closed_set_and_what_would_lift
             assert Why(reason.code)
             assert reason.text
             assert reason.lifted_by
+
+
+def test_a_host_is_told_with_all_that_it_must_be() -> None:
+    need = requirement(memory="4 GiB", sites=("s", "t"), addresses={"v6": 2, "lan": 1})
+    assert a_host(need, "likely") == "a host at s or t in networks lan and v6 with memory 4 GiB"
+    assert a_host(requirement(), "likely") == "a host"

@@ -20,7 +20,15 @@ from commonfarm.estate.facts import Facts, Host, Instance, Level, Requirement
 from commonfarm.estate.placement.ledger import Crowded, Ledger, Short, Taken
 from commonfarm.estate.placement.pose import Rule, broken
 from commonfarm.estate.placement.problem import Item, Problem, takes
-from commonfarm.estate.placement.words import a_host, all_of, amount_of, any_of, first_of, trait
+from commonfarm.estate.placement.words import (
+    a_host,
+    all_of,
+    amount_of,
+    any_of,
+    first_of,
+    networks,
+    trait,
+)
 from commonfarm.estate.plan import Unplaced
 from commonfarm.lib.errors import Reason
 
@@ -133,8 +141,7 @@ class _Case:
         sets = {look.why for look in looks}
         least = [one for one in sets if not any(other < one for other in sets)]
         nearest = [
-            sorted((look for look in looks if look.why == one), key=lambda look: look.missing)
-            for one in least
+            sorted((look for look in looks if look.why == one), key=self._nearness) for one in least
         ]
         nearest.sort(key=lambda found: found[0].distance)
         found = tuple(self.reason(one) for one in nearest)
@@ -144,8 +151,21 @@ class _Case:
         found = found[:MOST_REASONS]
         if not self.facts.hosts or all(Why.NOT_THERE in one for one in sets):
             what = f"no host stands on {self.day}"
-            found = (Reason(Why.NO_HOST, what, "a host, or a pledge that lasts longer"), *found)
+            found = (Reason(Why.NO_HOST, what, self._any_host()), *found)
         return found
+
+    def _nearness(self, look: _Look) -> tuple[tuple[float, int], int]:
+        """Order hosts that share a reason: the least missing, then the least time away."""
+        gone, comes = self._days(look.host) if Why.NOT_THERE in look.why else (None, None)
+        day = gone or comes
+        return look.missing, abs((day - self.day).days) if day else 0
+
+    def _any_host(self) -> str:
+        """Return what would be there, were it not for its time: no host stands on the day."""
+        days = [self._days(host) for host in self.facts.hosts.values() if host.status != "needed"]
+        longer = ", or a pledge that lasts longer" if any(gone for gone, _ in days) else ""
+        sooner = ", or one that comes sooner" if any(comes for _, comes in days) else ""
+        return f"a host{longer}{sooner}"
 
     def look(self, host: Host) -> _Look:
         site = self.facts.sites.get(host.site or "")
@@ -231,7 +251,7 @@ class _Case:
             case Why.SITE:
                 yield f"site {any_of(need.sites)}"
             case Why.NETWORK:
-                yield f"network {all_of(sorted(need.addresses))}"
+                yield networks(need)
             case Why.ARCHITECTURE:
                 yield f"architecture {any_of(need.architectures)}"
 
@@ -299,7 +319,7 @@ class _Case:
             case Why.FORBIDDEN:
                 yield f"a host without {any_of(map(trait, self.need.forbidden))}"
             case Why.NETWORK:
-                yield f"network {all_of(sorted(self.need.addresses))} at {host.site or 'its site'}"
+                yield f"{networks(self.need)} at {host.site or 'its site'}"
 
     def _crowd(self, crowded: Crowded) -> str:
         rule = self.facts.spreads[crowded.spread.number]

@@ -28,12 +28,18 @@ def a_host(need: Requirement, level: Level) -> str:
     parts = [
         "of its own" if need.dedicated else "",
         f"at {any_of(need.sites)}" if need.sites else "",
-        f"in network {all_of(sorted(need.addresses))}" if need.addresses else "",
+        f"in {networks(need)}" if need.addresses else "",
         f"with {all_of(has)}" if has else "",
         f"that has {traits}" if traits else "",
         f"without {any_of(map(trait, need.forbidden))}" if need.forbidden else "",
     ]
     return " ".join(filter(None, ("a host", *parts)))
+
+
+def networks(need: Requirement) -> str:
+    """Return the networks of which addresses are needed: `network lan`, `networks lan and v6`."""
+    many = "s" * (len(need.addresses) > 1)
+    return f"network{many} {all_of(sorted(need.addresses))}"
 
 
 def amount_of(key: str, amount: int) -> str:
