@@ -101,6 +101,19 @@ def test_hosts_that_share_more_than_instances_are_left_to_the_model() -> None:
     assert columns.applies(posed(facts(*apart)))
 
 
+def test_weights_that_floats_do_not_tell_apart_are_left_to_the_model() -> None:
+    def weighing(*priorities: int) -> Facts:
+        running = (
+            instance(f"s{n}", memory="1 GiB", on="a", priority=priorities[n % len(priorities)])
+            for n in range(300)
+        )
+        return facts(host("a", memory="64 GiB"), *running)
+
+    assert columns.applies(posed(weighing(1000, 300, 100, 30)))
+    assert columns.applies(posed(weighing(1_000_000)))
+    assert not columns.applies(posed(weighing(1_000_000, 999_999)))
+
+
 def test_a_bound_on_stays_is_for_the_weight_that_can_be_reached() -> None:
     """All that is proven of a weight that nothing reaches is forgotten with it."""
     small: dict[str, Any] = {"cores": 1, "memory": "1 GiB"}

@@ -10,7 +10,7 @@ columns. Where one unit is left between the two, all columns that could close it
 of them do is the word of the branch and bound.
 
 For problems whose hosts share nothing but instances: no spreads, nothing dedicated, no limit of a
-site or network that could be reached.
+site or network that could be reached; and whose weights are no larger than can be reckoned with.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _NODE = 2e-2  # effort for one of them
 _PIVOT = 1e-4  # effort for one of the linear solver's
 _COLUMN = 1e-4  # effort for one that is chosen among
 _MOST_LISTED = 30_000  # columns, of all hosts
+_MOST_WORTH = 2**46  # of a placement, in the scale of prices: floats tell such numbers well apart
 _NEAR = 1e-3
 _EPSILON = 1e-6
 
@@ -58,8 +59,11 @@ class Best:
 
 
 def applies(problem: Problem) -> bool:
-    """Say whether the hosts of a problem share nothing but instances."""
-    return not (
+    """Say whether hosts share nothing but instances, and no weight is too large to reckon with."""
+    unit = gcd(*(item.priority for item in problem.items)) or 1
+    weight = sum(item.priority for item in problem.items) // unit
+    stays = sum(item.now is not None for item in problem.items)
+    return weight * (stays + 1) * SCALE <= _MOST_WORTH and not (
         problem.spreads or any(kind.dedicated for kind in problem.kinds) or any(sharing(problem))
     )
 
