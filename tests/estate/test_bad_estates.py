@@ -46,6 +46,51 @@ def test_two_files_that_say_different_things() -> None:
     ]
 
 
+def test_what_stands_twice_is_told_once() -> None:
+    text = """\
+sites: [{name: s, networks: [{name: x, prefix: 10.0.0.0/8}]}]
+hosts: [{name: a, architecture: amd64, site: s, networks: [x], address: 10.0.0.1}]
+"""
+    assert [line.partition(",")[0] for line in told(a=text, b=text)] == [
+        "b.yaml:1:16: the site s is declared already",
+        "b.yaml:2:16: the host a is declared already",
+    ]
+
+
+def test_a_section_that_cannot_be_read_is_told_once() -> None:
+    assert told(a="hosts: !!python/object/apply:os.system [ls]\nsites: []\n") == [
+        (
+            "a.yaml:1:8: the tag `python/object/apply:os.system` is not used here;"
+            " write the value without a tag"
+        )
+    ]
+
+
+def test_a_network_of_another_site_than_those_named() -> None:
+    text = """\
+sites:
+  - {name: s, networks: [{name: x, prefix: 10.0.0.0/24}]}
+  - {name: t, networks: [{name: y, prefix: 10.0.1.0/24}]}
+services:
+  - name: a
+    components: [{name: b, requires: {sites: [t], addresses: {x: 1}}}]
+"""
+    assert told(a=text) == ["a.yaml:6:66: there is no network `x` at t; there are: y"]
+
+
+def test_a_trait_that_is_wished_for_and_forbidden() -> None:
+    text = """\
+services:
+  - name: a
+    components:
+      - name: b
+        requires: {traits: {preferred: [CUSTOM_A, CUSTOM_B], forbidden: [CUSTOM_B]}}
+"""
+    assert told(a=text) == [
+        "a.yaml:5:51: CUSTOM_B is preferred and forbidden; take one of them away"
+    ]
+
+
 def test_what_is_no_policy() -> None:
     assert told(a="policy: [survive]\n") == [
         "a.yaml:1:9: this item is a list, not a mapping; write `key: value`, a line each"

@@ -169,7 +169,7 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
         documents.append(parse(text.name, text.data, left))
         left -= documents[-1].count
     problems = [problem for document in documents for problem in document.problems]
-    unread = {(problem.file, problem.line, problem.column) for problem in problems}
+    unread = {problem.place for problem in problems}
     items = [item for document in documents for item in _items(document, problems)]
     found: dict[str, list[Declared[Any]]] = {section: [] for section in schema.SECTIONS}
     policies: list[Declared[schema.Policy]] = []
@@ -183,7 +183,7 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
             thing = kind.model_validate(item.value)
         except ValidationError as error:
             wrong = explained(kind, document, item.place, error)
-            problems += [one for one in wrong if (one.file, one.line, one.column) not in unread]
+            problems += [one for one in wrong if one.place not in unread]
             rest = what_is_left(kind, document, item.place, item.value, error)
             if rest is None:
                 continue
@@ -196,9 +196,9 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
         for number, one in enumerate(tree.thing.repositories)
     ]
     names = Names(_names([*items, *_repositories(items)], problems))
-    told = {(problem.file, problem.line, problem.column) for problem in problems}
+    told = {problem.place for problem in problems}
     dangling = _dangling(items, names)
-    problems += [one for one in dangling if (one.file, one.line, one.column) not in told]
+    problems += [one for one in dangling if one.place not in told]
     problems += overlapping(repositories)
     problems += unlike_their_pools(found["hosts"], found["pools"])
     problems += _second_policies(items)
@@ -210,7 +210,8 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
         ]
     if not problems and not items:
         file = texts[0].name if texts else "the estate"
-        problems.append(Problem(file, 0, 0, "declares nothing", "declare targets and a project"))
+        to_do = "begin with `hosts:` or `services:`"
+        problems.append(Problem(file, 0, 0, "declares nothing", to_do))
     estate = Estate(
         digest_of(texts),
         **found,
@@ -236,7 +237,7 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
     if document.value is None:
         return
     if not isinstance(document.value, dict):
-        problems.append(document.at((), "this is no mapping", "begin with a section: `targets:`"))
+        problems.append(document.at((), "this is no mapping", "begin with a section: `hosts:`"))
         return
     for section, items in document.value.items():
         if section == schema.POLICY:
@@ -247,7 +248,9 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
             problems.append(document.at((section,), what, to_do, key=True))
         elif not isinstance(items, list):
             what = f"`{section}` is {kind_of(items)}, not a list"
-            problems.append(document.at((section,), what, "begin each item with a hyphen"))
+            problem = document.at((section,), what, "begin each item with a hyphen")
+            if problem.place not in {one.place for one in document.problems}:
+                problems.append(problem)
         else:
             yield from (_Item(section, document, (section, i), one) for i, one in enumerate(items))
 

@@ -70,6 +70,11 @@ class Problem:
     what: str
     to_do: str
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where it is."""
+        return self.file, self.line, self.column
+
     def __str__(self) -> str:
         place = ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
         return f"{place}: {self.what}; {self.to_do}" if self.to_do else f"{place}: {self.what}"

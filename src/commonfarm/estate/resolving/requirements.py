@@ -100,7 +100,9 @@ class Requirements:
             known = [networks_at(self.estate, site) for site in sites]
             at_all = frozenset[str]().union(*(one for one in known if one))
             if None not in known and name not in at_all:
-                self._missing(written, no_such("networks", name, at_all), "addresses", name)
+                what, to_do = no_such("networks", name, at_all)
+                at = f" at {' or '.join(sites)}" if requires.sites else ""
+                self._problem(written, what + at, to_do, "addresses", name)
 
     def resolve(self) -> None:
         """Work out all amounts, each after those it is a ratio of; note cycles, each whole."""

@@ -81,13 +81,15 @@ def _overlapping(declared: Sequence[tuple[Declared[schema.Site], int]]) -> Itera
             around.pop()
         if around:
             first, second = sorted((around[-1], entry), key=lambda e: e[1])
-            other = first[2].thing.networks[first[3]]
-            what = (
-                f"{second[0]} overlaps {first[0]} of the network {other.name} at"
-                f" {first[2].thing.name}, declared at {first[2].where('networks', first[3])}"
-            )
-            place = ("networks", second[3], "prefix")
-            yield second[2].problem(what, "give each network a prefix of its own", *place)
+            site, name = first[2].thing.name, first[2].thing.networks[first[3]].name
+            # What is declared twice is told as that.
+            if (site, name) != (second[2].thing.name, second[2].thing.networks[second[3]].name):
+                what = (
+                    f"{second[0]} overlaps {first[0]} of the network {name} at {site},"
+                    f" declared at {first[2].where('networks', first[3])}"
+                )
+                place = ("networks", second[3], "prefix")
+                yield second[2].problem(what, "give each network a prefix of its own", *place)
         around.append(entry)
 
 
@@ -172,7 +174,7 @@ def hosts(
         problems += _never_there(one, lent)
         thing = one.thing
         first = addresses.setdefault(thing.address or "", one)
-        if thing.address and first is not one:
+        if thing.address and first.thing.name != thing.name:
             what = f"{thing.address} is the address of {first.thing.name}, at {first.where()}"
             problems.append(one.problem(what, "give each host its own", "address"))
         said = dict(

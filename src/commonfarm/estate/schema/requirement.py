@@ -65,6 +65,10 @@ class WantedTraits(Thing):
             if set(any_of) <= set(self.forbidden):
                 what = f"{any_of[0]} is required and forbidden"
                 raise wrong(what, "take one of them away", "required", number)
+        for number, trait in enumerate(self.preferred):
+            if trait in self.forbidden:
+                what = f"{trait} is preferred and forbidden"
+                raise wrong(what, "take one of them away", "preferred", number)
         return self
 
 
