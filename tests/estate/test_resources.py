@@ -49,6 +49,23 @@ def test_an_estimate_has_three_digits_and_is_never_too_little(
     assert resource(key).estimate(amount) == shown
 
 
+@pytest.mark.parametrize(
+    ("amount", "beside", "shown", "estimate"),
+    [
+        (820_655_366_144, 72 * 10**9, "820.7 GB", "821 GB"),
+        (820_655_366_144, 72 * 2**30, "764.3 GiB", "765 GiB"),
+        (820_655_366_144, 0, "764.3 GiB", "765 GiB"),
+        (820_655_366_144, 10**9 + 1, "764.3 GiB", "765 GiB"),
+        (64 * 2**30, 72 * 10**9, "64 GiB", "64 GiB"),
+    ],
+)
+def test_what_is_round_in_no_unit_is_shown_in_those_of_what_it_stands_beside(
+    amount: int, beside: int, shown: str, estimate: str
+) -> None:
+    memory = resource("memory")
+    assert (memory.format(amount, beside), memory.estimate(amount, beside)) == (shown, estimate)
+
+
 @given(st.sampled_from([*RESOURCES, "CUSTOM_GPU"]), st.integers(0, MOST))
 def test_an_amount_written_exactly_is_read_as_the_same(key: str, amount: int) -> None:
     assert resource(key).parse(resource(key).exactly(amount)) == amount

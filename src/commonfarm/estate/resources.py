@@ -73,28 +73,41 @@ class ResourceClass:
         unit = max(fits, key=lambda unit: self.written[unit]) if amount else fits[0]
         return f"{Fraction(amount) / self.written[unit]} {unit}".rstrip()
 
-    def format(self, amount: int) -> str:
+    def format(self, amount: int, beside: int | None = None) -> str:
         """Return `amount` as people write it, to four digits or exactly where it is round.
 
-        Bytes are shown in units of 1024, but in those of 1000 where only there they are round.
+        Bytes are shown in units of 1024, but in those of 1000 where only there they are round. What
+        is round in neither is shown in those in which the amount is that it stands beside, if any.
         """
         if self.written in (_CORES, _PLAIN):
             return f"{amount / self.written['']:.10g}"
-        shown = self._shown(amount)
-        return next((text for text, exact in shown if exact), shown[0][0])
+        return self._best(amount, beside)[0]
 
-    def estimate(self, amount: int) -> str:
-        """Return `amount`, which is an estimate, as people write it: three digits, rounded up."""
+    def estimate(self, amount: int, beside: int | None = None) -> str:
+        """Return `amount`, which is an estimate, as people write it: three digits, rounded up.
+
+        Units are as for `format`.
+        """
         unit = ""
         if self.written not in (_CORES, _PLAIN):
-            shown = self._shown(amount)
-            round_one = next((text for text, exact in shown if exact), None)
-            if round_one:
-                return round_one
-            unit = shown[0][0].rpartition(" ")[2]
+            text, exact = self._best(amount, beside)
+            if exact:
+                return text
+            unit = text.rpartition(" ")[2]
         size = Decimal(int(self.written[unit]))
         exactly = Context(prec=3, rounding=ROUND_CEILING).divide(Decimal(amount), size)
         return f"{exactly:f} {unit}".rstrip()
+
+    def _best(self, amount: int, beside: int | None) -> tuple[str, bool]:
+        """Return `amount` in the kind of units to show it in, and whether it is that exactly."""
+        shown = self._shown(amount)
+        exact = next((one for one in shown if one[1]), None)
+        if exact or beside is None:
+            return exact or shown[0]
+        alike = (
+            one for one, (_, round_one) in zip(shown, self._shown(beside), strict=True) if round_one
+        )
+        return next(alike, shown[0])
 
     def _shown(self, amount: int) -> list[tuple[str, bool]]:
         """Return `amount` in each kind of units, and whether it is that exactly."""

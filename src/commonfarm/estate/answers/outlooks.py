@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
 from commonfarm.estate.answers.trends import Capacity, Load, Window, there_is
 from commonfarm.estate.answers.uses import Basis, Part
-from commonfarm.estate.facts import LEVELS, Facts, Level, Period, Range
+from commonfarm.estate.facts import LEVELS, Facts, Host, Level, Period, Range
+from commonfarm.estate.placement.words import all_of, first_of
 from commonfarm.estate.resources import resource
+from commonfarm.estate.showing import FEW
 from commonfarm.estate.timeline import Interval, after, intervals
 from commonfarm.lib.errors import Reason
 
@@ -52,6 +54,11 @@ class Outlook:
     doubles_on: date | None
     missing: Range
     limit: str | None = None
+
+    @property
+    def most(self) -> int | None:
+        """Return the most that there ever is; None where it has no capacity of its own."""
+        return max((int(amount) for _, amount in self.capacity), default=None)
 
     def changes(self) -> bool:
         """Say whether use or capacity is ever another than on the first day."""
@@ -134,7 +141,8 @@ def _of_hosts(
         capacity = host_capacity(facts, name, key, spans)
         if capacity:
             load = Load.of((part.trend, part.room()) for part in those)
-            yield _outlook("host", name, key, those, load, capacity, spans, end)
+            hosts = [facts.hosts[name]]
+            yield _outlook("host", name, key, those, load, capacity, spans, end, hosts)
 
 
 def _of_limits(
@@ -168,11 +176,12 @@ def _of_sums(
         for key in sorted({part.resource for part in inside}):
             those = [part for part in inside if part.resource == key]
             may_run = [architectures.get(part.place[:2]) for part in those]
-            rooms = {
-                host.name: host.room(key)
+            fitting = [
+                host
                 for host in hosts
                 if any(not one or host.architecture in one for one in may_run)
-            }
+            ]
+            rooms = {host.name: host.room(key) for host in fitting}
             if (site and key in facts.sites[site].limits) or None in rooms.values():
                 continue
             capacity = merged(
@@ -180,7 +189,8 @@ def _of_sums(
             )
             load = Load.of((part.counted, part.room()) for part in those)
             scope: Scope = "site" if site else "estate"
-            yield _outlook(scope, site or "all hosts", key, those, load, capacity, spans, end)
+            name = site or "all hosts"
+            yield _outlook(scope, name, key, those, load, capacity, spans, end, fitting)
 
 
 def _architectures(facts: Facts) -> dict[tuple[str, str | None], frozenset[str]]:
@@ -242,7 +252,9 @@ def _outlook(
     capacity: Capacity,
     spans: list[Interval],
     end: date,
+    hosts: Iterable[Host] = (),
 ) -> Outlook:
+    """Return the outlook of what these hosts have, or of a limit of its own where there is none."""
     start = spans[0].start
     out = Window.of({level: load.first_over(capacity, start, end, level) for level in LEVELS})
     missing = Range(*(load.short(capacity, start, end, level) for level in LEVELS))
@@ -262,7 +274,7 @@ def _outlook(
         _doubles_on(load, start, end),
         missing,
     )
-    return replace(one, reason=_reason(one, spans))
+    return replace(one, reason=_reason(one, spans, {host.pledge for host in hosts}))
 
 
 def _bases(parts: list[Part]) -> tuple[Basis, ...]:
@@ -280,7 +292,8 @@ def _doubles_on(load: Load, start: date, end: date) -> date | None:
     )
 
 
-def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
+def _reason(one: Outlook, spans: list[Interval], lent: Set[str | None]) -> Reason | None:
+    """Return why it runs out; `lent` are the pledges by which its hosts are there."""
     levels: tuple[Level, ...] = ("likely", "high")
     level = next((level for level in levels if one.out.at(level)), None)
     day = one.out.at(level) if level else None
@@ -291,8 +304,8 @@ def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
     before, has = (int(there_is(one.capacity, d)) for d in (day - timedelta(days=1), day))
     need = one.load.whole(day, level)
     what = f"{one.resource} of {one.name if one.scope == 'estate' else f'{one.scope} {one.name}'}"
-    passes = f"{what} would be {shown(need)}, and there are {kind.format(has)}"
-    more = f"{shown(one.missing.at(level))} more would last to {one.end}"
+    passes = f"{what} would be {shown(need, one.most)}, and there are {kind.format(has)}"
+    more = f"{shown(one.missing.at(level), one.most)} more would last to {one.end}"
     twice = tuple((since, 2 * amount) for since, amount in one.capacity)
     again = one.load.first_over(twice, one.start, one.end, level)
     if again and again > day and has:
@@ -300,10 +313,20 @@ def _reason(one: Outlook, spans: list[Interval]) -> Reason | None:
     if day == one.start:
         return Reason("full-already", passes, more)
     if has < before and need <= before:
-        ends = sorted({name for span in spans if span.end == day for name in span.ending})
-        gone = f"pledge {', '.join(ends)} ends on {day}" if ends else f"a host leaves on {day}"
-        return Reason("capacity-goes", f"{passes}: {gone}", f"prolong it, or {more}")
+        ends = sorted({p for span in spans if span.end == day for p in span.ending if p in lent})
+        gone, prolong = _ending(ends)
+        return Reason("capacity-goes", f"{passes}: {gone} on {day}", f"{prolong}, or {more}")
     events = sorted({s.event for trend, _ in one.load.parts for s in trend.steps if s.on == day})
     if events:
         return Reason("event", f"{passes}: {', '.join(events)} on {day}", more)
     return Reason("grows-out", passes, more)
+
+
+def _ending(pledges: Sequence[str]) -> tuple[str, str]:
+    """Return in words that these pledges end, and what would lift it."""
+    if not pledges:
+        return "a host leaves", "prolong it"
+    if len(pledges) == 1:
+        return f"pledge {pledges[0]} ends", "prolong it"
+    told = all_of(pledges) if len(pledges) <= FEW else first_of(pledges, FEW)
+    return f"pledges {told} end", "prolong them"

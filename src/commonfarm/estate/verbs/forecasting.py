@@ -113,10 +113,10 @@ def _outlook(one: Outlook) -> Iterator[str]:
     known = {"observed": "measured", "requested": "as asked for", "planned": "planned"}
     has = f" of {kind.format(int(one.capacity[0][1]))}" if one.capacity else ""
     shown = _estimate if one.load.grows() else _amount
-    now = f"    {shown(one.resource, one.today)}{has} today"
+    now = f"    {shown(one.resource, one.today, one.most)}{has} today"
     now += f" ({' and '.join(known[basis] for basis in one.bases)})"
     if "observed" in one.bases and one.requested.high:
-        now += f", asked for {shown(one.resource, one.requested)}"
+        now += f", asked for {shown(one.resource, one.requested, one.most)}"
     yield now + (f"; doubles by {one.doubles_on}" if one.doubles_on else "")
     if one.reason and one.limit:
         yield f"    because of {one.limit}"
@@ -126,16 +126,16 @@ def _outlook(one: Outlook) -> Iterator[str]:
         yield f"    lifted by: {one.reason.lifted_by}"
 
 
-def _amount(key: str, amounts: Range) -> str:
+def _amount(key: str, amounts: Range, beside: int | None = None) -> str:
     from commonfarm.estate.resources import resource
 
-    return _range(resource(key).format, amounts)
+    return _range(lambda amount: resource(key).format(amount, beside), amounts)
 
 
-def _estimate(key: str, amounts: Range) -> str:
+def _estimate(key: str, amounts: Range, beside: int | None = None) -> str:
     from commonfarm.estate.resources import resource
 
-    return _range(resource(key).estimate, amounts)
+    return _range(lambda amount: resource(key).estimate(amount, beside), amounts)
 
 
 def _range(shown: Callable[[int], str], amounts: Range) -> str:
