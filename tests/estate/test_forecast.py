@@ -138,6 +138,29 @@ def test_a_pledge_that_ends_takes_its_capacity_away() -> None:
     assert outlook(ahead, "estate", "all hosts", "cores").bases == ("planned", "requested")
 
 
+def test_of_pledges_that_end_on_a_day_those_are_named_that_matter() -> None:
+    end = date(2010, 1, 1)
+    names = ("first", "second", "third")
+    estate = facts(
+        *(pledge(name, start=date(2009, 1, 1), until=end) for name in names),
+        site("here"),
+        *(host(f"on-{name}", cores=1, pledge=name, site="here") for name in names[:2]),
+        host("on-third", cores=1, pledge="third"),
+        *(instance(f"of-{name}", on=f"on-{name}", cores=1) for name in names),
+    )
+    ahead = forecast(estate, DAY)
+    for scope, name, gone in (
+        ("host", "on-second", "pledge second ends"),
+        ("site", "here", "pledges first and second end"),
+        ("estate", "all hosts", "pledges first, second and third end"),
+    ):
+        found = outlook(ahead, scope, name, "cores")
+        assert found.reason
+        assert f": {gone} on 2010-01-01" in found.reason.text
+        lifted = "prolong it" if "ends" in gone else "prolong them"
+        assert found.reason.lifted_by.startswith(f"{lifted}, or")
+
+
 def test_measured_use_is_physical_and_asked_use_is_overcommitted() -> None:
     """4 cores at a ratio of 4: 2 measured take half of the room, 2 asked for an eighth."""
     estate = facts(
