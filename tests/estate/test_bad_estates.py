@@ -274,3 +274,27 @@ def test_all_keys_there_are_and_how_many_names_more_are_told() -> None:
     assert "cores, disk" in keys
     assert keys.endswith("traffic, traits, virtualisation")
     assert names.endswith("h33, h34 and 11 more")
+
+
+def test_what_runs_on_a_range_of_hosts() -> None:
+    text = """\
+hosts: [{name: "arm-[001:003]", architecture: amd64}]
+services:
+  - name: build
+    components:
+      - name: worker
+        instances: [{count: 4, on: ["arm-[001:002]", arm-003]}]
+      - name: none
+        instances: [{count: 9, on: ["arm-[003:007]", "arm-[9:1]", arm-9]}]
+      - name: many
+        instances: [{count: 2, on: ["arm-[001:003]"]}]
+"""
+    assert told(a=text) == [
+        "a.yaml:8:37: there is no host `arm-004`; did you mean `arm-003`?",
+        "a.yaml:8:54: [9:1] runs backwards; write the smaller end first",
+        "a.yaml:8:67: there is no host `arm-9`; did you mean `arm-003`?",
+        "a.yaml:10:36: 3 run today, and the count is 2; raise the count, or take hosts away",
+    ]
+    good = text[: text.index("      - name: none")]
+    _, facts = resolved([Text("a.yaml", good.encode())])
+    assert [one.on for one in facts.instances.values()] == ["arm-001", "arm-002", "arm-003", None]

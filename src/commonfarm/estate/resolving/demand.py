@@ -199,10 +199,13 @@ class _Reading:
         )
         requirement = self.requirements.get(group.slot)
         where = self.one.where(*group.place)
-        for index, host in enumerate(written.on):
-            self.judge(host, *group.place, "on", index)
+        hosts = written.hosts()
+        told: set[int] = set()
+        for host, item in hosts:
+            if item not in told and not self.judge(host, *group.place, "on", item):
+                told.add(item)  # once, though a range may hold many such hosts
         for index in range(written.count.high):
-            on = written.on[index] if index < len(written.on) else None
+            on = hosts[index][0] if index < len(hosts) else None
             number = before + index + 1
             yield Instance(
                 name="/".join((*group.slot[:3], str(number))),
@@ -220,8 +223,8 @@ class _Reading:
                 source=written.source_text or group.component.source_text or service.source_text,
             )
 
-    def judge(self, name: str, *inside: str | int) -> None:
-        """Note why nothing can run on a host today."""
+    def judge(self, name: str, *inside: str | int) -> bool:
+        """Say whether something can run on a host today; note why not."""
         missing = self.estate.names.missing("hosts", name)
         host = self.supply.hosts.get(name)
         if missing is None and host is not None:
@@ -241,6 +244,7 @@ class _Reading:
                 missing = what, "take it away, or mend the day"
         if missing:
             self.problems.append(self.one.problem(*missing, *inside))
+        return missing is None
 
     def spreads(self, numbers: Mapping[tuple[str, str], Sequence[str]]) -> None:
         """Add the rules of the service and of its components, for each environment."""

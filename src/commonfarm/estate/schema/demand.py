@@ -20,6 +20,7 @@ from commonfarm.estate.schema.common import (
 )
 from commonfarm.estate.schema.future import Growth, Observed, Rung, Step
 from commonfarm.estate.schema.requirement import Names, Requires
+from commonfarm.estate.schema.supply import expand
 
 Status = Literal["existing", "planned", "needed"]
 Priority = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -34,12 +35,17 @@ class Spread(Thing):
     at_least: Annotated[int | None, Field(ge=1, le=10_000)] = None
 
 
+def _hosts(text: str) -> str:
+    expand(text)
+    return text
+
+
 class Instances(Thing):
     """Instances alike of a component in one environment."""
 
     environment: str | None = None
     count: Counts = Range(1, 1, 1)
-    on: list[str] = Field(default_factory=list)
+    on: list[Annotated[str, AfterValidator(_hosts)]] = Field(default_factory=list)
     status: Status | None = None
     priority: Priority | None = None
     disruption_budget: Share = Fraction(0)
@@ -47,10 +53,15 @@ class Instances(Thing):
 
     @model_validator(mode="after")
     def _as_many_as_there_are(self) -> Self:
-        if len(self.on) > self.count.high:
-            what = f"{len(self.on)} run today, and the count is {self.count.high}"
+        run = len(self.hosts())
+        if run > self.count.high:
+            what = f"{run} run today, and the count is {self.count.high}"
             raise wrong(what, "raise the count, or take hosts away", "on")
         return self
+
+    def hosts(self) -> list[tuple[str, int]]:
+        """Return the hosts on which they run, and of which item of `on` each is."""
+        return [(name, item) for item, written in enumerate(self.on) for name in expand(written)]
 
 
 class Component(Named):
