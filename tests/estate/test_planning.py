@@ -211,7 +211,7 @@ def test_help_loads_neither_django_nor_the_solver() -> None:
 def test_what_runs_where_a_loan_ends_before_the_day_asked_for_has_to_move(tmp_path: Path) -> None:
     lent = HALL.replace("until: 2027-02-01", "until: 2190-02-01").replace("count: 4", "count: 1")
     (tmp_path / "estate.yaml").write_text(lent.replace("high: 16 GiB", "high: 8 GiB"))
-    for verb in ("plan", "wanted", "cliff"):
+    for verb in ("plan", "wanted", "cliff", "forecast"):
         at = ("estate", verb, str(tmp_path), "--at", "2190-02-02")
         done = CliRunner().invoke(app, at, catch_exceptions=False)
         assert done.exit_code < 2

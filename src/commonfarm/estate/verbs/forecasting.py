@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day
+from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -43,7 +43,7 @@ def forecast(
     from commonfarm.estate.verbs.assumed import rests_on
 
     today = day(at)
-    ahead = look_ahead(read_facts(directory, today), today, months)
+    ahead = look_ahead(read_facts(directory, judged(at)), today, months)
     if as_json:
         typer.echo(json.dumps(document(ahead, curves=full), indent=2))
         return
