@@ -149,6 +149,33 @@ services:
     ]
 
 
+def test_of_many_losses_the_largest_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    pledges = [
+        f"  - {{name: p{n}, sponsor: s, what: x, from: 2025-01-01, until: {2030 + n}-01-01}}"
+        for n in range(14)
+    ]
+    hosts = [f"  - {{name: h{n}, architecture: amd64, cores: 2, pledge: p{n}}}" for n in range(14)]
+    on = ", ".join(f"h{n}" for n in range(14))
+    lines = ["sponsors: [{name: s}]", "pledges:", *pledges, "hosts:", *hosts]
+    lines += ["services: [{name: s, components: [{name: c, requires: {cores: 1, dedicated: true},"]
+    lines += [f"  instances: [{{count: 14, on: [{on}]}}]}}]}}]"]
+    (tmp_path / "estate.yaml").write_text("\n".join(lines))
+
+    def told(*options: str) -> list[str]:
+        command = ["estate", "cliff", str(tmp_path), "--at", "2026-01-15", *options]
+        return CliRunner().invoke(app, command, catch_exceptions=False).output.splitlines()
+
+    short = told()
+    assert len([one for one in short if " ends: host" in one]) == 12
+    assert [one for one in short if "more: see" in one] == [
+        "  and 2 more: see --full",
+        "  and 3 more: see --full",
+    ]
+    full = told("--full")
+    assert len([one for one in full if " ends: host" in one]) == 14
+    assert not [one for one in full if "more: see" in one]
+
+
 def test_many_instances_are_counted_one_by_one_though_told_in_rows() -> None:
     names = [f"a/b/c/{n}" for n in (10, 9, 2, 1, 4)] + ["d/e/f/7"]
     assert instances(names, full=False, most=2) == "a/b/c/1-2, a/b/c/4 and 3 more"

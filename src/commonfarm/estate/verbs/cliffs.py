@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from commonfarm.estate.facts import Facts
 
 SHORT = 6
+LOSSES = 12
 
 
 def cliff(
@@ -56,28 +57,40 @@ def _told(facts: Facts, found: Cliffs, full: bool) -> Iterator[str]:
         yield ""
     if found.ends:
         yield "when pledges end:"
-        for one in found.ends:
+        for one in found.ends[: _most(full)]:
             yield from _end(facts, one, full)
+        yield from _more(found.ends, full)
         yield ""
     breaking = [one for one in found.today if one.lost]
     moving = [one for one in found.today if not one.lost and one.moves]
     idle = [one for one in found.today if not one.lost and not one.moves]
     if breaking:
         yield "if it vanished today, the largest loss first:"
-        for one in breaking:
+        for one in breaking[: _most(full)]:
             yield from _vanished(one, full)
+        yield from _more(breaking, full)
     else:
         others = "all the others have" if found.unplaced else "all has"
         yield f"whatever one sponsor, site, host or administrator vanished today, {others} room"
     if moving:
         yield "all has room elsewhere without:"
-        for one in moving:
+        for one in moving[: _most(full)]:
             yield f"  {one.who} {one.name}: {count(len(one.moves), 'move')}"
+        yield from _more(moving, full)
     if idle:
         names = [f"{one.who} {one.name}" for one in idle]
         yield f"nothing is placed on: {some(names, full, SHORT)}"
     yield "room is what is counted here; what was not backed up is lost with its host"
     yield ""
+
+
+def _most(full: bool) -> int | None:
+    return None if full else LOSSES
+
+
+def _more(losses: Sequence[Loss], full: bool) -> Iterator[str]:
+    if len(losses) > LOSSES and not full:
+        yield f"  and {len(losses) - LOSSES} more: see --full"
 
 
 def _end(facts: Facts, one: Loss, full: bool) -> Iterator[str]:
