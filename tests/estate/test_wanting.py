@@ -105,6 +105,16 @@ def test_what_cannot_be_helped_is_not_among_what_can_run(tmp_path: Path) -> None
     assert done.output.startswith("so that 2 instances of 3 can run on 2026-01-15, ask for:\n")
 
 
+def test_what_shares_its_reasons_is_told_together(tmp_path: Path) -> None:
+    odd = "      - {name: odd, requires: {architecture: riscv64}, instances: [{count: 3}]}\n"
+    gpu = "      - {name: gpu, requires: {traits: {required: [CUSTOM_GPU]}}}\n"
+    said = run(tmp_path, ESTATE.replace("catalogue:", f"{gpu}{odd}catalogue:")).output.splitlines()
+    start = said.index("what has no place whatever is asked for:")
+    assert said[start + 1] == "  wiki/odd/production/1-3"
+    assert said[start + 2].startswith("    needs architecture riscv64; nearest: host")
+    assert said[start + 4] == "  wiki/gpu/production/1"
+
+
 def test_it_says_that_growth_is_not_counted(tmp_path: Path) -> None:
     note = "  needs are taken as written; what they grow to by then, `estate forecast` says\n"
     growing = "    growth: [{resources: [memory], rate: 5%/month, since: 2026-02-01}]\ncatalogue:"
