@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from commonfarm.estate.folder import read_facts
 from commonfarm.estate.imports.draft import (
-    ARCHITECTURES,
     Draft,
     Names,
     Thing,
@@ -35,6 +34,7 @@ from commonfarm.estate.imports.draft import (
     machine,
     with_capacity_from_load,
 )
+from commonfarm.estate.schema.common import ARCHITECTURES
 
 FACTOR = 1.25
 FILE = "fedora.yaml"

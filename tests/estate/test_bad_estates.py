@@ -268,7 +268,7 @@ def test_a_trait_may_be_guessed_by_its_flag_and_a_key_in_capitals() -> None:
 
 def test_all_keys_there_are_and_how_many_names_more_are_told() -> None:
     hosts = "".join(f"  - {{name: h{number}, architecture: amd64}}\n" for number in range(40))
-    text = f"hosts:\n{hosts}  - {{name: b, architecture: amd64, cpu: 4}}\n"
+    text = f"hosts:\n{hosts}  - {{name: b, architecture: amd64, shelf: 4}}\n"
     text += "services: [{name: a, components: [{name: b, instances: [{on: [zeus]}]}]}]\n"
     keys, names = told(a=text)
     assert "cores, disk" in keys
@@ -298,3 +298,45 @@ services:
     good = text[: text.index("      - name: none")]
     _, facts = resolved([Text("a.yaml", good.encode())])
     assert [one.on for one in facts.instances.values()] == ["arm-001", "arm-002", "arm-003", None]
+
+
+def test_an_architecture_by_another_name_than_debian_s() -> None:
+    text = """\
+hosts: [{name: a, architecture: aarch64}]
+services: [{name: a, components: [{name: b, requires: {architecture: x86_64}}]}]
+"""
+    assert told(a=text) == [
+        "a.yaml:1:33: aarch64 is not Debian's name of it; did you mean `arm64`?",
+        "a.yaml:2:70: x86_64 is not Debian's name of it; did you mean `amd64`?",
+    ]
+
+
+def test_keys_that_go_by_other_names() -> None:
+    text = "hosts: [{name: a, architecture: amd64, CPUs: 4, ram: 4 GiB, storage: 1 TB}]\n"
+    assert [line.partition("; ")[2] for line in told(a=text)] == [
+        "did you mean `cores`?",
+        "did you mean `memory`?",
+        "did you mean `disk`?",
+    ]
+
+
+def test_one_fault_does_not_make_others() -> None:
+    text = """\
+services:
+  - name: wiki
+    environments: [production, {name: staging}]
+    components:
+      - {name: web, instances: [{environment: production}, {environment: staging}]}
+  - name: list
+    components: [{name: web, instances: [{environment: testing}]}]
+    ladder:
+      - {component: web, resource: cores, above: 1/2, change: x, requires: {ratio_of: {factor: 2}}}
+hosts:
+  - {name: a, architecture: amd64, traits: &traits [CUSTOM_A, NOPE]}
+  - {name: b, architecture: amd64, traits: *traits}
+"""
+    assert [line.partition(";")[0] for line in told(a=text)] == [
+        "a.yaml:3:20: this item is text, not a mapping",
+        "a.yaml:7:56: there is no environment `testing`",
+        "a.yaml:11:63: there is no trait `NOPE`",
+    ]

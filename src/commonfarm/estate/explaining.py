@@ -16,6 +16,14 @@ from commonfarm.lib.errors import Problem
 from commonfarm.lib.hints import hint
 
 _UNKNOWN = "extra_forbidden"
+_ALSO_CALLED = {
+    "arch": "architecture",
+    "cpu": "cores",
+    "cpus": "cores",
+    "ram": "memory",
+    "storage": "disk",
+    "vcpus": "cores",
+}
 
 
 def explained(
@@ -43,7 +51,8 @@ def _explained(
             return document.at(at[:-1], f"`{last}` is missing", f"add `{last}:`")
         case "extra_forbidden":
             keys = _keys_at(kind, inside[:-1])
-            to_do = (own(last) if "cores" in keys else "") or hint(last, keys)
+            meant = _ALSO_CALLED.get(last.casefold(), last)
+            to_do = (own(last) if "cores" in keys else "") or hint(meant, keys)
             return document.at(at, f"unknown key `{last[:80]}`", to_do, key=True)
         case "string_type":
             what = f"{_named(last)} is {kind_of(error['input'])}, not text"

@@ -86,7 +86,7 @@ class BadInputError(CommonfarmError):
     exit_code = ExitCode.BAD_INPUT
 
     def __init__(self, *problems: Problem) -> None:
-        self.problems = tuple(sorted(problems))
+        self.problems = tuple(sorted(set(problems)))  # an alias in YAML stands in two places
         first = self.problems[0]
         super().__init__(Reason("bad-input", first.what, first.to_do))
         self.args = self.problems

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 from commonfarm.estate.imports.draft import (
-    ARCHITECTURES,
     Draft,
     Names,
     Thing,
@@ -25,6 +24,7 @@ from commonfarm.estate.imports.draft import (
 )
 from commonfarm.estate.imports.inventory import Variables, inventory
 from commonfarm.estate.resources import CUSTOM, RESOURCES
+from commonfarm.estate.schema.common import ARCHITECTURES
 from commonfarm.estate.yaml_nodes import parse
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.terminal import harmless

@@ -23,15 +23,6 @@ from commonfarm.lib.terminal import harmless
 
 Thing = dict[str, Any]
 COMPONENT = "vm"
-# What `uname -m` and others call what Debian calls otherwise.
-ARCHITECTURES = {
-    "x86_64": "amd64",
-    "aarch64": "arm64",
-    "armv7l": "armhf",
-    "armv7hl": "armhf",
-    "i686": "i386",
-    "ppc64le": "ppc64el",
-}
 _CAPACITY = ("cores", "memory", "disk")
 
 

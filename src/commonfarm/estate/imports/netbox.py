@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from commonfarm.estate.imports.draft import (
-    ARCHITECTURES,
     Draft,
     Names,
     Thing,
@@ -24,6 +23,7 @@ from commonfarm.estate.imports.draft import (
     written,
 )
 from commonfarm.estate.imports.netbox_csv import Row, Table, table
+from commonfarm.estate.schema.common import ARCHITECTURES
 from commonfarm.lib.terminal import harmless
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -91,6 +91,9 @@ def _groups(
     """Yield what a service's components have instances of; note their requirements."""
     service = one.thing
     environments = [each.name for each in service.environments or ()] or [PRODUCTION]
+    written_so = requirements.estate.names.of["services"][service.name].get("environments")
+    if isinstance(written_so, list):  # a name alone is a fault, told where it stands
+        environments += [each for each in written_so if isinstance(each, str)]
     for number, component in enumerate(service.components):
         place: Place = ("components", number)
         base = Written(one, place, component.requires)

@@ -171,7 +171,8 @@ class Requirements:
             what = f"{service}/{component} has no instances in `{environment}`"
             there = sorted({key[2] for key in by_place if key[:2] == (service, component)})
             place = "environment" if ratio.environment else "factor"
-            self._problem(layer, what, f"there are: {', '.join(there)}", "ratio_of", place)
+            if there:  # else its instances have faults of their own
+                self._problem(layer, what, f"there are: {', '.join(there)}", "ratio_of", place)
             return
         yield from found
 

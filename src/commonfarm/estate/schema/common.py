@@ -102,9 +102,28 @@ Name = Annotated[
     ),
 ]
 ARCHITECTURE = r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?"
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "armv7hl": "armhf",
+    "i686": "i386",
+    "ppc64le": "ppc64el",
+}
+"""What `uname -m` and others call what Debian calls otherwise."""
+
+
+def _debians(text: str) -> str:
+    if text in ARCHITECTURES:
+        raise wrong(f"{text} is not Debian's name of it", f"did you mean `{ARCHITECTURES[text]}`?")
+    return text
+
+
 Architecture = Annotated[
     str,
     pattern(ARCHITECTURE),
+    AfterValidator(_debians),
     matches(ARCHITECTURE, "an architecture", "write one of Debian's, or `host`"),
 ]
 _PERSON = r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,98}[A-Za-z0-9])?"
