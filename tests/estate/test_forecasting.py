@@ -107,6 +107,32 @@ def test_addresses_and_a_mass_rebuild(tmp_path: Path) -> None:
     ]
 
 
+def test_hosts_that_leave_are_told_in_a_line(tmp_path: Path) -> None:
+    text = """
+sponsors: [{name: s}]
+pledges:
+  - {name: p, sponsor: s, what: x, from: 2008-01-01, until: 2010-01-01}
+  - {name: q, sponsor: s, what: x, from: 2008-01-01, until: 2010-02-01}
+hosts:
+  - {name: "a[1:2]", architecture: amd64, cores: 4, memory: 8 GiB, pledge: p}
+  - {name: b, architecture: amd64, cores: 4, memory: 8 GiB, pledge: q}
+  - {name: c, architecture: amd64, cores: 1, memory: 8 GiB}
+services:
+  - name: web
+    components:
+      - {name: app, requires: {cores: 1, memory: 1 GiB}, instances: [{count: 3, on: [a1, a2, b]}]}
+"""
+    said = forecast(tmp_path, text, "--at", "2009-05-01").splitlines()
+    leave = "a1 on 2010-01-01, a2 on 2010-01-01, b on 2010-02-01"
+    assert said[2:4] == ["runs out first:", "  cores of all hosts: 2010-02-01"]
+    assert said[7:9] == [
+        f"  hosts leave that are used: {leave}; `estate cliff` says what that breaks",
+        "",
+    ]
+    full = forecast(tmp_path, text, "--at", "2009-05-01", "--full")
+    assert "  memory of host a1: 2010-01-01\n" in full
+
+
 def test_one_is_not_told_as_many(tmp_path: Path) -> None:
     text = """
 sites: [{name: hall, bandwidth: 1 Gbit/s, networks: [{name: lan, prefix: 10.0.0.0/29}]}]

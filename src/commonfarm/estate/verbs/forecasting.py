@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
+from commonfarm.estate.verbs.wording import some
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -95,12 +96,24 @@ def _outlooks(ahead: Forecast, full: bool) -> Iterator[str]:
     elif not out:
         yield "nothing runs out"
     else:
+        leaving = [one for one in out if _leaves(one)]
+        rest = [one for one in out if not _leaves(one)]
         yield "runs out first:"
-        for one in out[:SHORT]:
+        for one in rest[:SHORT]:
             yield from _outlook(one)
-        if len(out) > SHORT:
-            yield f"  and {len(out) - SHORT} more: see --full"
+        if len(rest) > SHORT:
+            yield f"  and {len(rest) - SHORT} more: see --full"
+        if leaving:
+            hosts = [*dict.fromkeys(f"{one.name} on {one.out.likely}" for one in leaving)]
+            says = "`estate cliff` says what that breaks"
+            yield f"  hosts leave that are used: {some(hosts, full, SHORT)}; {says}"
     yield ""
+
+
+def _leaves(one: Outlook) -> bool:
+    """Say whether it runs out as its host leaves, as all does there."""
+    gone = one.reason and one.reason.code == "capacity-goes" and one.out.likely
+    return bool(one.scope == "host" and gone)
 
 
 def _outlook(one: Outlook) -> Iterator[str]:
