@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -73,7 +74,9 @@ def plainly(estate: Facts, certificate: Certificate) -> int:
                 asked = sum(row.multiplier * (amount // row.divisor) for row, amount in amounts)
                 best.append(certificate.scale * one.priority - asked)
         total += max(best)
-    return total // certificate.scale
+    # No placement weighs anything between two multiples of this.
+    unit = math.gcd(*(one.priority for one in estate.instances.values()))
+    return total // certificate.scale // unit * unit
 
 
 @st.composite

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 
 from commonfarm.estate.facts import Facts, Host, Instance, Level, Requirement
 from commonfarm.estate.plan import Certificate, Row
@@ -151,18 +152,21 @@ def bound(supply: Supply, instances: Iterable[Instance], certificate: Certificat
 
     A row with a divisor q holds as well: whole instances that take a_i each of a limit b together
     take sum(floor(a_i / q)) <= floor(b / q) (Chvátal 1973, Gomory 1958). A dedicated instance has
-    all of its host's room, since nothing else is there.
+    all of its host's room, since nothing else is there. What is placed weighs a multiple of what
+    all priorities are multiples of.
     """
     prices = _Prices(supply, certificate.rows)
     total = prices.of_limits()
     alike: dict[tuple[object, ...], list[Instance]] = {}
+    unit = 0
     for one in instances:
+        unit = gcd(unit, one.priority)
         alike.setdefault(prices.kind(one), []).append(one)
     for kind in alike.values():
         cheapest = prices.cheapest(kind[0])
         if cheapest is not None:
             total += sum(max(0, certificate.scale * one.priority - cheapest) for one in kind)
-    return total // certificate.scale
+    return total // (certificate.scale * (unit or 1)) * unit
 
 
 class _Prices:

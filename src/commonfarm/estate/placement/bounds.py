@@ -42,7 +42,8 @@ def certify(problem: Problem, weight: int = 0) -> tuple[int, Certificate]:
         return trivial, Certificate(1, ())
     alike, blocks = _small_enough(problem)
     prices, scale = _Relaxation(alike, blocks).solve(weight)
-    bound = alike.bound(prices, scale)
+    unit = gcd(*(item.priority for item in problem.items))
+    bound = alike.bound(prices, scale) // unit * unit
     if bound >= trivial:
         return trivial, Certificate(1, ())
     rows = (
