@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from commonfarm.estate import reader
 from commonfarm.estate.folder import resolved
 from commonfarm.estate.reader import Text
-from commonfarm.estate.resolving import supply
 from commonfarm.lib.errors import BadInputError
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
@@ -130,7 +130,7 @@ def test_more_is_reserved_than_there_is() -> None:
 
 
 def test_hosts_and_instances_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supply, "MOST_HOSTS", 100)
+    monkeypatch.setattr(reader, "MOST_HOSTS", 100)
     hosts = [f'  - {{name: "{c}-[1:40]", architecture: amd64}}\n' for c in "abcd"]
     assert told(a="hosts:\n" + "".join(hosts)) == [
         "a.yaml:4:5: the estate has more than 100 hosts; write fewer"
@@ -339,4 +339,18 @@ hosts:
         "a.yaml:3:20: this item is text, not a mapping",
         "a.yaml:7:56: there is no environment `testing`",
         "a.yaml:11:63: there is no trait `NOPE`",
+    ]
+
+
+def test_ranges_without_end_take_neither_time_nor_memory() -> None:
+    hosts = "".join(
+        f"  - {{name: 'h{number}-[1:10000]', architecture: x}}\n" for number in range(9999)
+    )
+    assert told(a=f"hosts:\n{hosts}") == [
+        "a.yaml:12:5: the estate has more than 100000 hosts; write fewer"
+    ]
+    on = ", ".join(["'h-[1:10000]'"] * 9999)
+    text = f"services: [{{name: a, components: [{{name: b, instances: [{{on: [{on}]}}]}}]}}]\n"
+    assert told(a=text) == [
+        "a.yaml:1:62: 99990000 run today, and the count is 1; raise the count, or take hosts away"
     ]

@@ -133,6 +133,8 @@ class _Item:
 MOST_PROBLEMS = 1000
 """Nobody reads more of them, and to look for what was meant takes time."""
 
+MOST_HOSTS = 100_000
+
 _MOST_HINTS = 50
 
 # Which key of which section's items names things of which section: one, or a list of them.
@@ -171,6 +173,10 @@ def survey(texts: Sequence[Text]) -> tuple[Estate, list[Problem]]:
     problems = [problem for document in documents for problem in document.problems]
     unread = {problem.place for problem in problems}
     items = [item for document in documents for item in _items(document, problems)]
+    too_many = _too_many_hosts(items)
+    if too_many:
+        problems.append(too_many)
+        items = []
     found: dict[str, list[Declared[Any]]] = {section: [] for section in schema.SECTIONS}
     policies: list[Declared[schema.Policy]] = []
     for item in items:
@@ -253,6 +259,21 @@ def _items(document: Document, problems: list[Problem]) -> Iterator[_Item]:
                 problems.append(problem)
         else:
             yield from (_Item(section, document, (section, i), one) for i, one in enumerate(items))
+
+
+def _too_many_hosts(items: Sequence[_Item]) -> Problem | None:
+    """Return where the estate has more hosts than are worth a name each, a few bytes as it is."""
+    hosts = 0
+    for item in items:
+        name = item.get("name")
+        if item.section == "hosts" and isinstance(name, str):
+            try:
+                hosts += schema.how_many(name)
+            except PydanticCustomError:  # told where the name is checked
+                continue
+            if hosts > MOST_HOSTS:
+                return item.at(f"the estate has more than {MOST_HOSTS} hosts", "write fewer")
+    return None
 
 
 def _repositories(items: Sequence[_Item]) -> Iterator[_Item]:

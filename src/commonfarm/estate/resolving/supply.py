@@ -15,8 +15,6 @@ from commonfarm.lib.errors import Problem
 
 Architecture = Callable[[str], str]
 
-MOST_HOSTS = 100_000
-
 
 def sites(estate: Estate, problems: list[Problem]) -> dict[str, Site]:
     """Return the sites with their networks; note networks that overlap or have one name."""
@@ -190,10 +188,6 @@ def hosts(
             where=one.where(),
         )
         found.update((name, Host(name=name, **said)) for name in thing.names())
-        if len(found) > MOST_HOSTS:
-            what = f"the estate has more than {MOST_HOSTS} hosts"
-            problems.append(one.problem(what, "write fewer"))
-            break
     return dict(sorted(found.items()))
 
 

@@ -20,6 +20,7 @@ from commonfarm.estate.schema.supply import (
     Site,
     Sponsor,
     expand,
+    how_many,
 )
 
 SECTIONS: dict[str, type[Thing]] = {
@@ -75,4 +76,5 @@ __all__ = [
     "Tree",
     "WantedTraits",
     "expand",
+    "how_many",
 ]

@@ -20,7 +20,7 @@ from commonfarm.estate.schema.common import (
 )
 from commonfarm.estate.schema.future import Growth, Observed, Rung, Step
 from commonfarm.estate.schema.requirement import Names, Requires
-from commonfarm.estate.schema.supply import expand
+from commonfarm.estate.schema.supply import expand, how_many
 
 Status = Literal["existing", "planned", "needed"]
 Priority = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -36,7 +36,7 @@ class Spread(Thing):
 
 
 def _hosts(text: str) -> str:
-    expand(text)
+    how_many(text)
     return text
 
 
@@ -53,7 +53,7 @@ class Instances(Thing):
 
     @model_validator(mode="after")
     def _as_many_as_there_are(self) -> Self:
-        run = len(self.hosts())
+        run = sum(map(how_many, self.on))  # before a name is made of any
         if run > self.count.high:
             what = f"{run} run today, and the count is {self.count.high}"
             raise wrong(what, "raise the count, or take hosts away", "on")

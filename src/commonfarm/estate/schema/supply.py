@@ -182,15 +182,9 @@ def _steps(low: str, high: str, step: str | None) -> Iterator[str]:
         yield str(number).zfill(width) if numbers else chr(number)
 
 
-def expand(written: str) -> list[str]:
-    """Return the names that `arm-[001:100]` stands for, as in Ansible's inventories.
-
-    Raises a fault in our words where that is no name, or are more than `MOST_IN_RANGE` of them.
-    Letters may be a range, and a third part is the step: `[a:f]`, `[0:90:10]`.
-    """
+def _ranges(written: str) -> tuple[list[str], list[tuple[str, str, str | None]], int]:
+    """Return what stands around the ranges of a name, the ranges, and how many names these are."""
     fixed = _RANGE.split(written)
-    if len(fixed) == 1:
-        return [written]
     ranges = []
     many = 1
     for low, high, step in zip(fixed[1::4], fixed[2::4], fixed[3::4], strict=True):
@@ -207,11 +201,25 @@ def expand(written: str) -> list[str]:
             what = f"{written[:80]!r} are more than {MOST_IN_RANGE} hosts"
             raise wrong(what, "write fewer, or several ranges")
         ranges.append((low, high, step))
-    found = []
-    for parts in product(*(list(_steps(*one)) for one in ranges)):
-        name = "".join(a + b for a, b in zip(fixed[::4], (*parts, ""), strict=True))
-        found.append(name)
-    return found
+    return fixed[::4], ranges, many
+
+
+def how_many(written: str) -> int:
+    """Return how many names `arm-[001:100]` stands for; raise as `expand`."""
+    return _ranges(written)[2]
+
+
+def expand(written: str) -> list[str]:
+    """Return the names that `arm-[001:100]` stands for, as in Ansible's inventories.
+
+    Raises a fault in our words where that is no name, or are more than `MOST_IN_RANGE` of them.
+    Letters may be a range, and a third part is the step: `[a:f]`, `[0:90:10]`.
+    """
+    fixed, ranges, _ = _ranges(written)
+    return [
+        "".join(a + b for a, b in zip(fixed, (*parts, ""), strict=True))
+        for parts in product(*(list(_steps(*one)) for one in ranges))
+    ]
 
 
 def _host_name(text: str) -> str:
