@@ -7,7 +7,7 @@ from datetime import date
 from fractions import Fraction
 
 from commonfarm.estate.differences import differences, told
-from commonfarm.estate.facts import Facts, Growth, Network, Policy, Rate
+from commonfarm.estate.facts import Facts, Growth, Instance, Network, Policy, Rate
 from tests.estate.making import facts, host, instance, pledge, requirement, site, spread
 
 
@@ -69,7 +69,7 @@ def test_instances_are_told_by_component_and_environment() -> None:
     assert lines(before, after) == [
         "service wiki: components is db, web, was web",
         "instances wiki/web/production: instances is 2, was 1",
-        "instances wiki/web/production: memory is 2 GiB to 4 GiB, was 2 GiB",
+        "instances wiki/web/production: memory is 2 GiB to 4 GiB (likely 4 GiB), was 2 GiB",
         "instances wiki/web/production: status is needed, was existing",
         "instances wiki/web/production: on is -, was a",
         "instances wiki/db/testing: new",
@@ -91,6 +91,41 @@ def test_requirements_rules_growth_and_policy() -> None:
         "instances wiki/web/production: dedicated is yes, was no",
         "growth of wiki/web: rate is 50% in 30 days, was 25% in 30 days",
         "policy: survive is host, was -",
+    ]
+
+
+def test_what_is_likely_is_told_as_well() -> None:
+    def grown(likely: int) -> Growth:
+        low, high, days = Fraction(1, 10), Fraction(1, 2), Fraction(7)
+        rate = Rate(low, Fraction(likely, 100), high, days)
+        return Growth("wiki", None, ("memory",), rate, date(2026, 1, 1), "f:1:1")
+
+    def needs(*memory: str) -> Instance:
+        return instance("wiki/web/production/1", memory=(memory[0], memory[1], memory[2]))
+
+    before = facts(needs("1 GiB", "1 GiB", "4 GiB"), growth=(grown(20),))
+    after = facts(needs("1 GiB", "3 GiB", "4 GiB"), growth=(grown(30),))
+    memory, rate = "1 GiB to 4 GiB (likely {} GiB)", "10% to 50% (likely {}%) in 7 days"
+    assert lines(before, after) == [
+        f"instances wiki/web/production: memory is {memory.format(3)}, was {memory.format(1)}",
+        f"growth of wiki: rate is {rate.format(30)}, was {rate.format(20)}",
+    ]
+
+
+def test_of_instances_that_differ_each_change_is_told() -> None:
+    one, two = (instance(f"wiki/web/production/{n}", cores=n) for n in (1, 2))
+    other = instance("wiki/web/production/2", cores=8)
+    assert lines(facts(one, two), facts(one, other)) == [
+        "instances wiki/web/production (2): cores is 8, was 2"
+    ]
+    third = instance("wiki/web/production/3", cores=2)
+    assert lines(facts(one, two, third), facts(one, two, replace(third, level="high"))) == [
+        "instances wiki/web/production (2): instances is 1 to 2 (likely 1), was 2"
+    ]
+    ran = [replace(one, number=n, name=f"wiki/web/production/{n}") for n in (2, 3)]
+    there = replace(one, on="a", status="existing")
+    assert lines(facts(there, *ran), facts(there, replace(ran[0], status="planned"), ran[1])) == [
+        "instances wiki/web/production: status is existing, needed, planned, was existing, needed"
     ]
 
 

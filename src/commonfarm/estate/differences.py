@@ -6,11 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
-from commonfarm.estate.facts import Facts, Instance, Network, Period, Range, Rate, Requirement
+from commonfarm.estate.facts import (
+    LEVELS,
+    Facts,
+    Instance,
+    Network,
+    Period,
+    Range,
+    Rate,
+    Requirement,
+)
 from commonfarm.estate.resources import CUSTOM, RESOURCES, resource
 from commonfarm.estate.showing import alike
+
+T = TypeVar("T")
 
 _NOT_SAID = ("name", "where", "service", "number")
 _ELSEWHERE = {"site": ("networks",), "service": ("environments", "ladder")}
@@ -75,9 +86,7 @@ def _mapping(key: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 
 def _amount(key: str, value: Any) -> str:
     if isinstance(value, Range):
-        if value.exact:
-            return _amount(key, value.low)
-        return " to ".join(_amount(key, one) for one in (value.low, value.high))
+        return _range(*(_amount(key, value.at(level)) for level in LEVELS))
     if isinstance(value, int) and (key in RESOURCES or CUSTOM.fullmatch(key)):
         return resource(key).format(value)
     return _shown(value)
@@ -96,9 +105,10 @@ def _shown(value: Any) -> str:
         case Period():
             return _period(value)
         case Range():
-            return str(value.low) if value.exact else f"{value.low} to {value.high}"
+            return _range(*(str(value.at(level)) for level in LEVELS))
         case Rate():
-            return f"{float(value.likely) * 100:.4g}% in {float(value.days):.4g} days"
+            rates = (f"{float(value.at(level)) * 100:.4g}%" for level in LEVELS)
+            return f"{_range(*rates)} in {float(value.days):.4g} days"
         case frozenset():
             return ", ".join(sorted(value)) or "-"
         case tuple():
@@ -111,6 +121,10 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+def _range(low: str, likely: str, high: str) -> str:
+    return low if low == high else f"{low} to {high} (likely {likely})"
+
+
 def _period(period: Period) -> str:
     parts = ((period.months, "month"), (period.days, "day"))
     said = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count]
@@ -119,11 +133,11 @@ def _period(period: Period) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The instances of a component in an environment, as one thing."""
+    """The instances of a component in an environment that are alike, as one thing."""
 
-    instances: int
+    instances: Range
     requirement: Requirement
-    status: str
+    status: tuple[str, ...]
     priority: int
     disruption_budget: Fraction
     on: tuple[str | None, ...]
@@ -132,25 +146,40 @@ class _Group:
 
 def _groups(facts: Facts) -> dict[str, _Group]:
     inside: dict[str, list[Instance]] = {}
-    for one in facts.instances.values():
+    for one in sorted(facts.instances.values(), key=lambda one: one.number):
         inside.setdefault(f"{one.service}/{one.component}/{one.environment}", []).append(one)
-    return {
-        name: _Group(
-            len(many),
-            many[0].requirement,
-            many[0].status,
-            many[0].priority,
-            many[0].disruption_budget,
-            tuple(one.on for one in many if one.on),
-            many[0].source,
-        )
-        for name, many in sorted(inside.items())
-    }
+    return _numbered(
+        (name, _group(alike)) for name, many in sorted(inside.items()) for alike in _alike(many)
+    )
 
 
-def _numbered(things: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _alike(many: Iterable[Instance]) -> Iterable[list[Instance]]:
+    """Return instances of which the same is said together."""
+    found: dict[str, list[Instance]] = {}
+    for one in many:
+        # A requirement cannot be hashed, and to compare each with each takes time.
+        said = repr((one.requirement, one.priority, one.disruption_budget, one.source))
+        found.setdefault(said, []).append(one)
+    return found.values()
+
+
+def _group(alike: list[Instance]) -> _Group:
+    first = alike[0]
+    counts = (sum(one.there(level) for one in alike) for level in LEVELS)
+    return _Group(
+        Range(*counts),
+        first.requirement,
+        tuple(sorted({one.status for one in alike})),
+        first.priority,
+        first.disruption_budget,
+        tuple(one.on for one in alike if one.on),
+        first.source,
+    )
+
+
+def _numbered(things: Iterable[tuple[str, T]]) -> dict[str, T]:
     """Return things by name; of those with the same name, the second is called `name (2)`."""
-    found: dict[str, Any] = {}
+    found: dict[str, T] = {}
     seen: dict[str, int] = {}
     for name, thing in things:
         seen[name] = seen.get(name, 0) + 1
