@@ -191,6 +191,21 @@ def test_an_offer_that_unlocks_nothing_ends_by_1_and_says_why(tmp_path: Path) ->
     assert not json.loads(done.output)["unplaced"]
 
 
+def test_what_is_left_for_the_same_reason_is_told_together_and_the_rest_counted(
+    tmp_path: Path,
+) -> None:
+    parts = [
+        f"      - {{name: odd{n}, requires: {{traits: {{required: [CUSTOM_{n}]}}}},"
+        f" instances: [{{count: {2 if n == 5 else 1}}}]}}\n"
+        for n in range(9)
+    ]
+    alike = "      - {name: like, requires: {cores: 1, traits: {required: [CUSTOM_5]}}}\n"
+    said = run(tmp_path, ESTATE + "".join(parts) + alike, BOX).output.splitlines()
+    start = said.index("without a place even so: 11 instances")
+    assert said[start + 1] == "  wiki/like/production/1, wiki/odd5/production/1-2"
+    assert said[start + 19] == "  and 3 more: see --full"
+
+
 def test_an_offer_that_is_over_says_so(tmp_path: Path) -> None:
     done = run(
         tmp_path, ESTATE, BOX.replace("2027-02-01", "2026-01-10").replace("2026-02", "2025-02")

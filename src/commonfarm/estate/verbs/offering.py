@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
-from commonfarm.estate.verbs.wording import count, instances
+from commonfarm.estate.verbs.wording import count, without_place
 from commonfarm.lib.errors import ExitCode
-from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
     from commonfarm.estate.answers.offers import Given, Offer
     from commonfarm.estate.facts import Facts
-    from commonfarm.lib.errors import Reason
 
 FILE = typer.Argument(
     metavar="FILE", readable=False, help="The offer: sponsors, pledges, sites and hosts, as YAML."
@@ -123,16 +121,7 @@ def _unplaced(found: Offer, full: bool) -> Iterator[str]:
     if not found.unplaced:
         return
     yield f"without a place even so: {count(len(found.unplaced), 'instance')}"
-    together: dict[tuple[Reason, ...], list[str]] = {}
-    for one in found.unplaced:
-        together.setdefault(one.reasons, []).append(one.instance)
-    for reasons, names in list(together.items())[: None if full else SHORT]:
-        yield f"  {instances(names, full, SHORT)}"
-        for reason in reasons if full else reasons[:1]:
-            yield f"    {harmless(reason.text)}"
-            yield f"      lifted by: {harmless(reason.lifted_by)}"
-    if len(together) > SHORT and not full:
-        yield "  and more: see --full"
+    yield from without_place(found.unplaced, full, SHORT)
     yield ""
 
 

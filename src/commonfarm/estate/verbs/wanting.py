@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from commonfarm.estate.verbs.options import AS_JSON, AT, DIRECTORY, FULL, day, judged
-from commonfarm.estate.verbs.wording import count, instances
+from commonfarm.estate.verbs.wording import count, instances, without_place
 from commonfarm.lib.errors import BadInputError, ExitCode, Problem
 from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
     from commonfarm.estate.answers.wanted import Addition, Wanted, Wider
     from commonfarm.estate.facts import Facts
-    from commonfarm.estate.plan import Unplaced
-    from commonfarm.lib.errors import Reason
 
 FOR = typer.Option(
     None,
@@ -100,7 +98,7 @@ def _told(likely: Wanted, high: Wanted, then: date, grows: bool, full: bool) -> 
     yield ""
     if likely.nowhere:
         yield "what has no place whatever is asked for:"
-        yield from _nowhere(likely.nowhere, full)
+        yield from without_place(likely.nowhere, full, 2 * SHORT)
         yield ""
     if likely.exposed:
         yield "what has no place after a loss, whatever is asked for:"
@@ -108,21 +106,6 @@ def _told(likely: Wanted, high: Wanted, then: date, grows: bool, full: bool) -> 
             yield f"  without {gone.key} {gone.domain}: {instances(gone.instances, full, SHORT)}"
         yield from _more(len(likely.exposed) - 2 * SHORT, full)
         yield ""
-
-
-def _nowhere(found: Sequence[Unplaced], full: bool) -> Iterator[str]:
-    """Tell why these have no place; those that share all reasons together, the most first."""
-    together: dict[tuple[Reason, ...], list[str]] = {}
-    for one in found:
-        together.setdefault(one.reasons if full else one.reasons[:1], []).append(one.instance)
-    shown = sorted(together.items(), key=lambda one: -len(one[1]))[: None if full else 2 * SHORT]
-    for reasons, names in shown:
-        late = "" if reasons else ": not found in the time given"
-        yield f"  {instances(names, full, SHORT)}{late}"
-        for reason in reasons:
-            yield f"    {harmless(reason.text)}"
-            yield f"      lifted by: {harmless(reason.lifted_by)}"
-    yield from _more(len(found) - sum(len(names) for _, names in shown), full)
 
 
 def _asked(found: Wanted, full: bool) -> Iterator[str]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from commonfarm.estate.showing import in_a_row
+from commonfarm.lib.terminal import harmless
+
+if TYPE_CHECKING:
+    from commonfarm.estate.plan import Unplaced
+    from commonfarm.lib.errors import Reason
+
+NAMES = 6
 
 
 def count(many: int, what: str) -> str:
@@ -25,6 +33,23 @@ def instances(names: Sequence[str], full: bool, most: int) -> str:
     shown = rows if full else rows[:most]
     left = len(names) - sum(_in(row) for row in shown)
     return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def without_place(found: Sequence[Unplaced], full: bool, most: int) -> Iterator[str]:
+    """Tell why these have no place; those that share all reasons together, the most first."""
+    together: dict[tuple[Reason, ...], list[str]] = {}
+    for one in found:
+        together.setdefault(one.reasons if full else one.reasons[:1], []).append(one.instance)
+    shown = sorted(together.items(), key=lambda one: -len(one[1]))[: None if full else most]
+    for reasons, names in shown:
+        late = "" if reasons else ": not found in the time given"
+        yield f"  {instances(names, full, NAMES)}{late}"
+        for reason in reasons:
+            yield f"    {harmless(reason.text)}"
+            yield f"      lifted by: {harmless(reason.lifted_by)}"
+    left = len(found) - sum(len(names) for _, names in shown)
+    if left:
+        yield f"  and {left} more: see --full"
 
 
 def placements(on: Mapping[str, str], full: bool, most: int) -> list[str]:
