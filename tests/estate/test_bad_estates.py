@@ -140,6 +140,8 @@ def test_hosts_and_instances_without_end(monkeypatch: pytest.MonkeyPatch) -> Non
     counts = ", ".join(["{count: 40}"] * 4)
     text = f"services: [{{name: a, components: [{{name: b, instances: [{counts}]}}]}}]\n"
     assert told(a=text) == ["a.yaml:1:83: the estate has more than 100 instances; lower a count"]
+    more = text + text.removeprefix("services: [").replace("name: a", "name: c")
+    assert len(told(a=more.replace("]}]}]\n{", "]}]},\n  {"))) == 1
 
 
 def test_a_thing_may_be_named_by_one_that_has_faults_and_by_one_beside_it() -> None:
@@ -353,4 +355,19 @@ def test_ranges_without_end_take_neither_time_nor_memory() -> None:
     text = f"services: [{{name: a, components: [{{name: b, instances: [{{on: [{on}]}}]}}]}}]\n"
     assert told(a=text) == [
         "a.yaml:1:62: 99990000 run today, and the count is 1; raise the count, or take hosts away"
+    ]
+
+
+def test_rules_of_spread_that_say_the_same_or_are_more_than_anyone_can_mean() -> None:
+    same = "{over: host}, {over: host, strength: should}, {over: host}"
+    many = ", ".join(f"{{over: host, at_most: {number}}}" for number in range(1, 52))
+    text = f"""\
+services:
+  - name: wiki
+    spread: [{many}]
+    components: [{{name: web, spread: [{same}]}}]
+"""
+    assert told(a=text) == [
+        "a.yaml:3:13: these are more than 50 rules; keep those that say most",
+        "a.yaml:4:85: this rule stands in the list twice; take one away",
     ]

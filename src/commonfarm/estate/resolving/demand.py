@@ -44,6 +44,7 @@ class Demand:
     observed: list[Observed] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    too_many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,10 @@ class _Reading:
             names = numbers.setdefault((group.component.name, group.environment), [])
             for instance in self.instances(group, len(names)):
                 if len(self.found.instances) >= MOST_INSTANCES:
-                    what = f"the estate has more than {MOST_INSTANCES} instances"
-                    self.problems.append(self.one.problem(what, "lower a count", *group.place))
+                    if not self.found.too_many:
+                        what = f"the estate has more than {MOST_INSTANCES} instances"
+                        self.problems.append(self.one.problem(what, "lower a count", *group.place))
+                    self.found.too_many = True
                     return
                 self.found.instances[instance.name] = instance
                 names.append(instance.name)
@@ -264,6 +267,7 @@ class _Reading:
         self, spreads: Sequence[schema.Spread], names: Sequence[str], *inside: str | int
     ) -> None:
         """Add rules over these instances; one alone has nothing to keep away from."""
+        instances = tuple(sorted(names))
         for number, each in enumerate(spreads if len(names) > 1 else ()):
             at_most = each.at_most
             if at_most is None and each.at_least is None:
@@ -271,7 +275,7 @@ class _Reading:
             where = self.one.where(*inside, number)
             must = each.strength == "must"
             rule = Spread(
-                tuple(sorted(names)),
+                instances,
                 each.over,
                 must,
                 at_most,

@@ -40,6 +40,21 @@ def _hosts(text: str) -> str:
     return text
 
 
+MOST_RULES = 50
+
+
+def _few(rules: list[Spread]) -> list[Spread]:
+    if len(rules) > MOST_RULES:
+        raise wrong(f"these are more than {MOST_RULES} rules", "keep those that say most")
+    for number, rule in enumerate(rules):
+        if rule in rules[:number]:
+            raise wrong("this rule stands in the list twice", "take one away", number)
+    return rules
+
+
+Spreads = Annotated[list[Spread], AfterValidator(_few)]
+
+
 class Instances(Thing):
     """Instances alike of a component in one environment."""
 
@@ -68,7 +83,7 @@ class Component(Named):
     """A part of a service that is placed on its own."""
 
     requires: Requires = Field(default_factory=Requires)
-    spread: list[Spread] = Field(default_factory=list)
+    spread: Spreads = Field(default_factory=list)
     instances: Annotated[list[Instances], AfterValidator(filled)] | None = None
 
 
@@ -89,7 +104,7 @@ class Service(Named):
     status: Status | None = None
     priority: Priority | None = None
     environments: Annotated[list[Environment], AfterValidator(filled)] | None = None
-    spread: list[Spread] = Field(default_factory=list)
+    spread: Spreads = Field(default_factory=list)
     components: Annotated[list[Component], AfterValidator(filled)]
     growth: list[Growth] = Field(default_factory=list)
     steps: list[Step] = Field(default_factory=list)
