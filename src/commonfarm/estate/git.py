@@ -248,7 +248,8 @@ class Clone:
         names = [line.partition("refs/heads/")[2] for line in said.splitlines()[:MOST_COMPARED]]
         there = hint(self.branch, [harmless(name) for name in names])
         to_do = there or "push it first"
-        return BadInputError(Problem(self.branch, 0, 0, f"is no branch of {self.url}", to_do))
+        what = f"{self.url} has no branch {self.branch}"
+        return BadInputError(Problem(self.branch, 0, 0, what, to_do))
 
     def _git(self, *command: str, given: bytes = b"") -> bytes:
         """Run git in the clone and return what it printed; raise UnreachableError with its words.
