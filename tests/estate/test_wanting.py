@@ -176,6 +176,18 @@ def test_a_letter_counts_one_as_one_and_says_from_when_on() -> None:
     assert "one part of one service can run that could not otherwise. Without it, it stays" in flat
 
 
+def test_what_no_loss_may_take_is_not_promised_to_outlive_one(tmp_path: Path) -> None:
+    text = ESTATE.replace("cores: 4, memory: 8 GiB", "cores: 4, memory: 8 GiB, CUSTOM_GPU: 1")
+    text = text.replace("web, requires: {", "web, requires: {CUSTOM_GPU: 1, ")
+    text += "policy: {survive: [host]}\n"
+    said = run(tmp_path, text).output
+    far = "so that all 2 instances can run on 2026-01-15, also after the loss of any one host"
+    assert said.startswith(f"{far} as far as can be, ask for:\n")
+    assert "  without host a: wiki/web/production/1\n" in said
+    flat = " ".join(run(tmp_path, text, "--letter").output.split())
+    assert "what lets as much as can be run on after the loss of any one machine" in flat
+
+
 def test_a_letter_about_nothing_says_so_in_a_line() -> None:
     estate = facts(host("a", **SMALL), instance("one", **SMALL))
     found = wanted(estate, TODAY, "likely", TOOLS)

@@ -180,7 +180,8 @@ def _changes(found: Wanted, missing: Sequence[Instance]) -> Iterator[str]:
         named = " or ".join(words.get(key, key) for key in found.survive)
         if missing:
             yield ""
-        what = f"It is also what lets everything run on after the loss of any one {named}"
+        much = "as much as can be" if found.exposed else "everything"
+        what = f"It is also what lets {much} run on after the loss of any one {named}"
         yield "\n".join(_wrap(f"{what}. Without it, such a loss would stop services for good."))
 
 

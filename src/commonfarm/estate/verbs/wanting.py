@@ -142,7 +142,8 @@ def _best(found: Wanted) -> str:
 def _survive(found: Wanted) -> str:
     if not found.survive:
         return ""
-    return f", also after the loss of any one {' or '.join(found.survive)}"
+    far = " as far as can be" if found.exposed else ""
+    return f", also after the loss of any one {' or '.join(found.survive)}{far}"
 
 
 def _list(found: Wanted) -> list[str]:
