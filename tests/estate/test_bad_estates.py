@@ -371,3 +371,15 @@ services:
         "a.yaml:3:13: these are more than 50 rules; keep those that say most",
         "a.yaml:4:85: this rule stands in the list twice; take one away",
     ]
+
+
+def test_what_is_no_source_of_a_range() -> None:
+    text = """\
+sizes:
+  - {name: a, cores: {low: 1, likely: 2, high: 4, source: 3}}
+  - {name: b, cores: {low: 1, likely: 2, high: 4, source: {hihg: Anna}}}
+"""
+    assert [line.partition(";")[0] for line in told(a=text)] == [
+        "a.yaml:2:59: 3 is no source",
+        "a.yaml:3:66: a source for `hihg`",
+    ]

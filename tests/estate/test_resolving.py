@@ -182,6 +182,21 @@ def test_all_that_nobody_said_is_listed_in_words_where_it_stands() -> None:
     assert found.services["wiki"].ladder[0].source == "assumption"
 
 
+def test_a_range_may_have_a_source() -> None:
+    found = facts(
+        a="""\
+        sizes:
+          - name: small
+            cores: {low: 1, likely: 2, high: 4, source: assumption}
+            memory: {low: 1 GiB, likely: 1 GiB, high: 4 GiB, source: {high: assumption, low: Anna}}
+        """
+    )
+    assert [(one.where, one.what) for one in found.assumptions] == [
+        ("a.yaml:3:12", "size small, cores: low 1, likely 2, high 4"),
+        ("a.yaml:4:13", "size small, memory: high 4 GiB"),
+    ]
+
+
 def test_each_key_may_have_a_source_of_its_own() -> None:
     found = facts(
         a="""\

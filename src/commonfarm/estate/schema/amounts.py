@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from commonfarm.estate.facts import Period, Range, Rate
 from commonfarm.estate.resources import CUSTOM, RESOURCES, ResourceClass, resource
-from commonfarm.estate.schema.common import Checked, Thing, shown, wrong
+from commonfarm.estate.schema.common import SOURCE, Checked, Thing, shown, who_said, wrong
 from commonfarm.lib.hints import hint
 from commonfarm.lib.units import parse_seconds
 
@@ -53,24 +53,31 @@ def three(value: object, parse: Callable[[object], T]) -> tuple[T, T, T]:
         one = parse(value)
         return one, one, one
     for key in value:
-        if key not in LEVELS:
+        if key not in (*LEVELS, "source"):
             raise wrong(f"unknown key `{key[:80]}`", hint(key, LEVELS), key)
     for level in LEVELS:
         if level not in value:
             raise wrong(f"a range has no `{level}`", "write all of low, likely and high")
-    found = []
-    for level in LEVELS:
-        try:
-            found.append(parse(value[level]))
-        except PydanticCustomError as error:
-            context: dict[str, Any] = error.context or {}
-            raise wrong(context["what"], context["to_do"], level) from None
+    found = [_inside(level, parse, value[level]) for level in LEVELS]
+    if "source" in value:
+        said = _inside("source", who_said, value["source"])
+        for key in said if isinstance(said, dict) else ():
+            if key not in LEVELS:
+                raise wrong(f"a source for `{key[:80]}`", hint(key, LEVELS), "source", key)
     low, likely, high = found
     for level, less, more in (("likely", low, likely), ("high", likely, high)):
         if more < less:  # type: ignore[operator]
             before = LEVELS[LEVELS.index(level) - 1]
             raise wrong(f"`{level}` is less than `{before}`", "write the smallest first", level)
     return low, likely, high
+
+
+def _inside(key: str, parse: Callable[[object], T], value: object) -> T:
+    try:
+        return parse(value)
+    except PydanticCustomError as error:
+        context: dict[str, Any] = error.context or {}
+        raise wrong(context["what"], context["to_do"], key, *context["inside"]) from None
 
 
 def _kind(key: str) -> ResourceClass:
@@ -109,7 +116,7 @@ def _written(key: str) -> dict[str, Any]:
 def _or_range(one: dict[str, Any]) -> dict[str, Any]:
     levels = {
         "type": "object",
-        "properties": dict.fromkeys(LEVELS, one),
+        "properties": {**dict.fromkeys(LEVELS, one), "source": SOURCE},
         "required": list(LEVELS),
         "additionalProperties": False,
     }

@@ -213,7 +213,8 @@ def _day(value: object) -> date:
 Day = Annotated[date, Checked(_day, {"type": "string", "format": "date"})]
 
 
-def _source(value: object) -> str | dict[str, str]:
+def who_said(value: object) -> str | dict[str, str]:
+    """Return who said so: in one line, or for each key in one of its own."""
     if isinstance(value, str):
         return _words(value)
     to_do = "write text, or for each key its own: {memory: the letter, disk: assumption}"
@@ -225,23 +226,20 @@ def _source(value: object) -> str | dict[str, str]:
     return {key: _words(text) for key, text in value.items()}
 
 
+SOURCE = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "additionalProperties": {"type": "string"}},
+    ]
+}
+
+
 class Thing(BaseModel):
     """What is declared: it has no key that is not known, and may say who said so."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    source: Annotated[
-        str | dict[str, str] | None,
-        Checked(
-            _source,
-            {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {"type": "object", "additionalProperties": {"type": "string"}},
-                ]
-            },
-        ),
-    ] = None
+    source: Annotated[str | dict[str, str] | None, Checked(who_said, SOURCE)] = None
 
     @model_validator(mode="after")
     def _said_of_what_stands_beside(self) -> Self:
