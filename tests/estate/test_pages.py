@@ -251,7 +251,8 @@ def test_the_wanted_list_comes_with_its_letter(reader: Client) -> None:
     world.loaded(pictured.estate(6))
     page = text(reader.get("/estate/wanted/"))
     assert "2 hosts, cost 20" in page
-    assert "also after the loss of any one host. None is cheaper" in page
+    assert "also after the loss of any one host as far as can be. None is cheaper" in page
+    assert "What has no place after a loss" in page
     assert "rack server &lt;script&gt;" in page and "<script>alert" not in page
     assert "1 spare, for a loss" in page
     assert "40 more addresses" in page and "10.5.124.0/23 would do" in page
