@@ -141,7 +141,9 @@ def test_a_branch_that_is_not_there_is_told_with_those_that_are(
     upstream: Repository, tmp_path: Path, clone: Clone
 ) -> None:
     upstream.commit({"a": "1"})
-    with pytest.raises(BadInputError, match=r"mian: file:.* has no branch mian; did you mean `main`"):
+    with pytest.raises(
+        BadInputError, match=r"mian: file:.* has no branch mian; did you mean `main`"
+    ):
         Clone(clone.home, upstream.url, "mian").fetch()
 
 
