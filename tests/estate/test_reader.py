@@ -145,6 +145,7 @@ def test_all_faults_of_all_files_are_told_at_once_in_order() -> None:
     ("text", "said"),
     [
         ("targets:\n\t- name: x\n", "2:1: a tab stands where YAML wants spaces; use spaces"),
+        ("hosts: [{name: arm-[001:100]}]", "1:20: a range of names stands within braces or brack"),
         ("a: 1\n---\nb: 2\n", "2:1: a second document begins; keep one to a file"),
         (b"pools:\n  - name: caf\xe9\n", "2:14: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         (b"\xff\xfep\0o\0", "1:1: byte 0xff is not UTF-8; save the file as UTF-8"),

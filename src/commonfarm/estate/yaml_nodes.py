@@ -26,6 +26,7 @@ MOST_EXPANDED = 100_000
 MOST_DEPTH = 30
 _MOST_DIGITS = 100
 _TAG = "tag:yaml.org,2002:"
+_NAMES_IN_BRACKETS = re.compile(r"\[[0-9a-z]{1,9}:[0-9a-z]{1,9}[]:]")
 
 Place = tuple[str | int, ...]
 
@@ -173,6 +174,10 @@ def _syntax(file: str, error: MarkedYAMLError, text: str) -> Problem:
     what = _one_line(error.problem or error.context or "this is not YAML")
     if "\t" in "".join(text.split("\n")[line - 1 : line])[: column + 1]:
         return Problem(file, line, column, "a tab stands where YAML wants spaces", "use spaces")
+    rest = "".join(text.split("\n")[line - 1 : line])[column - 1 :]
+    if _NAMES_IN_BRACKETS.match(rest):
+        what = "a range of names stands within braces or brackets without quotes"
+        return Problem(file, line, column, what, 'write it like "arm-[001:100]"')
     if "single document" in (error.context or ""):
         return Problem(file, line, column, "a second document begins", "keep one to a file")
     to_do = "look at colons, brackets, quotes and indentation, here and in the lines just above"
