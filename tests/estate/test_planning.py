@@ -165,6 +165,22 @@ def test_how_many_more_of_what_is_needed_have_a_place(tmp_path: Path) -> None:
     assert ", 1 more\n" in told
 
 
+def test_a_wish_that_is_not_kept_names_those_that_are_placed(tmp_path: Path) -> None:
+    text = """
+hosts: [{name: a, architecture: amd64, cores: 2}]
+services:
+  - name: wiki
+    components:
+      - name: web
+        requires: {cores: 1}
+        spread: [{over: host, strength: should}]
+        instances: [{count: {low: 1, likely: 2, high: 4}}]
+"""
+    said = run(tmp_path, text)[1].splitlines()
+    start = said.index("wishes that are not kept:")
+    assert said[start + 1] == "  spread over host (estate.yaml:8:18): wiki/web/production/1-2"
+
+
 def test_one_instance_is_told_in_the_singular(tmp_path: Path) -> None:
     text = (
         RANGES.partition("      - name: web")[0] + "      - {name: db, requires: {memory: 1 GiB}}"

@@ -190,9 +190,10 @@ def _moves(placed: Placed, full: bool) -> Iterator[str]:
 
 def _wishes(facts: Facts, placed: Placed, full: bool) -> Iterator[str]:
     rules = [facts.spreads[number] for number in placed.broken_spreads]
+    inside = [[name for name in rule.instances if name in placed.on] for rule in rules]
     broken = [
-        f"spread over {rule.over} ({rule.where}): {instances(rule.instances, full, NAMES)}"
-        for rule in rules
+        f"spread over {rule.over} ({rule.where}): {instances(names, full, NAMES)}"
+        for rule, names in zip(rules, inside, strict=True)
     ]
     missing = [
         f"{name} on {placed.on[name]}: without {', '.join(traits)}"
