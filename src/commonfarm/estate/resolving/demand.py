@@ -341,8 +341,15 @@ class _Reading:
                     source=step.source_text,
                 )
             )
+        measured: dict[Any, int] = {}
         for number, seen in enumerate(service.observed):
             self.known(seen.component, "observed", number, "component")
+            first = measured.setdefault((seen.component, seen.resource, seen.on), number)
+            if first != number:
+                where = self.one.where("observed", first)
+                of = seen.component or service.name
+                what = f"{seen.resource} of {of} on {seen.on} is said already, at {where}"
+                self.problems.append(self.one.problem(what, "keep one of them", "observed", number))
             self.found.observed.append(
                 Observed(
                     service.name,
