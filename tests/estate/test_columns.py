@@ -12,7 +12,7 @@ from commonfarm.estate.facts import Facts
 from commonfarm.estate.placement import columns, model, search
 from commonfarm.estate.placement.contents import SCALE, HostColumns, groups_of
 from commonfarm.estate.placement.greedy import greedy
-from commonfarm.estate.placement.ledger import score
+from commonfarm.estate.placement.ledger import Ledger, score
 from commonfarm.estate.placement.problem import Effort
 from tests.estate.making import facts, host, instance, spread
 from tests.estate.test_search import best, holds, posed
@@ -191,3 +191,35 @@ def test_what_the_solver_takes_for_a_placement_and_is_none_proves_nothing() -> N
     most = score(problem, known.on)
     found = columns.best(problem, {}, Effort(limit=2), most.weight)
     assert (found.weight, found.stays) >= (most.weight, most.stays)
+
+
+def crowded() -> Facts:
+    """Return an estate in which not all fits, too large for a proof within a small effort."""
+    hosts = (host(f"h{n}", cores=8 + n % 5, memory=f"{16 + 7 * n % 17} GiB") for n in range(6))
+    instances = (
+        instance(
+            f"s{n}",
+            cores=1 + n % 4,
+            memory=f"{1 + 7 * n % 11} GiB",
+            priority=1 + n % 3,
+            on=f"h{n % 6}" if n % 4 else None,
+        )
+        for n in range(60)
+    )
+    return facts(*hosts, *instances)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.05, 0.3])
+def test_what_is_left_out_fits_nowhere_however_small_the_effort(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST_COUNTS", -1)
+    problem = posed(crowded())
+    found = search.solve(problem, Effort(limit=limit))
+    ledger = Ledger(problem)
+    for name, where in found.on.items():
+        ledger.put(ledger.items[name], where)
+    assert holds(problem, found.on)
+    for item in problem.items:
+        if item.name not in found.on:
+            assert not any(ledger.fits(item, one) for one in problem.hosts)

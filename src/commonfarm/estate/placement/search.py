@@ -167,9 +167,10 @@ def _by_columns(
     reached = score(problem, search.ledger.on)
     if (reached.weight, reached.stays) != (best.weight, best.stays):
         spent += search.run(effort.limit - spent, best.weight)
-        reached = score(problem, search.ledger.on)
+    on = _filled(problem, search.ledger.on, near)
+    reached = score(problem, on)
     most = reached.weight == best.weight
-    return Found(search.ledger.on, most, most and reached.stays == best.stays, spent)
+    return Found(on, most, most and reached.stays == best.stays, spent)
 
 
 class _Search:
