@@ -167,7 +167,7 @@ def test_json_holds_all_of_it_and_full_the_curves_too(tmp_path: Path) -> None:
 
 def test_an_estate_in_which_nothing_runs_out_says_so(tmp_path: Path) -> None:
     calm = "hosts:\n  - {name: a, architecture: amd64, cores: 4, memory: 4 GiB}\n"
-    assert "no service says what it needs" in forecast(tmp_path, calm)
+    assert "no service says how much it needs" in forecast(tmp_path, calm)
     calm += "services:\n  - {name: wiki, components: [{name: web, requires: {cores: 1},"
     calm += " instances: [{environment: production, on: [a]}]}]}\n"
     assert "nothing runs out" in forecast(tmp_path, calm)

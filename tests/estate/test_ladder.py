@@ -140,6 +140,8 @@ def test_a_full_host_of_testing_is_no_reason_to_split() -> None:
     )
     (only,) = rungs(estate)
     assert (only.host, only.due.earliest) == ("a", None)
+    assert only.reason
+    assert str(only.reason).startswith("cores of host a stay within 80% up to ")
 
 
 def test_rungs_are_plain_json() -> None:

@@ -166,5 +166,6 @@ def _no_date(rung: Rung, best: _Candidate, since: Mapping[Level, date | None], e
         what = f"host {best.host} leaves on {best.last + timedelta(days=1)}, before it is due"
         return Reason("host-leaves", what, "prolong its pledge, or move the service")
     where = f"site {best.site}" if best.site else f"host {best.host}"
-    what = f"{rung.resource} of {where} stays within {float(rung.above):.0%} up to {end}"
+    stays = "stay" if rung.resource.endswith("cores") else "stays"
+    what = f"{rung.resource} of {where} {stays} within {float(rung.above):.0%} up to {end}"
     return Reason("not-yet", what, "look further ahead")

@@ -88,7 +88,7 @@ def _outlooks(ahead: Forecast, full: bool) -> Iterator[str]:
     own = [one for one in ahead.outlooks if one.scope != "service"]
     out = [one for one in own if one.reason]
     if not ahead.outlooks:
-        yield "no service says what it needs, so nothing can run out"
+        yield "no service says how much it needs, so no host and no site runs out"
     elif full:
         yield "what runs out, the first first:"
         for one in ahead.outlooks:
