@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from commonfarm.estate.answers.forecast import Forecast, document, forecast
 from commonfarm.estate.answers.outlooks import Outlook
-from commonfarm.estate.answers.trends import MOST_SHOWN, Load, Trends, Window
+from commonfarm.estate.answers.trends import Load, Trends, Window
 from commonfarm.estate.facts import LEVELS, Facts, Growth, Range, Step
+from commonfarm.estate.resources import MOST_SHOWN
 from tests.estate.futures import growth, observed, step
 from tests.estate.making import facts, host, instance, pledge, site
 

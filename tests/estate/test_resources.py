@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commonfarm.estate.resources import MOST, RESOURCES, resource
+from commonfarm.estate.resources import MOST, MOST_SHOWN, RESOURCES, resource
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,17 @@ def test_amounts_are_shown_as_people_write_them(key: str, amount: int, shown: st
         ("memory", 45_107_907_134, "42.1 GiB"),
         ("memory", 64 * 10**9, "64 GB"),
         ("traffic", 5_484_375 * 10**6, "5.49 TB/month"),
+        ("cores", MOST_SHOWN, "beyond all measure"),
     ],
 )
 def test_an_estimate_has_three_digits_and_is_never_too_little(
     key: str, amount: int, shown: str
 ) -> None:
     assert resource(key).estimate(amount) == shown
+
+
+def test_what_has_grown_for_years_is_no_number() -> None:
+    assert resource("memory").format(MOST_SHOWN) == "beyond all measure"
 
 
 @pytest.mark.parametrize(

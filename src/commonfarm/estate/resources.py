@@ -20,6 +20,9 @@ Amounts = Mapping[str, int]
 
 MOST = 2**53
 """The largest amount of one thing: 8 PiB in bytes. Sums of thousands stay within 64 bits."""
+MOST_SHOWN = 2**63 - 1
+"""Amounts from here on are shown alike: after years of growth they say only "far too much"."""
+_TOO_MUCH = "beyond all measure"
 
 _BYTES = {**BYTES, "PB": 10**15, "PiB": 2**50}
 _CORES = {"": 1000, "m": 1}
@@ -79,6 +82,8 @@ class ResourceClass:
         Bytes are shown in units of 1024, but in those of 1000 where only there they are round. What
         is round in neither is shown in those in which the amount is that it stands beside, if any.
         """
+        if amount >= MOST_SHOWN:
+            return _TOO_MUCH
         if self.written in (_CORES, _PLAIN):
             return f"{amount / self.written['']:.10g}"
         return self._best(amount, beside)[0]
@@ -88,6 +93,8 @@ class ResourceClass:
 
         Units are as for `format`.
         """
+        if amount >= MOST_SHOWN:
+            return _TOO_MUCH
         unit = ""
         if self.written not in (_CORES, _PLAIN):
             text, exact = self._best(amount, beside)

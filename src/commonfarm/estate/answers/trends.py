@@ -13,9 +13,7 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 from commonfarm.estate.facts import LEVELS, Facts, Growth, Level, Range, Step
-
-MOST_SHOWN = 2**63 - 1
-"""Uses beyond this are shown as this; after years of growth they say nothing but "far too much"."""
+from commonfarm.estate.resources import MOST_SHOWN
 
 _EXACT = Context(prec=40, Emax=MAX_EMAX, Emin=MIN_EMIN)
 # Far above the rounding of 40 digits, far below any unit: what reaches a limit does not pass it.
@@ -192,6 +190,8 @@ class Load:
     def short(self, capacity: Capacity, start: date, end: date, level: Level) -> int:
         """Return how much is missing at the worst, in whole units, 0 if nothing."""
         days = {day for piece in self.pieces(capacity, start, end) for day in piece}
+        if any(self.whole(day, level) == MOST_SHOWN for day in days):
+            return MOST_SHOWN
         return max(0, *(self.whole(day, level) - int(there_is(capacity, day)) for day in days))
 
 
