@@ -197,7 +197,7 @@ class _Program:
             most, _, spent = host.price(values)
             contents, more = host.near_best(values, most - gap)
             self.spent += spent + more
-            if contents is None or len(use) + len(contents) > _MOST_LISTED:
+            if contents is None or len(use) + len(contents) > _MOST_LISTED or self._left <= 0:
                 return False
             use.update(self._add(number, content) for content in contents)
         if not self._choose(frozenset(), _NODES, use):

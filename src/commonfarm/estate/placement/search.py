@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from math import gcd
 
 from commonfarm.estate.placement.greedy import fill, greedy
 from commonfarm.estate.placement.ledger import Ledger, Score, score
@@ -118,14 +117,14 @@ def _better(
 
     if bound is None:
         bound, _ = certify(problem, score(problem, start).weight)
-    unit = gcd(*(item.priority for item in problem.items))
-    bound = bound // unit * unit
     if MOST_COUNTS < _columns(problem) <= MOST_COLUMNS and columns.applies(problem):
         return _by_columns(problem, start, effort, near or start, bound)
     small, few = (_columns(problem) <= most for most in (MOST_COLUMNS, MOST_COUNTS))
     share, spent = replace(effort, limit=effort.limit / 3) if small else effort, 0.0
+    # Where all is settled to the last, nothing depends on where the search began.
+    toward = near if few else near or start
     if small:
-        found = place(problem, start, share, near if few else near or start, bound, only_one=few)
+        found = place(problem, start, share, toward, bound, only_one=few)
         if found.fewest_moves:
             return found
         start, spent = found.on, found.spent
@@ -136,7 +135,7 @@ def _better(
     most = reached.weight == bound
     found = Found(search.ledger.on, most, most and reached.stays == best.stays)
     if small and not found.fewest_moves:
-        found = place(problem, found.on, share, near, bound)
+        found = place(problem, found.on, share, toward, bound, only_one=few)
         spent += found.spent
     return replace(found, on=_filled(problem, found.on, near), spent=spent)
 
