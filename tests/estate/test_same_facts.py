@@ -105,10 +105,11 @@ SERVICE = st.fixed_dictionaries(
                 {
                     "resource": st.just("cores"),
                     "share": st.integers(0, 100).map(share),
-                    "on": st.just("2026-01-01"),
+                    "on": st.sampled_from(["2025-06-01", "2026-01-01"]),
                 }
             ),
             max_size=2,
+            unique_by=lambda one: one["on"],
         ),
     }
 )
