@@ -70,3 +70,14 @@ def test_what_stays_as_it_is_has_no_curve() -> None:
     row = document(forecast(estate, DAY), curves=True)["outlooks"][0]
     with pytest.raises(ValueError, match="cores of host a has no curve"):
         draw(row)
+
+
+def test_what_has_grown_beyond_all_measure_is_drawn_too() -> None:
+    estate = facts(
+        instance("wiki", memory="20 GiB"),
+        growth=(growth("wiki", "1000", date(2000, 1, 1), "memory"),),
+    )
+    found = document(forecast(estate, DAY), curves=True)["outlooks"]
+    drawn = [draw(row) for row in json.loads(json.dumps(found)) if row["points"]]
+    assert drawn
+    assert all("beyond all measure" in text and "NaN" not in text for text in drawn)

@@ -20,7 +20,7 @@ from pygal.style import Style
 from commonfarm.estate.answers.outlooks import Point
 from commonfarm.estate.answers.trends import Window
 from commonfarm.estate.facts import LEVELS, Level, Period
-from commonfarm.estate.resources import ResourceClass, resource
+from commonfarm.estate.resources import MOST_SHOWN, ResourceClass, resource
 from commonfarm.estate.timeline import after
 
 WIDTH, HEIGHT = 600, 340
@@ -121,7 +121,9 @@ def draw(row: Mapping[str, Any]) -> str:
 
 def _unit(kind: ResourceClass, points: Sequence[Point]) -> tuple[str, Fraction]:
     """Return the unit in which the numbers are read best, and how much it is."""
-    unit = kind.format(int(_top(points))).partition(" ")[2]
+    # What is beyond all measure is told in words, but drawn by a number.
+    most = min(int(_top(points)), MOST_SHOWN - 1)
+    unit = kind.format(most).partition(" ")[2]
     return unit, Fraction(kind.written[unit])
 
 
