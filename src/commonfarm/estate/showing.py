@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from commonfarm.lib.units import format_seconds
@@ -25,6 +25,12 @@ def as_text(value: Any) -> str:
                 for key, one in value.items()
             )
     return str(value)
+
+
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 FEW = 3

@@ -9,10 +9,7 @@ import pytest
 
 from commonfarm.estate.following import follow
 from commonfarm.estate.models import Load
-from tests.estate.following.helpers import (
-    ONE,
-    Clock,
-)
+from tests.estate.following.helpers import ONE, Clock
 from tests.estate.repositories import Repository
 
 

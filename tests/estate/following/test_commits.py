@@ -16,14 +16,7 @@ from commonfarm.estate.following import follow
 from commonfarm.estate.models import Load
 from commonfarm.estate.yaml_nodes import MOST_BYTES
 from commonfarm.journal.models import Entry
-from tests.estate.following.helpers import (
-    ONE,
-    Clock,
-    current,
-    events,
-    refused,
-    start,
-)
+from tests.estate.following.helpers import ONE, Clock, current, events, refused, start
 from tests.estate.repositories import Repository
 
 pytestmark = pytest.mark.django_db

@@ -10,14 +10,7 @@ import pytest
 from commonfarm.estate.kept import facts_of, seen
 from commonfarm.estate.models import Load
 from commonfarm.journal.models import Entry
-from tests.estate.following.helpers import (
-    ONE,
-    SECRET,
-    Clock,
-    events,
-    refused,
-    start,
-)
+from tests.estate.following.helpers import ONE, SECRET, Clock, events, refused, start
 from tests.estate.repositories import Repository
 
 pytestmark = pytest.mark.django_db

@@ -20,16 +20,7 @@ from commonfarm.estate.load import load_directory
 from commonfarm.estate.models import Answer, Following, Host, Load
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError, UnreachableError
 from commonfarm.store.interface import read
-from tests.estate.following.helpers import (
-    NOKIA,
-    ONE,
-    WHO,
-    Clock,
-    current,
-    events,
-    refused,
-    start,
-)
+from tests.estate.following.helpers import NOKIA, ONE, WHO, Clock, current, events, refused, start
 from tests.estate.repositories import Repository
 
 pytestmark = pytest.mark.django_db

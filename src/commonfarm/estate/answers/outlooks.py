@@ -10,9 +10,9 @@ from typing import Literal
 from commonfarm.estate.answers.trends import Capacity, Load, Window, there_is
 from commonfarm.estate.answers.uses import Basis, Part
 from commonfarm.estate.facts import LEVELS, Facts, Host, Level, Period, Range
-from commonfarm.estate.placement.words import all_of, first_of
+from commonfarm.estate.placement.words import all_of
 from commonfarm.estate.resources import resource
-from commonfarm.estate.showing import FEW
+from commonfarm.estate.showing import FEW, first_of
 from commonfarm.estate.timeline import Interval, after, intervals
 from commonfarm.lib.errors import Reason
 

@@ -25,6 +25,7 @@ from commonfarm.estate.imports.draft import (
 from commonfarm.estate.imports.inventory import Variables, inventory
 from commonfarm.estate.resources import CUSTOM, RESOURCES
 from commonfarm.estate.schema.common import ARCHITECTURES
+from commonfarm.estate.showing import first_of
 from commonfarm.estate.yaml_nodes import parse
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.terminal import harmless
@@ -98,9 +99,8 @@ class _Import:
         made.sites.extend({"name": site, "source": self.file} for site in sites)
         others = sorted({name for of in self.variables.values() for name in of} - _USED)
         if others:
-            shown = ", ".join(harmless(name)[:60] for name in others[:_SHOWN])
-            more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-            made.lost.append(f"variables of other names: {shown}{more}")
+            shown = first_of([harmless(name)[:60] for name in others], _SHOWN)
+            made.lost.append(f"variables of other names: {shown}")
         return finished(made)
 
     def host(self, host: str) -> Thing:

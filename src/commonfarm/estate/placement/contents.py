@@ -59,10 +59,11 @@ class HostColumns:
         self.cp = cp_model.CpModel()
         self.counts: list[tuple[int, int, cp_model.IntVar]] = []  # group, whether it stays, count
         used: defaultdict[Limit, list[tuple[cp_model.IntVar, int]]] = defaultdict(list)
+        asked: dict[int, dict[Limit, int]] = {}
         for number, group in enumerate(groups):
             if name not in group.kind.hosts:
                 continue
-            takes = {
+            takes = asked[number] = {
                 limit: amount
                 for limit, amount in problem.takes(group.kind, name).items()
                 if limit[0] == "host"
@@ -79,8 +80,7 @@ class HostColumns:
                         used[limit].append((count, amount))
         self.room = [problem.limits[limit] for limit in used]
         self.needs = {
-            number: [problem.takes(groups[number].kind, name).get(limit, 0) for limit in used]
-            for number in self.most
+            number: [takes.get(limit, 0) for limit in used] for number, takes in asked.items()
         }
         for limit, terms in used.items():
             size = gcd(*(amount for _, amount in terms))

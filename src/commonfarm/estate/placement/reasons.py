@@ -25,11 +25,11 @@ from commonfarm.estate.placement.words import (
     all_of,
     amount_of,
     any_of,
-    first_of,
     networks,
     trait,
 )
 from commonfarm.estate.plan import Unplaced
+from commonfarm.estate.showing import first_of
 from commonfarm.lib.errors import Reason
 
 MOST_REASONS = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from commonfarm.estate.facts import Level, Requirement
 from commonfarm.estate.resources import HOST_MUST_SAY, resource
@@ -62,9 +62,3 @@ def all_of(parts: Iterable[str]) -> str:
 def any_of(parts: Iterable[str]) -> str:
     """Return `a or b or c`."""
     return " or ".join(parts)
-
-
-def first_of(names: Sequence[str], most: int = 3) -> str:
-    """Return the first of many names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from commonfarm.estate import timeline
-from commonfarm.estate.verbs.wording import count, counted, instances, placements, some
-from commonfarm.lib.terminal import harmless
+from commonfarm.estate.verbs.wording import count, counted, instances, placements, reasons_of, some
 
 if TYPE_CHECKING:
     from commonfarm.estate.facts import Facts, Level
@@ -165,9 +164,7 @@ def _unplaced(
         yield f"  {instances(those, full, NAMES)}{low}"
         if at_low and at_low != those:
             yield f"    at low {instances(at_low, full, NAMES)} would fit"
-        for reason in reasons:
-            yield f"    {harmless(reason.text)}"
-            yield f"      lifted by: {harmless(reason.lifted_by)}"
+        yield from reasons_of(reasons)
     left = len(found) - sum(len(those) for _, those in shown)
     if left:
         yield f"  and {left} more: see --full"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from commonfarm.estate.showing import in_a_row
+from commonfarm.estate.showing import first_of, in_a_row
 from commonfarm.lib.terminal import harmless
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def count(many: int, what: str) -> str:
 
 def some(names: Sequence[str], full: bool, most: int) -> str:
     """Return the first of many names and how many more there are; with `full` all of them."""
-    more = f" and {len(names) - most} more" if len(names) > most and not full else ""
-    return ", ".join(names if full else names[:most]) + more
+    return first_of(names, len(names) if full else most)
 
 
 def instances(names: Sequence[str], full: bool, most: int) -> str:
@@ -44,12 +43,17 @@ def without_place(found: Sequence[Unplaced], full: bool, most: int) -> Iterator[
     for reasons, names in shown:
         late = "" if reasons else ": not found in the time given"
         yield f"  {instances(names, full, NAMES)}{late}"
-        for reason in reasons:
-            yield f"    {harmless(reason.text)}"
-            yield f"      lifted by: {harmless(reason.lifted_by)}"
+        yield from reasons_of(reasons)
     left = len(found) - sum(len(names) for _, names in shown)
     if left:
         yield f"  and {left} more: see --full"
+
+
+def reasons_of(reasons: Iterable[Reason]) -> Iterator[str]:
+    """Tell each reason, and what would lift it."""
+    for reason in reasons:
+        yield f"    {harmless(reason.text)}"
+        yield f"      lifted by: {harmless(reason.lifted_by)}"
 
 
 def placements(on: Mapping[str, str], full: bool, most: int) -> list[str]:
