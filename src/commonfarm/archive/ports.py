@@ -29,13 +29,5 @@ class Vouch(Protocol):
         """Return what is refused."""
 
 
-class MirrorMapBlob(Protocol):
-    """Returns the SHA-256 of the payload of mirror map `generation`; NotFoundError if none."""
-
-    def __call__(self, generation: int) -> str:
-        """Return it. Read-only: the signer's process calls it."""
-
-
 tree_published: Port[TreePublished] = Port("archive.tree_published")
 vouch: Port[Vouch] = Port("archive.vouch")
-mirror_map_blob: Port[MirrorMapBlob] = Port("archive.mirror_map_blob")

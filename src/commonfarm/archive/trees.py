@@ -8,6 +8,7 @@ from django.db.models import Max, Q, QuerySet
 
 from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.estate.interface import ReleaseTree
+from commonfarm.redirector.selection import changes_in_place
 from commonfarm.store.interface import Blob
 
 KEEP_REVISIONS = 10
@@ -74,11 +75,21 @@ def put_files(
                 revived.append(old.pk)
             continue
         if old is not None and old.since_revision == revision:
-            rows(pk=old.pk).update(blob=blob)
+            rows(pk=old.pk).update(blob=blob, sha256=blob.sha256, size=blob.size)
             continue
         if old is not None:
             ended.append(old.pk)
-        new.append(TreeFile(tree=tree, path=path, blob=blob, since_revision=revision))
+        new.append(
+            TreeFile(
+                tree=tree,
+                path=path,
+                size=blob.size,
+                sha256=blob.sha256,
+                blob=blob,
+                changes=changes_in_place(path),
+                since_revision=revision,
+            )
+        )
     for path, old in current.items():
         if old.until_revision is not None or path in wanted or _vouched_for(path) in wanted:
             continue

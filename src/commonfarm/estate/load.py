@@ -53,6 +53,7 @@ FIXED: dict[type[Declared], tuple[tuple[str, ...], str]] = {
     Pool: (("architecture",), "it has builders"),
     Target: (("architecture",), "there are builds for it"),
     Repository: (("tree", "path"), "it has packages, and users' apt looks for them there"),
+    ReleaseTree: (("adopts",), "it has files, and users look for them there"),
 }
 """What stays as it is once a thing is in use, and why."""
 
@@ -204,7 +205,7 @@ def _apply(estate: reader.Estate, targets: Sequence[Wanted]) -> list[Difference]
     hosts = [(one, _host(one.thing, n, pools)) for one in estate.hosts for n in one.thing.names()]
     loading.put(Host, hosts)
     loading.put(Target, targets)
-    loading.put(ReleaseTree, [(one, {"name": one.thing.name}) for one in estate.trees])
+    loading.put(ReleaseTree, [(one, _tree(one.thing)) for one in estate.trees])
     repositories = [(one, _repository(tree, one.thing)) for tree, one in estate.repositories]
     loading.put(Repository, repositories)
     loading.put(Project, [(one, _project(one.thing)) for one in estate.projects])
@@ -309,6 +310,22 @@ def _host(host: schema.Host, name: str, pools: Mapping[str, Pool]) -> dict[str, 
         "name": name,
         "architecture": resolve.architecture(host.architecture),
         "pool": pools[host.pool] if host.pool else None,
+    }
+
+
+def _tree(tree: schema.Tree) -> dict[str, Any]:
+    return {
+        "name": tree.name,
+        "environment": tree.environment or "",
+        "promotes_to": tree.promotes_to or "",
+        "review": tree.review,
+        "origin_only_seconds": tree.origin_only,
+        "grace_seconds": tree.grace,
+        "valid_seconds": tree.valid_for,
+        "keep_revisions": tree.keep_revisions,
+        "changing": tree.changing,
+        "adopts": tree.adopts or "",
+        "rpm_repositories": tree.rpm_repositories,
     }
 
 

@@ -273,7 +273,24 @@ class Target(Declared):
 
 
 class ReleaseTree(Declared):
-    """What users see: a tree of files that is published as a whole."""
+    """What users see: a tree of files that is published as a whole.
+
+    `review` says who has to look at a release before it is public: `none`, `any` (a coordinator) or
+    `other` (one who did not put it). `changing` are patterns of paths whose bytes may change. An
+    adopted tree's files lie in the folder `adopts`, which something else fills.
+    `rpm_repositories` maps what dnf asks for, `REPO` or `REPO/ARCH`, to a folder of the tree.
+    """
+
+    environment = models.CharField(max_length=100, blank=True)
+    promotes_to = models.CharField(max_length=100, blank=True)
+    review = models.CharField(max_length=10, default="any")
+    origin_only_seconds = models.PositiveIntegerField(default=1800)
+    grace_seconds = models.PositiveIntegerField(default=7 * 86400)
+    valid_seconds = models.PositiveIntegerField(default=14 * 86400)
+    keep_revisions = models.PositiveIntegerField(default=10)
+    changing = models.JSONField(default=list)
+    adopts = models.CharField(max_length=1000, blank=True)
+    rpm_repositories = models.JSONField(default=dict)
 
 
 class Repository(Declared):

@@ -148,6 +148,7 @@ _REFERENCES = (
     ("projects", "targets", "targets"),
     ("sites", "jump_host", "hosts"),
     ("transfers", "site", "sites"),
+    ("trees", "promotes_to", "trees"),
 )
 
 

@@ -11,10 +11,8 @@ class MirrorsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Fill the archive's ports: mirrors are scanned after publishing, maps can be signed."""
+        """Fill the archive's port: mirrors are looked at after publishing."""
         from commonfarm.archive import ports
         from commonfarm.mirrors import tasks
-        from commonfarm.mirrors.models import MapWritten
 
         ports.tree_published.fill(tasks.tree_published)
-        ports.mirror_map_blob.fill(MapWritten.payload_of)

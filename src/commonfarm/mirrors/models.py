@@ -14,15 +14,57 @@ from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import events
 
 
+class Push(models.TextChoices):
+    """How a mirror is told to pull: a signed request to its webhook, or SSH as Debian's mirrors."""
+
+    NONE = ""
+    WEBHOOK = "webhook"
+    SSH = "ssh"
+
+
 class Mirror(models.Model):
-    """A server that carries a release tree at `url` (http or https, with a slash at its end)."""
+    """A server that carries a release tree, or its folder `subtree`, as its administrator says.
+
+    `http` and `https` are the addresses of that folder there, with a slash at the end; one may be
+    empty. `as_number` 0 is unknown, `budget_bytes` (a UTC day) 0 has no limit. What of it answers,
+    and how, is not believed but probed: `answers` are the bits of `mirror_map.Answers`. It is sent
+    clients only once `proved_at` is set: its administrator showed control of it by a file with
+    `token`, or a coordinator vouched for it. `quarantine` says what an audit found.
+    """
 
     name = models.CharField(max_length=100)
     tree = models.ForeignKey("estate.ReleaseTree", on_delete=models.PROTECT, related_name="mirrors")
-    url = models.CharField(max_length=500)
+    subtree = models.CharField(max_length=500, blank=True)
+    http = models.CharField(max_length=500, blank=True)
+    https = models.CharField(max_length=500, blank=True)
     rsync_url = models.CharField(max_length=500, blank=True)
     country = models.CharField(max_length=2)
+    latitude = models.FloatField(null=True, blank=True)
+    longitude = models.FloatField(null=True, blank=True)
+    as_number = models.BigIntegerField(default=0)
+    prefixes = models.JSONField(default=list)
+    only_countries = models.JSONField(default=list)
+    only_networks = models.JSONField(default=list)
+    weight = models.PositiveIntegerField(default=100)
+    budget_bytes = models.BigIntegerField(default=0)
+    sponsor = models.CharField(max_length=200, blank=True)
+    sponsor_url = models.CharField(max_length=500, blank=True)
+    logo = models.ForeignKey(
+        "store.Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    pledge = models.CharField(max_length=100, blank=True)
+    push = models.CharField(max_length=10, blank=True, choices=Push.choices)
+    push_to = models.CharField(max_length=500, blank=True)
+    administrators = models.ManyToManyField("accounts.User", related_name="mirrors", blank=True)
+    token = models.CharField(max_length=64, blank=True)
+    proved_at = models.DateTimeField(null=True, blank=True)
     enabled = models.BooleanField(default=True)
+    quarantine = models.TextField(blank=True)
+    quarantined_at = models.DateTimeField(null=True, blank=True)
+    answers = models.PositiveSmallIntegerField(default=0)
+    local = models.BooleanField(default=False)
+    probed_at = models.DateTimeField(null=True, blank=True)
+    probe_problem = models.TextField(blank=True)
     added_by = models.CharField(max_length=200)
     added_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True)
@@ -140,14 +182,23 @@ class Mirror(models.Model):
         return "up" if last.ok else "down"
 
 
-class Scan(models.Model):
-    """One look at a mirror: which files of the tree's revision it had, and what went wrong.
+class ScanKind(models.TextChoices):
+    """How a mirror was looked at: its whole listing, or just the paths of a new revision."""
 
-    `ok` is null while the scan runs, and stays null when it was cut off. `missing` are paths.
-    `addresses` are those that the mirror's name stood for.
+    RSYNC = "rsync"
+    HTTP = "http"
+    CHECK = "check"
+
+
+class Scan(models.Model):
+    """One look at a mirror: how much of the tree's revision it had, and what went wrong.
+
+    `ok` is null while the scan runs, and stays null when it was cut off. `missing` are the first
+    MOST_MISSING paths that it lacks; `Holdings` has all.
     """
 
     mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="scans")
+    kind = models.CharField(max_length=10, choices=ScanKind.choices)
     url = models.CharField(max_length=500)
     revision = models.PositiveIntegerField()
     started_at = models.DateTimeField()
@@ -157,7 +208,6 @@ class Scan(models.Model):
     files_expected = models.PositiveIntegerField(default=0)
     files_found = models.PositiveIntegerField(default=0)
     missing = models.JSONField(default=list)
-    addresses = models.JSONField(default=list)
 
     class Meta:
         indexes = [models.Index(fields=["mirror", "-id"], name="scan_newest_first")]
@@ -165,62 +215,107 @@ class Scan(models.Model):
     def __str__(self) -> str:
         return f"scan of {self.mirror} at {self.started_at}"
 
-    @classmethod
-    def start(cls, mirror: Mirror, revision: int, now: datetime) -> Scan:
-        """Begin a scan; one that was cut off before is closed. The caller holds the mirror's lock.
 
-        Not an event: a scan is a row of its own, and only what it changes goes to the journal.
-        """
-        with transaction.atomic():
-            mirror.scans.filter(finished_at=None).update(
-                finished_at=now, problem="the scan was cut off"
-            )
-            return cls.objects.create(
-                mirror=mirror, url=mirror.url, revision=revision, started_at=now
-            )
+class Holdings(models.Model):
+    """Which files of its tree a mirror was seen to have: bit n is TreeFile number `first` + n.
 
-    def finish(
-        self,
-        now: datetime,
-        *,
-        expected: int,
-        missing: Sequence[str],
-        problem: str,
-        addresses: Sequence[str],
-    ) -> None:
-        """Write down what was seen; the journal is told when the mirror went down or came up."""
-        before = self.mirror.last_scan()
-        self.finished_at = now
-        self.ok = not problem
-        self.problem = problem
-        self.files_expected = expected
-        self.files_found = 0 if problem else expected - len(missing)
-        self.missing = [] if problem else list(missing)
-        self.addresses = list(addresses)
-        event: Any = None
-        if problem and (before is None or before.ok):
-            event = events.MirrorWentDown(self.mirror.subject, problem=problem)
-        elif not problem and (before is None or not before.ok):
-            event = events.MirrorCameUp(
-                self.mirror.subject, files_found=self.files_found, files_expected=expected
+    Bits are in little-endian order within each byte, as numpy's `packbits(bitorder="little")`.
+    """
+
+    mirror = models.OneToOneField(Mirror, on_delete=models.CASCADE, related_name="holdings")
+    first = models.BigIntegerField(default=0)
+    bits = models.BinaryField(default=bytes)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "holdings"
+
+    def __str__(self) -> str:
+        return f"holdings of {self.mirror}"
+
+
+class Arrival(models.Model):
+    """When a mirror was first seen to have all new files of a revision."""
+
+    mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="arrivals")
+    revision = models.PositiveIntegerField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["mirror", "revision"], name="one_arrival_per_mirror_and_revision"
             )
-        with transaction.atomic():
-            self.save()
-            if event is not None:
-                record(event, who="process:worker")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.mirror} has revision {self.revision}"
+
+
+class Probe(models.Model):
+    """One probe of a mirror: which of its schemes and address families answered, and how fast.
+
+    `answers` are the bits of `mirror_map.Answers`; `problems` maps the others to why not.
+    """
+
+    mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="probes")
+    at = models.DateTimeField()
+    answers = models.PositiveSmallIntegerField()
+    problems = models.JSONField(default=dict)
+    seconds = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["mirror", "-at"], name="probe_newest_first")]
+
+    def __str__(self) -> str:
+        return f"probe of {self.mirror} at {self.at}"
+
+
+class Audit(models.Model):
+    """One comparison of a mirror's bytes with our hashes; `problem` names the first that differs."""
+
+    mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="audits")
+    at = models.DateTimeField()
+    pieces = models.PositiveIntegerField()
+    ok = models.BooleanField()
+    problem = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["mirror", "-at"], name="audit_newest_first")]
+
+    def __str__(self) -> str:
+        return f"audit of {self.mirror} at {self.at}"
+
+
+class PushAttempt(models.Model):
+    """One time that a mirror was told to pull a revision, and what came of it."""
+
+    mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="pushes")
+    revision = models.PositiveIntegerField()
+    at = models.DateTimeField()
+    ok = models.BooleanField()
+    problem = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["mirror", "-at"], name="push_newest_first")]
+
+    def __str__(self) -> str:
+        return f"push to {self.mirror} at {self.at}"
 
 
 class MapWritten(models.Model):
-    """A mirror map that was made for the redirectors.
+    """A mirror map that was made for the redirectors; `base` is 0 for a full one.
 
     `digest` is that of its content without generation and date, so that the same content is not
     written twice.
     """
 
     generation = models.BigIntegerField(primary_key=True)
+    base = models.BigIntegerField(default=0)
     written_at = models.DateTimeField()
     digest = models.CharField(max_length=64)
-    blob = models.ForeignKey("store.Blob", on_delete=models.PROTECT, related_name="+")
+    files = models.PositiveIntegerField(default=0)
+    mirrors = models.PositiveIntegerField(default=0)
 
     class Meta:
         verbose_name_plural = "maps written"
@@ -228,12 +323,54 @@ class MapWritten(models.Model):
     def __str__(self) -> str:
         return f"mirror map {self.generation}"
 
-    @classmethod
-    def payload_of(cls, generation: int) -> str:
-        """Return the SHA-256 of a map's payload; raise NotFoundError when there is no such map."""
-        found = cls.objects.filter(generation=generation).first()
-        if found is None:
-            raise NotFoundError(
-                Reason("no-such-mirror-map", f"mirror map {generation} was never made")
+
+class CountBatch(models.Model):
+    """A batch of counts that a redirector sent; its id is kept so that it is counted once."""
+
+    id = models.UUIDField(primary_key=True)
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "count batches"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class MirrorCount(models.Model):
+    """Downloads and bytes of a day by mirror (empty: ourselves) and country. No address is kept."""
+
+    day = models.DateField()
+    tree = models.CharField(max_length=100)
+    mirror = models.CharField(max_length=100, blank=True)
+    country = models.CharField(max_length=2)
+    downloads = models.BigIntegerField()
+    size = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "tree", "mirror", "country"], name="one_count_per_mirror_and_country"
             )
-        return found.blob_id
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.tree} {self.mirror or 'ourselves'} {self.country}"
+
+
+class FileCount(models.Model):
+    """Downloads and bytes of a day by file."""
+
+    day = models.DateField()
+    tree = models.CharField(max_length=100)
+    path = models.CharField(max_length=1000)
+    downloads = models.BigIntegerField()
+    size = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["day", "tree", "path"], name="one_count_per_file")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.tree}/{self.path}"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from commonfarm.estate.schema.amounts import seconds
 from commonfarm.estate.schema.common import (
@@ -128,11 +135,58 @@ def _no_revision(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,200}", text) or text.startswith("/") or ".." in text:
+        raise wrong(
+            f"{text[:80]!r} is not a pattern of paths",
+            "write one such as `latest.json` or `doc/*.html`, without a slash before it",
+        )
+    return text
+
+
+def _folder(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*){0,9}", text):
+        raise wrong(
+            f"{text[:80]!r} is not a folder of the tree", "write plain names with slashes between"
+        )
+    return text
+
+
+def _rpm_repository(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,60}(/[a-z0-9_]{1,20})?", text):
+        raise wrong(
+            f"{text[:80]!r} is not what dnf asks for",
+            "write `REPO` or `REPO/ARCH`, as in `?repo=REPO&arch=ARCH`",
+        )
+    return text
+
+
 class Tree(Named):
-    """What users see: a release tree."""
+    """What users see: a release tree, and how files get into it and out to mirrors."""
 
     name: Annotated[Name, AfterValidator(_no_revision)]
+    environment: Name | None = None
+    promotes_to: str | None = None
+    review: Literal["none", "any", "other"] = "any"
+    origin_only: Annotated[int, seconds("0 s", "30 d")] = 30 * 60
+    grace: Annotated[int, seconds("0 s", "366 d")] = 7 * 86400
+    valid_for: Annotated[int, seconds("1 h", "366 d")] = 14 * 86400
+    keep_revisions: Annotated[int, Field(ge=1, le=1000)] = 10
+    changing: list[Annotated[str, AfterValidator(_pattern)]] = Field(default_factory=list)
+    adopts: Annotated[str, AfterValidator(_absolute)] | None = None
     repositories: list[Repository] = Field(default_factory=list)
+    rpm_repositories: dict[
+        Annotated[str, AfterValidator(_rpm_repository)], Annotated[str, AfterValidator(_folder)]
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.adopts and self.repositories:
+            what = "an adopted tree is filled by something else, and has repositories to be filled"
+            raise wrong(what, "take `repositories` away, or `adopts`", "repositories")
+        if self.promotes_to == self.name:
+            raise wrong("the tree is promoted to itself", "name another tree", "promotes_to")
+        return self
 
 
 class Project(Named):
