@@ -1,0 +1,156 @@
+"""A mirror in the internet of the story: nginx and rsyncd over a folder that rsync fills."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from examples.first.command import StoryError, run
+from examples.sugarlabs.downloads.internet import Internet
+
+START_SECONDS = 20.0
+
+_NGINX = """\
+{user}
+daemon off;
+worker_processes 1;
+pid {state}/nginx.pid;
+error_log {state}/nginx.log;
+events {{}}
+http {{
+    default_type application/octet-stream;
+    access_log off;
+    client_body_temp_path {state}/body;
+    proxy_temp_path {state}/proxy;
+    fastcgi_temp_path {state}/fastcgi;
+    uwsgi_temp_path {state}/uwsgi;
+    scgi_temp_path {state}/scgi;
+    server {{
+        listen {address}:80;
+        root {files};
+        autoindex on;
+    }}
+}}
+"""
+_RSYNCD = """\
+pid file = {state}/rsyncd.pid
+log file = {state}/rsyncd.log
+address = {address}
+use chroot = no
+[sugarlabs]
+path = {files}
+read only = yes
+"""
+
+
+@dataclass
+class MirrorSite:
+    """One mirror: its name, country and address, and its folders below `home`."""
+
+    internet: Internet
+    home: Path
+    name: str
+    country: str
+    address: str
+    has_rsync: bool = True
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for folder in (self.files, self.staged, self._state):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+
+    @property
+    def files(self) -> Path:
+        """What it serves."""
+        return self.home / self.name / "files"
+
+    @property
+    def staged(self) -> Path:
+        """What it holds for the next release, and serves to nobody."""
+        return self.home / self.name / "staged"
+
+    @property
+    def _state(self) -> Path:
+        return self.home / self.name / "state"
+
+    @property
+    def http(self) -> str:
+        """Where it serves its copy by HTTP."""
+        return f"http://{self.address}/"
+
+    @property
+    def rsync(self) -> str:
+        """Where others may list it by rsync, empty where it has none."""
+        return f"rsync://{self.address}/sugarlabs/" if self.has_rsync else ""
+
+    def start(self) -> None:
+        """Start its servers, and return when they listen."""
+        user = "user nobody nogroup;" if os.getuid() == 0 else ""
+        known = {"address": self.address, "state": self._state, "files": self.files, "user": user}
+        nginx, rsyncd = self._state / "nginx.conf", self._state / "rsyncd.conf"
+        nginx.write_text(_NGINX.format(**known))
+        rsyncd.write_text(_RSYNCD.format(**known))
+        self._run("/usr/sbin/nginx", "-e", self._state / "nginx.log", "-c", nginx)
+        if self.has_rsync:
+            self._run("rsync", "--daemon", "--no-detach", f"--config={rsyncd}")
+        deadline = time.monotonic() + START_SECONDS
+        for port in (80, 873) if self.has_rsync else (80,):
+            while not self._listens(port):
+                if time.monotonic() > deadline:
+                    raise StoryError(f"{self.name} does not listen on port {port}: {self._state}")
+                time.sleep(0.05)
+
+    def die(self) -> None:
+        """End as if the power failed."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._processes.clear()
+
+    def pull(self, source: str) -> None:
+        """Fetch what is public from the rsync module at `source`, whatever is staged without moving
+        it again; what is gone goes last.
+        """
+        copy = [*self._rsync(), f"--link-dest={self.staged}"]
+        target = f"{self.files}/"
+        run(*copy, source, target)
+        run(*copy, "--delete-after", source, target)
+
+    def stage(self, source: str, password_file: Path) -> None:
+        """Fetch what is under embargo, from the module for registered mirrors."""
+        run(*self._rsync(), f"--password-file={password_file}", source, f"{self.staged}/")
+
+    def alter(self, path: str) -> None:
+        """Change one byte of a file, and nothing that a listing shows."""
+        file = self.files / path
+        before = file.stat()
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        other = file.with_name(f".{file.name}.altered")
+        other.write_bytes(content)
+        other.chmod(0o644)
+        os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+        other.replace(file)
+
+    def _rsync(self) -> list[str]:
+        options = ("--recursive", "--links", "--times", "--safe-links", "--timeout=60")
+        return self.internet.command("rsync", *options)
+
+    def _run(self, *arguments: str | Path) -> None:
+        self._processes.append(
+            subprocess.Popen(
+                self.internet.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+
+    def _listens(self, port: int) -> bool:
+        probe = f"import socket; socket.create_connection(('{self.address}', {port}), 1)"
+        command = self.internet.command("/usr/bin/python3", "-c", probe)
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
