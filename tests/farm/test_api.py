@@ -46,9 +46,16 @@ class Caller:
     def upload(self, path: Path) -> dict[str, Any]:
         data = path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
-        assert self.post("/uploads", {"size": len(data), "sha256": sha256})[0] == 200
+        announced = self.client.post(
+            "/api/v1/store/uploads",
+            json.dumps({"size": len(data), "sha256": sha256}),
+            content_type="application/json",
+        )
+        assert announced.status_code == 200
         response = self.client.put(
-            f"/api/v1/farm/uploads/{sha256}?offset=0", data, content_type="application/octet-stream"
+            f"/api/v1/store/uploads/{sha256}?offset=0",
+            data,
+            content_type="application/octet-stream",
         )
         assert response.json() == {"received": len(data)}
         return {"name": path.name, "size": len(data), "sha256": sha256}
@@ -165,9 +172,10 @@ def test_a_source_for_other_architectures_is_refused(tmp_path: Path) -> None:
 def test_who_may_not_is_told(project: Project) -> None:
     job, reader = make_job(project), Caller(Role.READER)
     assert reader.get("/builds")[0] == 200
-    for path in ("/uploads", "/builds"):
+    for path in ("store/uploads", "farm/builds"):
         body = {"size": 1, "sha256": "0" * 64, "project": "demo", "dsc": "0" * 64, "files": []}
-        assert reader.post(path, body)[0] == 403
+        answer = reader.client.post(f"/api/v1/{path}", body, content_type="application/json")
+        assert answer.status_code == 403
     for verb in ("cancel", "retry"):
         assert reader.post(f"/jobs/{job.pk}/{verb}")[0] == 403
     assert Client().get("/api/v1/farm/builds").status_code == 401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
-from ninja import Path, Query, Router, Schema
+from ninja import Path, Router
 from ninja.security import HttpBearer
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,9 +26,18 @@ from commonfarm.fleet.interface import (
     generation_over,
     past_bearer,
 )
-from commonfarm.http.interface import ProblemError, problem
+from commonfarm.http.interface import ProblemError
 from commonfarm.lib.errors import BadInputError, NotFoundError, Problem, Reason
-from commonfarm.store.interface import GapError, add_chunk, path_of, start_upload
+from commonfarm.store.interface import (
+    BYTES_BODY,
+    Offset,
+    Received,
+    add_chunk,
+    checked_chunk,
+    path_of,
+    received,
+    start_upload,
+)
 
 T = TypeVar("T")
 
@@ -39,18 +47,11 @@ _REPORT: TypeAdapter[protocol.Report] = TypeAdapter(protocol.Report)
 
 Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-Offset = Annotated[int, Query(ge=0, le=2**53)]
 
 JSON_BODY = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"type": "object"}}},
-    }
-}
-BYTES_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -69,12 +70,6 @@ class BuilderAuth(HttpBearer):
 
 
 router = Router(auth=BuilderAuth(), tags=["agent"])
-
-
-class Received(Schema):
-    """How many bytes the hub has."""
-
-    received: int
 
 
 def _parsed(adapter: TypeAdapter[T], request: HttpRequest) -> T:
@@ -123,14 +118,6 @@ def _any_lease(builder: Builder, lease_id: int) -> Lease:
         reason = generation_over(builder.name, lease.generation, builder.generation)
         raise ProblemError(HTTPStatus.GONE, reason)
     return lease
-
-
-def received(call: Callable[[], int]) -> HttpResponse | dict[str, int]:
-    """Answer with how much there is now; a gap is answered with from where to go on."""
-    try:
-        return {"received": call()}
-    except GapError as gap:
-        return problem(gap.status, gap.reason, received=gap.received)
 
 
 @router.post("/enrol", auth=None, response=dict[str, Any], openapi_extra=JSON_BODY)
@@ -212,18 +199,3 @@ def _zipapp() -> tuple[bytes, str]:
 
     data = build_zipapp()
     return data, f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-
-
-def checked_chunk(request: HttpRequest) -> bytes:
-    """Return the body of a chunk, refusing one that is larger than the protocol allows."""
-    if len(request.body) > protocol.CHUNK_BYTES:
-        raise BadInputError(
-            Problem(
-                "body",
-                0,
-                0,
-                f"a chunk of {len(request.body)} bytes",
-                f"send at most {protocol.CHUNK_BYTES} at a time",
-            )
-        )
-    return request.body

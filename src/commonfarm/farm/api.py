@@ -7,14 +7,14 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Path, Query, Router, Status
 
 from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import Project
 from commonfarm.farm import agent_api, log, waiting
-from commonfarm.farm.agent_api import BYTES_BODY, Id, Offset, checked_chunk, received
+from commonfarm.farm.agent_api import Id
 from commonfarm.farm.models import Build, Job, Lease
 from commonfarm.farm.schemas import (
     BuildIn,
@@ -22,32 +22,16 @@ from commonfarm.farm.schemas import (
     ExplainOut,
     JobDetailOut,
     LogOut,
-    Received,
-    UploadIn,
 )
 from commonfarm.farm.submission import Brought, submit, take_in, targets_of
 from commonfarm.http.interface import Page, Paging, newest_first, require
 from commonfarm.lib.errors import BadInputError, NotFoundError, Problem, Reason
-from commonfarm.store.interface import Blob, add_chunk, finished_upload, start_upload
+from commonfarm.store.interface import Blob, Offset, finished_upload
 
 router = Router(tags=["farm"])
 agent_router = agent_api.router
 
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-
-
-@router.post("/uploads", response=Received)
-def announce(request: HttpRequest, body: UploadIn) -> HttpResponse | dict[str, int]:
-    """Begin or resume the upload of a file."""
-    who = require(request, Role.SUBMITTER).label
-    return received(lambda: start_upload(who, body.sha256, body.size))
-
-
-@router.put("/uploads/{sha256}", response=Received, openapi_extra=BYTES_BODY)
-def upload(request: HttpRequest, sha256: Sha256, offset: Offset) -> HttpResponse | dict[str, int]:
-    """Add a chunk to an announced upload."""
-    who = require(request, Role.SUBMITTER).label
-    return received(lambda: add_chunk(who, sha256, offset, checked_chunk(request)))
 
 
 @router.post("/builds", response={201: BuildOut})

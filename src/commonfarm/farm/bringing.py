@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from commonfarm.agent.protocol import CHUNK_BYTES
 from commonfarm.estate.apt import PackageSource
 from commonfarm.estate.fetch import fetch_source
 from commonfarm.farm.sources import check_files, read_dsc
-from commonfarm.http.client import HubClient
+from commonfarm.http.client import HubClient, Progress
 from commonfarm.lib.errors import BadInputError, Problem
-
-Progress = Callable[[str, int, int], None]
 
 
 def find_dsc(source: str, target: dict[str, Any], work: Path) -> Path:
@@ -70,7 +66,7 @@ def upload(client: HubClient, dsc: Path, progress: Progress) -> dict[str, Any]:
     except BadInputError as error:
         raise BadInputError(*(_beside(dsc, one) for one in error.problems)) from None
     for path in [dsc, *files.values()]:
-        _send(client, path, progress)
+        client.upload(path, progress)
     return {
         "dsc": _sha256(dsc),
         "files": [
@@ -88,16 +84,3 @@ def _beside(dsc: Path, problem: Problem) -> Problem:
 def _sha256(path: Path) -> str:
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def _send(client: HubClient, path: Path, progress: Progress) -> None:
-    sha256, size = _sha256(path), path.stat().st_size
-    sent = client.post("/farm/uploads", {"size": size, "sha256": sha256})["received"]
-    with path.open("rb") as data:
-        while sent < size:
-            progress(path.name, sent, size)
-            data.seek(sent)
-            chunk = data.read(CHUNK_BYTES)
-            answer = client.put_bytes(f"/farm/uploads/{sha256}", chunk, offset=sent)
-            sent = answer["received"]
-    progress(path.name, size, size)

@@ -23,19 +23,6 @@ class FileIn(Schema):
     sha256: Sha256
 
 
-class UploadIn(Schema):
-    """Announces a file; an upload of the same bytes that began before is gone on with."""
-
-    size: Size
-    sha256: Sha256
-
-
-class Received(Schema):
-    """How many bytes the hub has."""
-
-    received: int
-
-
 class NeedsIn(Schema):
     """What the jobs ask of a builder; sizes in bytes."""
 

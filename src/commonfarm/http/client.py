@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
+from pathlib import Path
 from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
+from commonfarm.agent.protocol import CHUNK_BYTES
 from commonfarm.lib.errors import (
     BadInputError,
     NotFoundError,
@@ -24,6 +27,7 @@ from commonfarm.lib.errors import (
 from commonfarm.lib.secret import Secret
 
 TIMEOUT_SECONDS = 60.0
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,28 @@ class HubClient:
         """PUT raw bytes and return the answer."""
         headers = {"Content-Type": "application/octet-stream"}
         return self._json("PUT", path, data, headers, query=query)
+
+    def upload(self, file: Path, progress: Progress) -> tuple[str, int]:
+        """Bring `file` to the store, going on where it stopped; return its SHA-256 and size.
+
+        `progress` is told its name, the bytes sent and its size. RefusedError when it changes
+        meanwhile.
+        """
+        with file.open("rb") as data:
+            sha256, size = hashlib.file_digest(data, "sha256").hexdigest(), data.tell()
+            asked = {"size": size, "sha256": sha256}
+            sent = self.post("/store/uploads", asked)["received"]
+            while sent < size:
+                progress(file.name, sent, size)
+                data.seek(sent)
+                chunk = data.read(CHUNK_BYTES)
+                if not chunk:
+                    raise RefusedError(
+                        Reason("file-changed", f"{file} got shorter while it was read", "try again")
+                    )
+                sent = self.put_bytes(f"/store/uploads/{sha256}", chunk, offset=sent)["received"]
+        progress(file.name, size, size)
+        return sha256, size
 
     def _json(self, *arguments: Any, **options: Any) -> Any:
         """Return the JSON that `_open` is answered with, None for an empty body."""

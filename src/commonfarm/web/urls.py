@@ -11,6 +11,7 @@ from commonfarm.fleet.api import router as fleet
 from commonfarm.http.interface import build_api
 from commonfarm.journal.api import router as journal
 from commonfarm.mirrors.api import router as mirrors
+from commonfarm.store.api import router as store
 from commonfarm.web import assets, overview, views
 from commonfarm.web.api import router as live
 
@@ -25,6 +26,7 @@ api = build_api(
         "fleet": fleet,
         "journal": journal,
         "mirrors": mirrors,
+        "store": store,
     }
 )
 
