@@ -14,7 +14,7 @@ class MirrorAdded(Event):
 
     what: ClassVar[str] = "mirror added"
     tree: str
-    url: str
+    addresses: list[str]
     country: str
 
 
@@ -45,6 +45,51 @@ class MirrorDisabled(Event):
     """A mirror is sent no clients until somebody enables it."""
 
     what: ClassVar[str] = "mirror disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorProved(Event):
+    """Control of a mirror was shown: by a `file` there, or a coordinator `vouched` for it."""
+
+    what: ClassVar[str] = "mirror proved"
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorQuarantined(Event):
+    """An audit found other bytes than ours; nobody is sent there any more."""
+
+    what: ClassVar[str] = "mirror quarantined"
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorQuarantineLifted(Event):
+    """A coordinator let clients be sent to a mirror again after a quarantine."""
+
+    what: ClassVar[str] = "mirror quarantine lifted"
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectorAdded(Event):
+    """A redirector on another machine may send its counts."""
+
+    what: ClassVar[str] = "redirector added"
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectorRemoved(Event):
+    """A redirector on another machine may send its counts no more."""
+
+    what: ClassVar[str] = "redirector removed"
+
+
+@dataclass(frozen=True, slots=True)
+class CountsSetAside(Event):
+    """A batch of counts was not taken up, and why."""
+
+    what: ClassVar[str] = "counts set aside"
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""The tables of the mirrors: the registry, what was seen there, and what was downloaded."""
+
+from commonfarm.mirrors.models.counts import CountBatch, FileCount, MirrorCount, Redirector
+from commonfarm.mirrors.models.looks import (
+    Arrival,
+    Audit,
+    Holdings,
+    MapWritten,
+    Probe,
+    PushAttempt,
+    Scan,
+    ScanKind,
+)
+from commonfarm.mirrors.models.registry import ADDRESSES, Mirror, Push, State
+
+__all__ = [
+    "ADDRESSES",
+    "Arrival",
+    "Audit",
+    "CountBatch",
+    "FileCount",
+    "Holdings",
+    "MapWritten",
+    "Mirror",
+    "MirrorCount",
+    "Probe",
+    "Push",
+    "PushAttempt",
+    "Redirector",
+    "Scan",
+    "ScanKind",
+    "State",
+]
