@@ -1,5 +1,7 @@
 """The estate's public names. What it reads of the host's apt is in `host_apt`, without Django."""
 
+from commonfarm.estate import logos
+from commonfarm.estate.kept import pledges_in_force
 from commonfarm.estate.load import load_directory
 from commonfarm.estate.models import (
     Following,
@@ -22,4 +24,6 @@ __all__ = [
     "Repository",
     "Target",
     "load_directory",
+    "logos",
+    "pledges_in_force",
 ]

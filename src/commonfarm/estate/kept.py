@@ -42,6 +42,12 @@ def seen(load: Load) -> Facts:
     return _seen(load.pk)
 
 
+def pledges_in_force() -> frozenset[str]:
+    """Return the names of the pledges of the estate that counts now."""
+    load = Load.in_force()
+    return frozenset(seen(load).pledges) if load else frozenset()
+
+
 def texts_of(load: Load) -> list[Text]:
     """Return the YAML files of a load."""
     kept = load.files.order_by("name").values_list("name", "blob_id")
