@@ -108,6 +108,8 @@ def folders(config: Config) -> list[Folder]:
         Folder(config.keyring, 0o700, "signer"),
         Folder(config.public_keys, 0o755, "signer"),
         Folder(config.mirror_map.parent, 0o755, "worker", STORE_GROUP),
+        # The redirector puts batches there, the worker takes them away.
+        Folder(config.counts, 0o2770, "redirector", STORE_GROUP),
         Folder(config.signer_socket.parent, 0o750, "signer", STORE_GROUP),
         Folder(config.state / "agent", 0o711),
         # Where a keyring is kept that was put together from several of the host's: by the hub when

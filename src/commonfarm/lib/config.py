@@ -121,6 +121,11 @@ class Config:
         """The file that the worker writes and the redirector maps into memory."""
         return self.state / "mirror-map" / "current"
 
+    @property
+    def counts(self) -> Path:
+        """The spool through which the redirector's counts reach the worker."""
+        return self.state / "counts"
+
 
 def default(name: str, file: Path, state: Path, runtime: Path, ports: Listen) -> Config:
     """Return the configuration of a new installation with everything below `state`."""
