@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import tarfile
 from datetime import UTC, datetime
@@ -92,13 +91,30 @@ def test_a_package_cannot_set_what_the_archive_says_of_it() -> None:
     assert "MD5sum" not in read
 
 
+@pytest.mark.parametrize("suffix", index.PACKINGS)
 @given(old=st.binary(), new=st.binary())
-def test_an_extended_gzip_is_the_whole_text(old: bytes, new: bytes) -> None:
-    packed = index.extend_gzip(b"", b"", old)
-    extended = index.extend_gzip(old, packed, old + new)
+def test_an_extended_index_is_the_whole_text(suffix: str, old: bytes, new: bytes) -> None:
+    packed = index.extend(suffix, b"", b"", old)
+    extended = index.extend(suffix, old, packed, old + new)
     assert extended.startswith(packed)
-    assert gzip.decompress(extended) == old + new
-    assert gzip.decompress(index.extend_gzip(old, packed, new)) == new
+    assert index.unpacks_to(suffix, extended, old + new)
+    assert not index.unpacks_to(suffix, extended, old + new + b"x")
+    assert not index.unpacks_to(suffix, index.extend(suffix, b"", extended, b"x"), old + new)
+    assert index.unpacks_to(suffix, index.extend(suffix, old + b"x", packed, new), new)
+
+
+@pytest.mark.parametrize("suffix", index.PACKINGS)
+@given(packed=st.binary(max_size=200), at=st.integers(0, 99), to=st.integers(0, 255))
+def test_what_is_damaged_unpacks_to_nothing_else(
+    suffix: str, packed: bytes, at: int, to: int
+) -> None:
+    text = b"Package: a\n" * 9
+    assert not index.unpacks_to(suffix, packed, text)
+    good = index.extend(suffix, b"", b"", text)
+    assert not index.unpacks_to(suffix, good[: at % len(good)], text)
+    damaged = bytearray(good)
+    damaged[at % len(good)] = to
+    index.unpacks_to(suffix, bytes(damaged), text)
 
 
 def test_the_release_says_until_when() -> None:

@@ -104,7 +104,7 @@ def test_each_revision_is_right_and_takes_the_folder_of_a_past_one(counted: Coun
     assert len(set(inodes)) == 3
     assert folders.prune(counted.world.tree) == []
     old = [path for path in contents(counted.seen) if "/by-hash/" in path]
-    assert len(old) == 2 * (1 + KEEP_REVISIONS)
+    assert len(old) == 3 * (1 + KEEP_REVISIONS)
 
 
 def test_now_and_then_all_is_written_anew(
@@ -282,7 +282,7 @@ def test_after_a_refused_revision_everything_is_there_again(counted: Counted) ->
 
 def test_a_damaged_index_is_not_built_upon(counted: Counted) -> None:
     counted.publish()
-    path_of(TreeFile.objects.get(path=f"{PACKAGES}.gz").blob_id).write_bytes(b"\0")
+    path_of(TreeFile.objects.get(path=f"{PACKAGES}.gz").sha256).write_bytes(b"\0")
     publication = counted.publish()
     assert publication.state == PublicationState.PUBLISHED, publication.problem
     text = (counted.seen / PACKAGES).read_bytes()
@@ -328,7 +328,9 @@ def test_the_signer_checks_only_what_is_new(counted: Counted, checks: list[int])
     counted.is_right()
 
 
-@pytest.mark.parametrize("what", ["old part", "new part", "shorter", "withdrawn", "packed"])
+@pytest.mark.parametrize(
+    "what", ["old part", "new part", "shorter", "withdrawn", "packed.gz", "packed.zst"]
+)
 def test_what_was_checked_before_hides_nothing(
     counted: Counted, checks: list[int], what: str
 ) -> None:
@@ -336,17 +338,18 @@ def test_what_was_checked_before_hides_nothing(
     publication = Publication.objects.latest("revision")
     publishing.advance(publication)
     row = TreeFile.objects.get(path=PACKAGES, until_revision=None)
-    text = path_of(row.blob_id).read_bytes()
+    text = path_of(row.sha256).read_bytes()
     changed = {
         "old part": text.replace(b"p001", b"evil", 1),
         "new part": text.replace(b"Package: p004", b"Package: evil"),
         "shorter": text[: text.index(b"Package: p004")],
-        "withdrawn": text,
-        "packed": text,
-    }[what]
-    packed = gzip.compress(changed + (b"Package: evil\n\n" if what == "packed" else b""))
+    }.get(what, text)
     listed = []
-    for path, content in ((PACKAGES, changed), (f"{PACKAGES}.gz", packed)):
+    for suffix in ("", *index.PACKINGS):
+        path, content = PACKAGES + suffix, changed
+        if suffix:
+            evil = b"Package: evil\n\n" if what == f"packed{suffix}" else b""
+            content = index.extend(suffix, b"", b"", changed + evil)
         blob = put_bytes(content)
         TreeFile.objects.filter(path=path, until_revision=None).update(blob=blob)
         listed.append(index.File(path.removeprefix(f"{DISTS}/"), blob.size, blob.sha256))

@@ -41,7 +41,7 @@ def start(publication: Publication) -> Start:
             f"{one.folder}/{one.packages_path(architecture)}{suffix}"
             for one in found
             for architecture in one.architectures
-            for suffix in ("", ".gz")
+            for suffix in ("", *index.PACKINGS)
         ]
         files = files_of(publication.tree, before).filter(path__in=wanted)
         hashes = dict(files.values_list("path", "blob_id"))
@@ -60,13 +60,16 @@ def new_files(publication: Publication, begin: Start) -> dict[str, Blob]:
         contents: dict[str, bytes] = {}
         for architecture in distribution.architectures:
             path = distribution.packages_path(architecture)
-            old_text, old_gzip = (
-                read(begin.hashes[f"{distribution.folder}/{name}"]) if begin.since else b""
-                for name in (path, f"{path}.gz")
-            )
-            text = old_text + distribution.packages(architecture)
+            old = {
+                suffix: read(begin.hashes[f"{distribution.folder}/{path}{suffix}"])
+                if begin.since
+                else b""
+                for suffix in ("", *index.PACKINGS)
+            }
+            text = old[""] + distribution.packages(architecture)
             contents[path] = text
-            contents[f"{path}.gz"] = index.extend_gzip(old_text, old_gzip, text)
+            for suffix in index.PACKINGS:
+                contents[path + suffix] = index.extend(suffix, old[""], old[suffix], text)
         stored = dict(zip(contents, put_all(list(contents.values())), strict=True))
         for name, blob in stored.items():
             wanted[f"{distribution.folder}/{name}"] = blob

@@ -3,7 +3,8 @@
 The signer writes the same text anew from the tables and signs only if the bytes agree, so nothing
 here may depend on anything but its arguments. Packages are listed in the order in which they were
 added: a new one goes to the end, and what was there stays a prefix. apt reads concatenated gzip
-members, so only the new end is compressed (RFC 1952, section 2.2).
+members and zstd frames, so only the new end is compressed (RFC 1952, section 2.2; RFC 8878, section
+3). Not so with xz: of several streams apt 2.6 reads the first and says nothing of the others.
 
 Format: https://wiki.debian.org/DebianRepository/Format
 """
@@ -12,10 +13,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable, Mapping
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from types import MappingProxyType
+from typing import IO
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _FIRST = ("Package", "Source", "Version", "Architecture", "Maintainer", "Installed-Size")
 
@@ -72,15 +83,44 @@ def packages_text(packages: Iterable[Package]) -> bytes:
     return "".join(map(stanza, packages)).encode()
 
 
-def extend_gzip(old_text: bytes, old_gzip: bytes, text: bytes) -> bytes:
-    """Return `text` compressed, compressing only what `old_text` does not have.
+def extend(suffix: str, old_text: bytes, old_packed: bytes, text: bytes) -> bytes:
+    """Return `text` packed as `suffix` of PACKINGS says, compressing what `old_text` does not have.
 
     Falls back to the whole when `old_text` is not how `text` begins.
     """
-    if old_gzip and text.startswith(old_text):
+    compress = PACKINGS[suffix].compress
+    if old_packed and text.startswith(old_text):
         new = text[len(old_text) :]
-        return old_gzip + gzip.compress(new, mtime=0) if new else old_gzip
-    return gzip.compress(text, mtime=0)
+        return old_packed + compress(new) if new else old_packed
+    return compress(text)
+
+
+def unpacks_to(suffix: str, packed: bytes, text: bytes) -> bool:
+    """Say whether `packed` is `text` and nothing more, whatever else it may unpack to."""
+    try:
+        with PACKINGS[suffix].open(io.BytesIO(packed)) as opened:
+            return opened.read(len(text)) == text and not opened.read(1)
+    except (OSError, EOFError, zlib.error, zstd.ZstdError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How an index is compressed: members one behind the other unpack to the whole."""
+
+    compress: Callable[[bytes], bytes]
+    open: Callable[[IO[bytes]], IO[bytes]]
+
+
+PACKINGS: Mapping[str, Packing] = MappingProxyType(
+    {
+        ".gz": Packing(
+            lambda text: gzip.compress(text, 6, mtime=0), lambda file: gzip.GzipFile(fileobj=file)
+        ),
+        ".zst": Packing(lambda text: zstd.compress(text, 9), lambda file: zstd.ZstdFile(file)),
+    }
+)
+"""By suffix, the packed forms in which each index is published."""
 
 
 def release_text(release: Release, files: Iterable[File]) -> bytes:

@@ -6,9 +6,6 @@ grows, so the new one must be those bytes and the new packages behind them.
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +62,7 @@ def _releases(publication: Publication, since: int) -> list[tuple[str, bytes]]:
         paths.append(f"{one.folder}/Release")
         for architecture in one.architectures:
             path = f"{one.folder}/{one.packages_path(architecture)}"
-            paths += [path, f"{path}.gz"]
+            paths += [path, *(path + suffix for suffix in index.PACKINGS)]
     files = files_of(publication.tree, publication.revision).filter(path__in=paths)
     listed = dict(files.values_list("path", "blob_id"))
     return [(one.folder, _release(publication, one, listed, since)) for one in found]
@@ -138,11 +135,12 @@ def _release(
             raise _no("other-bytes", f"{path} is not what the database says")
         if text[before.size if before else 0 :] != one.packages(architecture):
             raise _no("other-bytes", f"{path} is not what the database says")
-        packed = _bytes(listed, f"{path}.gz")
-        if not _unpacks_to(packed, text):
-            raise _no("other-bytes", f"{path}.gz is not what the database says")
         files.append(index.File(name, len(text), listed[path]))
-        files.append(index.File(f"{name}.gz", len(packed), listed[f"{path}.gz"]))
+        for suffix in index.PACKINGS:
+            packed = _bytes(listed, path + suffix)
+            if not index.unpacks_to(suffix, packed, text):
+                raise _no("other-bytes", f"{path}{suffix} is not what the database says")
+            files.append(index.File(name + suffix, len(packed), listed[path + suffix]))
         checked[publication.tree_id, path] = _Checked(
             publication.revision, one.listed(architecture), len(text), listed[path]
         )
@@ -166,14 +164,6 @@ def _begins_with(text: bytes, before: _Checked | None, since: int, packages: int
         and before.packages == packages
         and index.digest(text[: before.size]) == before.sha256
     )
-
-
-def _unpacks_to(packed: bytes, text: bytes) -> bool:
-    """Say whether `packed` is `text` as gzip, whatever else it may unpack to."""
-    try:
-        return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(len(text) + 1) == text
-    except (OSError, EOFError, zlib.error):
-        return False
 
 
 def _bytes(listed: dict[str, str], path: str) -> bytes:
