@@ -26,9 +26,16 @@ _TRANSLATED = ip_network("64:ff9b::/96")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """The last label of what resolvers take for an IPv4 address, in any way to write one (WHATWG)."""
 
+_RSYNC_PATH = re.compile(r"[A-Za-z0-9._~+=@:,/-]+")
+_RSYNC_FORM = "write rsync://HOST/MODULE/PATH/"
+
 
 class AddressRefusedError(OSError):
     """A name stands for addresses that a mirror may not have. An OSError, so aiohttp takes it."""
+
+
+class NoAddressError(OSError):
+    """A name has no address of the wanted family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +84,40 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     return True
 
 
+PORTS = {"http": 80, "https": 443, "rsync": 873}
+"""The port of each scheme where the address names none."""
+
+
 def check_url(url: str, policy: Policy) -> str:
     """Return the address of a mirror as it is kept, or raise BadInputError or RefusedError.
 
     It is http or https, names a host and no user, has neither query nor fragment, and gets a slash
     at its end. An address written out is judged at once, a name at every connection.
     """
+    return _checked(url, policy, ("http", "https"), "write http://HOST/PATH/")
 
+
+def check_rsync_url(url: str, policy: Policy) -> str:
+    """Return the rsync address of a mirror as it is kept: `check_url` for rsync://HOST/MODULE/PATH/.
+
+    A module is named, so that nobody's list of modules is taken for a tree. rsync's daemon expands
+    patterns in the path and takes no escapes: both are refused, as is a path that goes up.
+    """
+    kept = _checked(url, policy, ("rsync",), _RSYNC_FORM)
+    path = urlsplit(kept).path
+    problem = ""
+    if path == "/":
+        problem = "names no module"
+    elif any(part in ("", ".", "..") for part in path[1:-1].split("/")):
+        problem = "has a path that goes up or nowhere"
+    elif not _RSYNC_PATH.fullmatch(path):
+        problem = "has characters in its path that rsync takes for a pattern or an escape"
+    if problem:
+        raise BadInputError(Problem("url", 0, 0, f"{url[:200]!r} {problem}", _RSYNC_FORM))
+    return kept
+
+
+def _checked(url: str, policy: Policy, schemes: tuple[str, ...], form: str) -> str:
     def bad(what: str, to_do: str) -> BadInputError:
         return BadInputError(Problem("url", 0, 0, what, to_do))
 
@@ -91,9 +125,9 @@ def check_url(url: str, policy: Policy) -> str:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise bad(f"{url[:200]!r} is not an address: {error}", "write http://HOST/PATH/") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise bad(f"{url[:200]!r} is not an http or https address", "write http://HOST/PATH/")
+        raise bad(f"{url[:200]!r} is not an address: {error}", form) from None
+    if parts.scheme not in schemes or not host:
+        raise bad(f"{url[:200]!r} is not an {' or '.join(schemes)} address", form)
     if any(not "!" <= char <= "~" or char in '"<>\\^`{|}' for char in url):
         raise bad(f"{url[:200]!r} has characters an address may not have", "escape them with %")
     if parts.username is not None or "?" in url or "#" in url:
@@ -107,29 +141,54 @@ def check_url(url: str, policy: Policy) -> str:
                 "write its four numbers in decimal, such as 192.0.2.1, or a name",
             ) from None
     else:
-        reason = policy.refusal(host, port or (443 if parts.scheme == "https" else 80))
+        reason = policy.refusal(host, port or PORTS[parts.scheme])
         if reason is not None:
             raise RefusedError(reason)
     return url if url.endswith("/") else url + "/"
 
 
-class CheckedResolver(AbstractResolver):
-    """Resolves names for aiohttp to judged addresses only; remembers which it gave out."""
+def addresses_of(url: str, policy: Policy) -> tuple[str, ...]:
+    """Return the judged IP addresses of the host in `url`, in the order to try them. Blocks.
 
-    def __init__(self, policy: Policy) -> None:
+    AddressRefusedError when any of them is not allowed, OSError when the name has none.
+    """
+    parts = urlsplit(url)
+    port = parts.port or PORTS[parts.scheme]
+    found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    addresses = tuple(dict.fromkeys(str(place[0]) for *_, place in found))
+    for address in addresses:
+        reason = policy.refusal(address, port)
+        if reason is not None:
+            raise AddressRefusedError(str(reason))
+    return addresses
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names for aiohttp to judged addresses only; remembers which it gave out.
+
+    With a `family` only addresses of that one are given out, but all are judged.
+    """
+
+    def __init__(self, policy: Policy, family: socket.AddressFamily = socket.AF_UNSPEC) -> None:
         self.policy = policy
+        self.family = family
         self.seen: set[str] = set()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of `host`; AddressRefusedError when one of them is not allowed."""
+        """Return the addresses of `host`; AddressRefusedError when one of them is not allowed.
+
+        NoAddressError when it has none of the wanted family.
+        """
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, family=socket.AF_UNSPEC
         )
         results: list[ResolveResult] = []
         for kind, _, proto, _, place in found:
             self.admit(str(place[0]), port)
+            if self.family not in (socket.AF_UNSPEC, kind):
+                continue
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -140,6 +199,8 @@ class CheckedResolver(AbstractResolver):
                     flags=socket.AI_NUMERICHOST,
                 )
             )
+        if not results:
+            raise NoAddressError(f"{host} has no address of the family that is asked for")
         return results
 
     def admit(self, address: str, port: int) -> None:
