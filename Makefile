@@ -30,6 +30,8 @@ packages:
 			apt-get install --quiet=2 -o Dpkg::Use-Pty=0 --yes --no-install-recommends $$missing || exit 1; \
 		case " $$missing " in *" nginx-light "*) scripts/quiet nginx $(SUDO);; esac; \
 		case " $$missing " in *" prometheus "*) scripts/quiet prometheus $(SUDO);; esac; \
+		case " $$missing " in *" lighttpd "*) scripts/quiet lighttpd $(SUDO);; esac; \
+		case " $$missing " in *" caddy "*) scripts/quiet caddy $(SUDO);; esac; \
 	fi
 
 .venv/.complete: pyproject.toml
