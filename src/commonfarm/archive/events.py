@@ -61,3 +61,122 @@ class PublicationFailed(Event):
     """A revision was given up."""
 
     what: ClassVar[str] = "publication failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOpened(Event):
+    """Somebody begins to put files together for a release tree."""
+
+    what: ClassVar[str] = "release opened"
+    title: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseClosed(Event):
+    """A release is complete: no more can be added, and it can be looked at."""
+
+    what: ClassVar[str] = "release closed"
+    files: int
+    size: int
+    aliases: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLinked(Event):
+    """A release got another link; the one before leads nowhere."""
+
+    what: ClassVar[str] = "release linked anew"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReviewed(Event):
+    """A release was looked at, and may be published."""
+
+    what: ClassVar[str] = "release reviewed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRejected(Event):
+    """A release will not be published."""
+
+    what: ClassVar[str] = "release rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseEmbargoed(Event):
+    """A release is to be published at a time, and seen by nobody but mirrors before."""
+
+    what: ClassVar[str] = "release embargoed"
+    visible_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseStaged(Event):
+    """Registered mirrors can fetch an embargoed release from now on."""
+
+    what: ClassVar[str] = "release staged for mirrors"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseJoined(Event):
+    """A revision was asked for that makes a release public."""
+
+    what: ClassVar[str] = "release to be published"
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePublished(Event):
+    """Users see a release from now on."""
+
+    what: ClassVar[str] = "release published"
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHeldBack(Event):
+    """A release was taken out of its publication, for a fault that a person has to mend."""
+
+    what: ClassVar[str] = "release held back"
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalAsked(Event):
+    """Somebody takes a release back, its files at once or after the tree's grace period."""
+
+    what: ClassVar[str] = "release to be withdrawn"
+    revision: int
+    at_once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalFailed(Event):
+    """The revision that was to take a release back has failed."""
+
+    what: ClassVar[str] = "release not withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseWithdrawn(Event):
+    """A release is no longer part of its tree; revision 0: it never was."""
+
+    what: ClassVar[str] = "release withdrawn"
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackAsked(Event):
+    """Somebody brings the files of a past revision back."""
+
+    what: ClassVar[str] = "rollback asked for"
+    to_revision: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class AliasesEnded(Event):
+    """Aliases ended with what they led to."""
+
+    what: ClassVar[str] = "aliases ended"
+    paths: list[str]

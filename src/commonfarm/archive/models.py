@@ -6,7 +6,22 @@ from datetime import datetime
 
 from django.db import models
 
+from commonfarm.archive.releases.models import Release, ReleaseFile, ReleaseState
 from commonfarm.journal.interface import Event, record
+
+__all__ = [
+    "UNFINISHED",
+    "Artifact",
+    "Entry",
+    "FileHashes",
+    "Publication",
+    "PublicationState",
+    "Release",
+    "ReleaseFile",
+    "ReleaseState",
+    "TreeAlias",
+    "TreeFile",
+]
 
 
 class Artifact(models.Model):
@@ -84,6 +99,7 @@ class Publication(models.Model):
     `assembled_at` is the date its indexes bear. `problem` is why it failed or waits. `manifest` is
     the blob that says what this revision changes (or all it holds, `manifest_base` then being this
     very revision), `statement` the signed statement that pins it and those before it.
+    `rolls_back_to` is the revision whose files of releases it brings back.
     """
 
     tree = models.ForeignKey(
@@ -94,6 +110,7 @@ class Publication(models.Model):
         max_length=20, choices=PublicationState.choices, default=PublicationState.PENDING
     )
     why = models.TextField(blank=True)
+    rolls_back_to = models.PositiveIntegerField(null=True, blank=True)
     problem = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     assembled_at = models.DateTimeField(null=True, blank=True)
@@ -156,7 +173,8 @@ class TreeFile(models.Model):
     withdrawn still lies there until `leaves_at`, but is in no manifest from `leaving_revision` on.
     A file of an adopted tree has no `blob`, and no `sha256` until it was hashed. `changes` says
     that its bytes may change while its path stays; mirrors are sent clients for it from
-    `mirrors_from` on. `pk` is the file's number in mirrors' holdings and in mirror maps.
+    `mirrors_from` on. `release` is the one that brought it; what repositories and manifests consist
+    of has none. `pk` is the file's number in mirrors' holdings and in mirror maps.
     """
 
     tree = models.ForeignKey("estate.ReleaseTree", on_delete=models.PROTECT, related_name="files")
@@ -165,6 +183,9 @@ class TreeFile(models.Model):
     sha256 = models.CharField(max_length=64, blank=True)
     blob = models.ForeignKey(
         "store.Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    release = models.ForeignKey(
+        Release, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     modified_at = models.DateTimeField(null=True, blank=True)
     changes = models.BooleanField(default=False)
@@ -176,12 +197,22 @@ class TreeFile(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["tree", "path"], name="tree_file_path"),
+            # By bytes, whatever the database sorts by: what lies below a folder is a range of it.
+            models.Index(
+                fields=["tree", "path"],
+                name="tree_file_below",
+                opclasses=["int8_ops", "varchar_pattern_ops"],
+            ),
             models.Index(fields=["tree", "since_revision"], name="tree_file_since"),
             models.Index(
                 fields=["tree", "until_revision"],
                 name="tree_file_until",
                 condition=models.Q(until_revision__isnull=False),
+            ),
+            models.Index(
+                fields=["tree", "leaving_revision"],
+                name="tree_file_leaving",
+                condition=models.Q(leaving_revision__isnull=False),
             ),
         ]
         constraints = [
@@ -195,7 +226,10 @@ class TreeFile(models.Model):
 
 
 class TreeAlias(models.Model):
-    """A path of a tree, of a file or a folder, that stands for another: a symlink that was kept."""
+    """A path of a tree, of a file or a folder, that stands for another: a symlink that was kept.
+
+    The target is a path of the tree, and may be, or lie behind, another alias.
+    """
 
     tree = models.ForeignKey("estate.ReleaseTree", on_delete=models.PROTECT, related_name="aliases")
     path = models.CharField(max_length=1000)
@@ -233,72 +267,3 @@ class FileHashes(models.Model):
 
     def __str__(self) -> str:
         return self.sha256
-
-
-class ReleaseState(models.TextChoices):
-    """How far a release is on its way from an upload to the public."""
-
-    OPEN = "open"
-    UNLISTED = "unlisted"
-    REVIEWED = "reviewed"
-    EMBARGOED = "embargoed"
-    PUBLIC = "public"
-    REJECTED = "rejected"
-    WITHDRAWN = "withdrawn"
-
-
-class Release(models.Model):
-    """Files on their way into a release tree, put together and published together.
-
-    While it is open files can be added; then it is unlisted: seen by those who are signed in, or
-    have its link. `visible_from` is the end of its embargo. `publication` is the revision that made
-    it public, `withdrawn_by_publication` the one that took it back.
-    """
-
-    tree = models.ForeignKey(
-        "estate.ReleaseTree", on_delete=models.PROTECT, related_name="releases"
-    )
-    number = models.PositiveIntegerField()
-    title = models.CharField(max_length=200, blank=True)
-    state = models.CharField(max_length=20, choices=ReleaseState.choices, default=ReleaseState.OPEN)
-    origin = models.CharField(max_length=1000, blank=True)
-    put_by = models.CharField(max_length=200)
-    put_at = models.DateTimeField(auto_now_add=True)
-    reviewed_by = models.CharField(max_length=200, blank=True)
-    reviewed_at = models.DateTimeField(null=True, blank=True)
-    link_digest = models.CharField(max_length=64, blank=True)
-    visible_from = models.DateTimeField(null=True, blank=True)
-    why = models.TextField(blank=True)
-    publication = models.ForeignKey(
-        Publication, null=True, blank=True, on_delete=models.PROTECT, related_name="releases"
-    )
-    withdrawn_by_publication = models.ForeignKey(
-        Publication, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["tree", "number"], name="one_release_per_number")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.tree} release {self.number}"
-
-
-class ReleaseFile(models.Model):
-    """A file of a release, by its path in the tree; or an alias, which has a `target` instead."""
-
-    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="files")
-    path = models.CharField(max_length=1000)
-    blob = models.ForeignKey(
-        "store.Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-    target = models.CharField(max_length=1000, blank=True)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["release", "path"], name="one_file_per_release_path")
-        ]
-
-    def __str__(self) -> str:
-        return self.path

@@ -11,7 +11,7 @@ from commonfarm.store.receiving import (
     checked_chunk,
     received,
 )
-from commonfarm.store.uploads import add_chunk, finished_upload, start_upload
+from commonfarm.store.uploads import add_chunk, finished_upload, finished_uploads, start_upload
 
 __all__ = [
     "BYTES_BODY",
@@ -27,6 +27,7 @@ __all__ = [
     "check",
     "checked_chunk",
     "finished_upload",
+    "finished_uploads",
     "full_disk_is_said",
     "path_of",
     "put_all",

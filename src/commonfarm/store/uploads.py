@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -91,6 +92,12 @@ def finished_upload(owner: str, sha256: str) -> Blob:
             Reason("upload-missing", f"{owner} has not uploaded {sha256}", "upload it first")
         )
     return Blob.objects.get(sha256=sha256)
+
+
+def finished_uploads(owner: str, hashes: Collection[str]) -> set[str]:
+    """Return those of `hashes` that `owner` uploaded in full."""
+    found = Upload.objects.filter(owner=owner, sha256__in=hashes, finished_at__isnull=False)
+    return set(found.values_list("sha256", flat=True))
 
 
 def drop_abandoned(now: datetime) -> int:
