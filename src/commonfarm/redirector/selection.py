@@ -1,29 +1,23 @@
 """Which mirror a client is sent to, and why each other one is not. Pure: values in, values out.
 
-Among mirrors that may serve the client, those of its country come first, then those that speak
-its scheme. Equals are ordered by rendezvous hashing (Thaler and Ravishankar, 1998) of the client's
-network and the tree, so that all of one apt run goes to one mirror, and the loss of a mirror moves
-only its own clients.
+The order of the mirrors is `ranking`'s. Here it meets the file: who has it, whether it may be
+redirected at all, and whose budget still has room for it (`budgets`).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from functools import lru_cache
-from hashlib import blake2b
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import islice
+from ipaddress import ip_network
 
-import iptocc
-
-from commonfarm.redirector.mirror_map import Mirror, MirrorMap
-
-Address = IPv4Address | IPv6Address
-
-NOWHERE = "ZZ"
-"""The country of an address that has none (private, loopback, unassigned)."""
+from commonfarm.redirector import budgets, reasons
+from commonfarm.redirector.client import Client
+from commonfarm.redirector.mirror_map import File, Mirror, MirrorMap
+from commonfarm.redirector.networks import TOGETHER, Prefixes
+from commonfarm.redirector.ranking import Near, Ranker, Ranking
+from commonfarm.redirector.reasons import Reason, Tier
 
 MOST_ALTERNATES = 5
 
@@ -31,92 +25,6 @@ _IN_PLACE = re.compile(
     r"(?:^|/)(?:InRelease|Release|Release\.gpg|repomd\.xml(?:\.asc|\.key)?"
     r"|(?:Packages|Sources|Index)(?:\.[a-z0-9]+)?|(?:Contents|Translation)-[^/]*)$"
 )
-
-
-class Why(StrEnum):
-    """Every reason why a mirror is left out, or why we serve a file ourselves."""
-
-    MISSING = "missing"
-    OUT_OF_SERVICE = "out-of-service"
-    INSECURE = "insecure"
-    OTHER_FAMILY = "other-family"
-    LOCAL_ONLY = "local-only"
-    NOT_IN_MAP = "not-in-map"
-    CHANGES_IN_PLACE = "changes-in-place"
-    NO_MIRROR = "no-mirror"
-    CHOSEN = "chosen"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason of the closed set `Why`, the constraint in words, and what would lift it."""
-
-    code: Why
-    text: str
-    lifted_by: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.text}; {self.lifted_by}" if self.lifted_by else self.text
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks: address, country (two capital letters or `ZZ`) and the scheme it spoke to us."""
-
-    address: Address
-    country: str = NOWHERE
-    scheme: str = "http"
-
-    @property
-    def network(self) -> str:
-        """The /24 or /48 of the address: what stays together, and all that selection looks at."""
-        return _network_of(self.address)
-
-
-@lru_cache(maxsize=65536)
-def _network_of(address: Address) -> str:
-    prefix = 24 if address.version == 4 else 48
-    return str(ip_network(f"{address}/{prefix}", strict=False))
-
-
-def normal(address: str) -> Address:
-    """Parse an address; an IPv4 client of an IPv6 socket is an IPv4 client."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found
-
-
-@lru_cache(maxsize=65536)
-def country_of(address: Address) -> str:
-    """Return the country an address is registered in, `ZZ` for one that has none."""
-    return iptocc.country_code(str(address)) or NOWHERE
-
-
-Excluded = tuple[tuple[Mirror, Reason], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The mirrors of a tree for one client: those that may serve it, best first, and the rest."""
-
-    order: tuple[int, ...]
-    excluded: Excluded
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Where one request goes: `mirrors`, the best first, or to ourselves when there is none."""
-
-    path: str
-    mirrors: tuple[Mirror, ...]
-    reason: Reason
-    excluded: Excluded = ()
-
-    @property
-    def mirror(self) -> Mirror | None:
-        """The chosen mirror; None means that we serve the file ourselves."""
-        return self.mirrors[0] if self.mirrors else None
 
 
 def changes_in_place(path: str) -> bool:
@@ -131,76 +39,264 @@ def changes_in_place(path: str) -> bool:
     return "dists" in folders or _IN_PLACE.search(path) is not None
 
 
-def rank(the_map: MirrorMap, tree: str, client: Client) -> Ranking:
-    """Order the mirrors of `tree` for `client`, and say why the others are left out."""
-    keyed: list[tuple[bool, bool, bytes, int]] = []
-    excluded: list[tuple[Mirror, Reason]] = []
-    for number, mirror in enumerate(the_map.mirrors):
-        if mirror.tree != tree:
-            continue
-        reason = _unfit(mirror, client)
-        if reason is not None:
-            excluded.append((mirror, reason))
-            continue
-        other_country = client.country != NOWHERE and mirror.country != client.country
-        key = f"{client.network} {tree} {mirror.name}".encode()
-        weight = blake2b(key, digest_size=8).digest()
-        keyed.append((other_country, mirror.scheme != client.scheme, weight, number))
-    return Ranking(tuple(number for *_, number in sorted(keyed)), tuple(excluded))
+def carries(mirror: Mirror, inside: str) -> bool:
+    """Say whether the file at `inside` (its path in the tree) is in what the mirror carries."""
+    return not mirror.subtree or inside.startswith(mirror.subtree + "/")
 
 
-def _unfit(mirror: Mirror, client: Client) -> Reason | None:
-    if mirror.problem:
-        return Reason(Why.OUT_OF_SERVICE, mirror.problem, "a scan that finds it well again")
-    if client.scheme == "https" and mirror.scheme != "https":
-        return Reason(Why.INSECURE, "it has no https, and you came by https", "give it https")
-    if mirror.local and not client.address.is_loopback:
-        return Reason(Why.LOCAL_ONLY, "only our own machine reaches it", "give it a public address")
-    if client.address.version not in mirror.families:
-        return Reason(
-            Why.OTHER_FAMILY,
-            f"it has no IPv{client.address.version} address, and you came by one",
-            f"give it an IPv{client.address.version} address",
+def below(mirror: Mirror, inside: str) -> str:
+    """Return what follows the mirror's address in that of the file at `inside`, not yet escaped."""
+    return inside[len(mirror.subtree) + 1 :] if mirror.subtree else inside
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A mirror that may serve the file: its address for this client, and what made it near.
+
+    `distance_km` is None where no more is known than a country both are in. `share` is the part of
+    the clients of this place that it gets among mirrors equally near; only `explain` counts it.
+    """
+
+    number: int
+    mirror: Mirror
+    base: str
+    tier: Tier
+    distance_km: float | None
+    share: float | None = None
+
+    @property
+    def text(self) -> str:
+        """All that in words."""
+        words = self.tier.text
+        if self.distance_km is not None:
+            words += f", {round(self.distance_km):,} km away"
+        if self.share is not None and self.share < 1:
+            words += f", {self.share:.0%} of those as near as this get it"
+        return words
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where one request goes: the best of `ranked`, or to ourselves when there is none.
+
+    `path` is canonical: what the asked one is an alias of. `excluded` is filled by `explain`.
+    """
+
+    path: str
+    ranked: tuple[Ranked, ...]
+    reason: Reason
+    excluded: tuple[tuple[Mirror, Reason], ...] = ()
+
+    @property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """The mirrors to name, the best first: the very ones that `choose` chose."""
+        return tuple(one.mirror for one in self.ranked[:MOST_ALTERNATES])
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The chosen mirror; None means that we serve the file ourselves."""
+        return self.ranked[0].mirror if self.ranked else None
+
+
+class Selector:
+    """The mirrors of one map, prepared once when it is loaded, for all its clients.
+
+    `now` is epoch seconds; `spent` holds the bytes each mirror (by name) was sent on this UTC day.
+    """
+
+    def __init__(self, the_map: MirrorMap) -> None:
+        self._map = the_map
+        self._mirrors = the_map.mirrors
+        self._limited = [bool(mirror.budget_bytes) for mirror in the_map.mirrors]
+        self.overrides = Prefixes((one.network, one) for one in the_map.overrides)
+        trees = {mirror.tree for mirror in the_map.mirrors} | set(the_map.trees)
+        self._rankers = {tree: Ranker(tree, the_map.mirrors, self.overrides) for tree in trees}
+        self._partial = {
+            tree: [(1 << n, one) for n, one in ranker.mirrors.items() if one.subtree]
+            for tree, ranker in self._rankers.items()
+        }
+        named = {override.network for override in the_map.overrides}
+        for one in the_map.mirrors:
+            named.update(one.prefixes, one.only_networks)
+        # Whoever such a network tells apart from the rest of its /24 or /48 is ranked apart.
+        small = [one for one in map(ip_network, named) if one.prefixlen > TOGETHER[one.version]]
+        self._small = Prefixes((network, str(network)) for network in small)
+
+    def key(self, tree: str, client: Client) -> tuple[object, ...]:
+        """Return all that `rank` looks at: clients of equal keys share one ranking."""
+        address = client.address
+        bits = 8 if address.version == 4 else 80
+        small = self._small.find(address)
+        return (
+            tree,
+            address.version,
+            int(address) >> bits,
+            address.is_loopback,
+            small and small[1],
+            client.scheme,
+            client.country,
+            client.as_number,
+            client.point,
         )
+
+    def rank(self, tree: str, client: Client) -> Ranking:
+        """Order the mirrors of `tree` that may serve `client`; none where there is no such tree."""
+        ranker = self._rankers.get(tree)
+        return Ranking((), (), 0) if ranker is None else ranker.rank(client)
+
+    def pick(
+        self,
+        ranking: Ranking,
+        having: int,
+        size: int,
+        now: float,
+        spent: Mapping[str, int],
+        most: int = MOST_ALTERNATES,
+    ) -> tuple[int, ...]:
+        """Return the numbers of up to `most` mirrors for a file, the best first.
+
+        `having` has a bit for each mirror that has it; `size` is in bytes. What may not be
+        redirected at all is not looked at here.
+        """
+        numbers = ranking.first(having, most)
+        if not having & ranking.budgeted:
+            return numbers
+        limited = self._limited
+        while closed := [
+            one for one in numbers if limited[one] and not self._takes(one, size, now, spent)
+        ]:
+            for number in closed:
+                having &= ~(1 << number)
+            numbers = ranking.first(having, most)
+        return numbers
+
+    def _takes(self, number: int, size: int, now: float, spent: Mapping[str, int]) -> bool:
+        mirror = self._mirrors[number]
+        if not mirror.budget_bytes:
+            return True
+        return budgets.takes(mirror.budget_bytes, spent.get(mirror.name, 0), size, now)
+
+    def choose(
+        self,
+        path: str,
+        client: Client,
+        now: float,
+        spent: Mapping[str, int],
+        ranking: Ranking | None = None,
+        *,
+        for_list: bool = False,
+        most: int = MOST_ALTERNATES,
+    ) -> Choice:
+        """Choose for `path` (`tree/path/in/it`). `ranking` may be one kept from an equal client.
+
+        `for_list` is for metalinks and lists, which also name mirrors for what changes in place.
+        """
+        path, ranker, inside, file = self._look_up(path)
+        if ranker is None:
+            return Choice(path, (), reasons.NOT_IN_MAP)
+        ranking = ranking or ranker.rank(client)
+        refused = _refused(file, ranking, now, for_list)
+        if file is None or refused is not None:
+            return Choice(path, (), refused or reasons.NOT_IN_MAP)
+        numbers = self.pick(
+            ranking, self._having(ranker, inside, file), file.size, now, spent, most
+        )
+        return _chosen(path, tuple(_ranked(ranker, numbers, ranking, client)))
+
+    def explain(
+        self,
+        path: str,
+        client: Client,
+        now: float,
+        spent: Mapping[str, int],
+        *,
+        for_list: bool = False,
+    ) -> Choice:
+        """Choose as `choose` does, but rank all mirrors that may serve the file, and say of every
+        other one of the tree why it may not.
+        """
+        path, ranker, inside, file = self._look_up(path)
+        if ranker is None:
+            return Choice(path, (), reasons.NOT_IN_MAP)
+        ranking = ranker.rank(client)
+        refused = _refused(file, ranking, now, for_list)
+        having = 0 if file is None else self._having(ranker, inside, file)
+        excluded: list[tuple[Mirror, Reason]] = []
+        for number, mirror in ranker.mirrors.items():
+            reason = ranker.unfit(number, client)
+            if reason is None and not carries(mirror, inside):
+                reason = reasons.not_carried(mirror)
+            if reason is None and not having >> number & 1:
+                reason = reasons.MISSING
+            if reason is None:
+                reason = refused
+            if (
+                reason is None
+                and file is not None
+                and not self._takes(number, file.size, now, spent)
+            ):
+                reason = reasons.over_budget(mirror, spent.get(mirror.name, 0), file.size, now)
+            if reason is not None:
+                excluded.append((mirror, reason))
+                having &= ~(1 << number)
+        numbers = ranking.first(having, len(self._mirrors))
+        ranked = _with_shares(ranker, _ranked(ranker, numbers, ranking, client), client)
+        found = Choice(path, (), refused) if refused else _chosen(path, ranked)
+        return replace(found, excluded=tuple(excluded))
+
+    def _look_up(self, path: str) -> tuple[str, Ranker | None, str, File | None]:
+        path = self._map.resolve(path)
+        tree, _, inside = path.partition("/")
+        return path, self._rankers.get(tree), inside, self._map.find(path)
+
+    def _having(self, ranker: Ranker, inside: str, file: File) -> int:
+        having = file.mirrors
+        for bit, mirror in self._partial[ranker.tree]:
+            if not carries(mirror, inside):
+                having &= ~bit
+        return having
+
+
+def _refused(file: File | None, ranking: Ranking, now: float, for_list: bool) -> Reason | None:
+    """Say why a file is served by ourselves whoever has it."""
+    if file is None:
+        return reasons.NOT_IN_MAP
+    if ranking.override is not None and ranking.override.origin:
+        return reasons.overridden(ranking.override.network)
+    if file.changes and not for_list:
+        return reasons.CHANGES_IN_PLACE
+    if file.mirrors_from > now:
+        return reasons.origin_only(file.mirrors_from)
     return None
 
 
-def choose(the_map: MirrorMap, path: str, client: Client, ranking: Ranking | None = None) -> Choice:
-    """Choose for `path` (`tree/path/in/it`). `ranking` may be one kept from an equal question."""
-    if changes_in_place(path):
-        return Choice(
-            path, (), Reason(Why.CHANGES_IN_PLACE, "this file changes in place: we serve it")
+def _ranked(
+    ranker: Ranker, numbers: Iterable[int], ranking: Ranking, client: Client
+) -> Iterator[Ranked]:
+    for number, near in ranker.nearness(numbers, client):
+        yield Ranked(
+            number,
+            ranker.mirrors[number],
+            ranking.bases[number],
+            ranker.tier(number, near, client),
+            ranker.km(number, client),
         )
-    found = the_map.find(path)
-    if found is None:
-        return Choice(
-            path, (), Reason(Why.NOT_IN_MAP, "no scan knows this file yet", "the next mirror map")
-        )
-    tree, file = found
-    if ranking is None:
-        ranking = rank(the_map, tree, client)
-    having = (number for number in ranking.order if number in file.mirrors)
-    mirrors = tuple(the_map.mirrors[number] for number in islice(having, MOST_ALTERNATES))
-    if not mirrors:
-        reason = Reason(Why.NO_MIRROR, "no mirror may serve this", "see why each was left out")
-        return Choice(path, (), reason, ranking.excluded)
-    where = "in your country" if mirrors[0].country == client.country else mirrors[0].country
-    return Choice(
-        path, mirrors, Reason(Why.CHOSEN, f"{mirrors[0].name} ({where}) has it"), ranking.excluded
+
+
+def _with_shares(ranker: Ranker, ranked: Iterable[Ranked], client: Client) -> tuple[Ranked, ...]:
+    found = tuple(ranked)
+    nears = [near for _, near in ranker.nearness([one.number for one in found], client)]
+    weights: Counter[Near] = Counter()
+    for one, near in zip(found, nears, strict=True):
+        weights[near] += one.mirror.weight
+    return tuple(
+        replace(one, share=one.mirror.weight / weights[near])
+        for one, near in zip(found, nears, strict=True)
     )
 
 
-def explain(the_map: MirrorMap, path: str, client: Client) -> Choice:
-    """Choose as `choose` does, and name every mirror of the tree that is left out.
-
-    What a person asks; the server spares itself the mirrors that only lack the file.
-    """
-    found = the_map.find(path)
-    tree = found[0] if found else path.partition("/")[0]
-    ranking = rank(the_map, tree, client)
-    having = found[1].mirrors if found else frozenset[int]()
-    missing = Reason(Why.MISSING, "its last scan did not see this file", "its next scan")
-    lacking = tuple(
-        (the_map.mirrors[number], missing) for number in ranking.order if number not in having
-    )
-    return replace(choose(the_map, path, client, ranking), excluded=ranking.excluded + lacking)
+def _chosen(path: str, ranked: tuple[Ranked, ...]) -> Choice:
+    if not ranked:
+        return Choice(path, (), reasons.NO_MIRROR)
+    best = ranked[0]
+    return Choice(path, ranked, reasons.chosen(best.mirror, best.tier, best.distance_km))

@@ -1,0 +1,167 @@
+"""Where an address is: its country, AS and coordinates, as far as anything here knows them.
+
+The country comes from the tables of the registries that `iptocc` carries. Files in the MaxMind DB
+format that the operator brings (https://maxmind.github.io/MaxMind-DB/) are believed before it, and
+are the only source of AS and coordinates. The names of fields are those of MaxMind, DB-IP, IPinfo
+and ip-location-db.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import iptocc
+import maxminddb
+
+from commonfarm.redirector.networks import Address
+
+NOWHERE = "ZZ"
+"""The country of an address that has none (private, loopback, unassigned)."""
+
+VAGUE_KM = 500
+"""Coordinates that may be further off than this are a country's middle, not a place."""
+SAMPLED = 1000
+
+_COUNTRY = re.compile(r"[A-Z]{2}")
+
+
+class PlacesError(ValueError):
+    """A file cannot be used; the text names it and says why."""
+
+
+class Place(NamedTuple):
+    """What is known of an address: `ZZ`, 0 and None where nothing is."""
+
+    country: str = NOWHERE
+    as_number: int = 0
+    point: tuple[float, float] | None = None
+
+
+@dataclass(slots=True)
+class _Source:
+    file: Path
+    seen: tuple[int, ...]
+    reader: maxminddb.Reader
+    versions: frozenset[int]
+
+
+class Places:
+    """Finds the place of an address. Of several files the first that knows a thing is believed.
+
+    A file is mapped into memory: replace it by renaming another over it, never by writing into it.
+    PlacesError when one of them cannot be used.
+    """
+
+    def __init__(self, files: Sequence[Path] = ()) -> None:
+        self._sources = [_open(file) for file in files]
+
+    def find(self, address: Address) -> Place:
+        """Return what is known of `address`."""
+        country, as_number, point = "", 0, None
+        for source in self._sources:
+            record = _get(source, address)
+            country = country or _country(record)
+            as_number = as_number or _as_number(record)
+            point = point or _point(record)
+        if not country:
+            country = iptocc.country_code(str(address)) or NOWHERE
+        return Place(country, as_number, point)
+
+    def reload(self) -> tuple[str, ...]:
+        """Take up files that were replaced.
+
+        Of one that cannot be used the old one stays, and its problem is returned, once.
+        """
+        problems = []
+        fresh = []
+        for source in self._sources:
+            seen = _seen(source.file)
+            if seen != source.seen:
+                try:
+                    source = _open(source.file)
+                except PlacesError as error:
+                    source = _Source(source.file, seen, source.reader, source.versions)
+                    problems.append(str(error))
+            fresh.append(source)
+        self._sources = fresh
+        return tuple(problems)
+
+
+def _seen(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _open(file: Path) -> _Source:
+    seen = _seen(file)
+    try:
+        reader = maxminddb.open_database(file)
+        versions = frozenset({4, 6} if reader.metadata().ip_version == 6 else {4})
+        known = any(_known(record) for _, record in islice(reader, SAMPLED))
+    except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PlacesError(f"{file} cannot be used to find places: {text}") from None
+    if not known:
+        raise PlacesError(
+            f"{file} cannot be used to find places: it tells neither country nor AS nor coordinates"
+        )
+    return _Source(file, seen, reader, versions)
+
+
+def _get(source: _Source, address: Address) -> Any:
+    if address.version not in source.versions:
+        return None
+    try:
+        return source.reader.get(address)
+    except (ValueError, maxminddb.InvalidDatabaseError):
+        return None  # a damaged entry says nothing
+
+
+def _known(record: Any) -> bool:
+    return bool(_country(record) or _as_number(record) or _point(record))
+
+
+def _country(record: Any) -> str:
+    if not isinstance(record, Mapping):
+        return ""
+    for key in ("country", "country_code", "registered_country"):
+        found = record.get(key)
+        if isinstance(found, Mapping):
+            found = found.get("iso_code")
+        if isinstance(found, str) and _COUNTRY.fullmatch(found) and found != NOWHERE:
+            return found
+    return ""
+
+
+def _as_number(record: Any) -> int:
+    if not isinstance(record, Mapping):
+        return 0
+    found = record.get("autonomous_system_number", record.get("asn"))
+    if isinstance(found, str) and re.fullmatch(r"(?:AS)?[0-9]{1,10}", found):
+        found = int(found.removeprefix("AS"))
+    return found if isinstance(found, int) and 0 < found < 2**32 else 0
+
+
+def _point(record: Any) -> tuple[float, float] | None:
+    if not isinstance(record, Mapping):
+        return None
+    place = record.get("location", record)
+    if not isinstance(place, Mapping):
+        return None
+    try:
+        if float(place.get("accuracy_radius", 0)) > VAGUE_KM:
+            return None
+        latitude = float(place.get("latitude", place.get("lat")))
+        longitude = float(place.get("longitude", place.get("lng")))
+    except (TypeError, ValueError):
+        return None
+    fits = abs(latitude) <= 90 and abs(longitude) <= 180  # NaN is not
+    return (latitude, longitude) if fits and (latitude or longitude) else None
