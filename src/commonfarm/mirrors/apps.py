@@ -13,6 +13,6 @@ class MirrorsConfig(AppConfig):
     def ready(self) -> None:
         """Fill the archive's port: mirrors are looked at after publishing."""
         from commonfarm.archive import ports
-        from commonfarm.mirrors import tasks
+        from commonfarm.mirrors import registry_tasks, tasks  # noqa: F401 - the worker finds its tasks
 
         ports.tree_published.fill(tasks.tree_published)

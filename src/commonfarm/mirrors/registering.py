@@ -123,7 +123,7 @@ _TOGETHER = ("latitude", "longitude", "push", "push_to")
 def _value(now: Mirror | None, name: str) -> Any:
     if now is not None:
         return getattr(now, name)
-    return Mirror._meta.get_field(name).get_default()
+    return getattr(Mirror(), name)
 
 
 def _together(whole: Mapping[str, Any], known: Iterable[str]) -> list[Problem]:
