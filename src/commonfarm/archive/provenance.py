@@ -14,15 +14,13 @@ from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+
+from commonfarm.archive import envelopes
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:commonfarm:build:debian-binary:1"
-MOST_ENVELOPE_BYTES = 16 * 2**20
 MOST_STATEMENT_BYTES = 2**20
 """Of a statement that the archive takes. The signer answers with several at once, as base64."""
 
@@ -101,9 +99,7 @@ def encode(the_statement: Mapping[str, Any]) -> bytes:
 
 def seal(the_statement: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
     """Return the signed envelope of a statement, one line of JSON."""
-    envelope = Envelope(encode(the_statement), PAYLOAD_TYPE, {})
-    envelope.sign(CryptoSigner(key))
-    return json.dumps(envelope.to_dict(), sort_keys=True).encode() + b"\n"
+    return envelopes.seal(encode(the_statement), PAYLOAD_TYPE, key)
 
 
 def read_key(pem: bytes) -> Ed25519PublicKey:
@@ -119,20 +115,12 @@ def unseal(envelope: bytes, key: Ed25519PublicKey) -> dict[str, Any]:
 
     Raises NoProvenanceError for what is no envelope, NotVerifiedError for one of another signer.
     """
-    if len(envelope) > MOST_ENVELOPE_BYTES:
-        raise NoProvenanceError("the provenance is too large")
     try:
-        read = Envelope.from_dict(json.loads(envelope))
-        kind = read.payload_type
-    except Exception as error:
-        raise NoProvenanceError(f"the provenance is no DSSE envelope: {error}") from None
-    try:
-        read.verify([SSlibKey.from_crypto(key)], 1)
-    except VerificationError:
-        raise NotVerifiedError("the provenance is not signed by this key") from None
-    if kind != PAYLOAD_TYPE:
-        raise NotVerifiedError(f"the signed payload is {kind!r}, not an in-toto statement")
-    found = json.loads(read.payload)
+        found = json.loads(envelopes.unseal(envelope, PAYLOAD_TYPE, key))
+    except envelopes.NotSignedError as error:
+        raise NotVerifiedError(f"the provenance: {error}") from None
+    except ValueError as error:
+        raise NoProvenanceError(f"the provenance: {error}") from None
     if not isinstance(found, dict) or found.get("_type") != STATEMENT_TYPE:
         raise NotVerifiedError("the signed payload is not an in-toto statement of version 1")
     return found
