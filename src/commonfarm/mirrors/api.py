@@ -2,153 +2,212 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Query, Router, Schema, Status
-from pydantic import AfterValidator
 
-from commonfarm.accounts.interface import Role
+from commonfarm.accounts.interface import Role, User
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.http.interface import (
     Page,
     Paging,
+    ProblemError,
     check_if_match,
-    etag_of,
     newest_first,
     require,
 )
-from commonfarm.mirrors import tasks
-from commonfarm.mirrors.addresses import Policy, check_url
-from commonfarm.mirrors.models import Mirror, Scan
+from commonfarm.lib.errors import Reason
+from commonfarm.mirrors import changing, counting, registry_tasks, tasks
+from commonfarm.mirrors.models import Mirror, Redirector
+from commonfarm.mirrors.registering import NAME
+from commonfarm.mirrors.shown import ShownMirror, Standing, entity_tag, show, standings
 
 router = Router(tags=["mirrors"])
 
-MOST_SHOWN = 100
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,99}$")]
-Url = Annotated[str, Field(max_length=499, pattern=r"^https?://[!-~]+$")]
-RsyncUrl = Annotated[str, Field(max_length=500, pattern=r"^(rsync://[!-~]+)?$")]
-Country = Annotated[str, Field(pattern=r"^[A-Za-z]{2}$"), AfterValidator(str.upper)]
+Name = Annotated[str, Field(pattern=NAME)]
+Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+Short = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]
+Texts = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=1000)]
 Why = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+Number = Annotated[int, Field(ge=0, le=2**62)]
 
 
-class NewMirror(Schema):
-    """A mirror to register: `url` is the root of its copy of the tree."""
+class Fields(Schema):
+    """What is registered of a mirror; what is left out stays as it is."""
+
+    subtree: Text | None = None
+    http: Text | None = None
+    https: Text | None = None
+    rsync_url: Text | None = None
+    country: Short | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    as_number: Number | None = None
+    prefixes: Texts | None = None
+    only_countries: Texts | None = None
+    only_networks: Texts | None = None
+    weight: Number | None = None
+    budget_bytes: Number | None = None
+    sponsor: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    sponsor_url: Text | None = None
+    pledge: Short | None = None
+    push: Short | None = None
+    push_to: Text | None = None
+
+
+class NewMirror(Fields):
+    """A mirror to register: at least one of `http` and `https` is the folder of the tree there."""
 
     name: Name
-    tree: Annotated[str, Field(max_length=100, pattern=r"^[^\x00]+$")]
-    url: Url
-    country: Country
-    rsync_url: RsyncUrl = ""
+    tree: Short
+    country: Short
+    vouch: bool = False
 
 
-class MirrorEdit(Schema):
-    """What to change; what is left out stays. Disabling takes a reason in `why`."""
+class MirrorEdit(Fields):
+    """What to change. Coordinates that are sent as null are removed; all else that is null stays.
 
-    url: Url | None = None
-    country: Country | None = None
-    rsync_url: RsyncUrl | None = None
+    `vouch` is for coordinators: the new addresses need no proof.
+    """
+
     enabled: bool | None = None
+    administrators: Texts | None = None
+    vouch: bool = False
     why: Why = ""
 
 
-class ShownScan(Schema):
-    """A scan that came to an end; `missing` holds its first hundred paths."""
+class Because(Schema):
+    """Why something is done, for the journal."""
 
-    revision: int
-    started_at: datetime
-    finished_at: datetime | None
-    ok: bool | None
-    problem: str
-    files_expected: int
-    files_found: int
-    missing: list[str]
+    why: Why = ""
 
 
-class ShownMirror(Schema):
-    """A mirror as it is registered, and how its last scan found it."""
+class NewRedirector(Schema):
+    """A redirector on another machine."""
+
+    name: Name
+
+
+class ShownRedirector(Schema):
+    """A redirector on another machine; its `token` is shown once, when it is made."""
 
     name: str
-    tree: str
-    url: str
-    rsync_url: str
-    country: str
-    enabled: bool
-    state: str
+    token: str | None = None
     added_by: str
-    added_at: datetime
-    last_scan: ShownScan | None
+    added_at: Any
+    heard_at: Any
 
 
-def show_scan(scan: Scan) -> dict[str, Any]:
-    """Return a scan as the API shows it."""
-    names = ("revision", "started_at", "finished_at", "ok", "problem")
-    shown = {name: getattr(scan, name) for name in (*names, "files_expected", "files_found")}
-    return {**shown, "missing": scan.missing[:MOST_SHOWN]}
+class Taken(Schema):
+    """What became of a batch: counted now, or before."""
+
+    counted: bool
 
 
-def show(mirror: Mirror) -> dict[str, Any]:
-    """Return a mirror as the API shows it."""
-    last = mirror.last_scan()
-    names = ("name", "url", "rsync_url", "country", "enabled", "added_by", "added_at")
-    return {
-        **{name: getattr(mirror, name) for name in names},
-        "tree": mirror.tree.name,
-        "state": mirror.state(last),
-        "last_scan": show_scan(last) if last else None,
-    }
+def _given(fields: Fields) -> dict[str, Any]:
+    """Return the fields that were sent; null means something for coordinates alone."""
+    sent = fields.dict(include=set(Fields.model_fields), exclude_unset=True)
+    nullable = ("latitude", "longitude")
+    return {key: value for key, value in sent.items() if value is not None or key in nullable}
 
 
-def entity_tag(mirror: Mirror) -> str:
-    """Return the ETag of what can be edited; a scan does not change it."""
-    names = ("name", "url", "rsync_url", "country", "enabled")
-    return etag_of({name: getattr(mirror, name) for name in names} | {"id": mirror.pk})
-
-
-def _policy() -> Policy:
-    return Policy.of(settings.COMMONFARM)
+def _shown(mirror: Mirror, user: User) -> dict[str, Any]:
+    return show(Standing(mirror, mirror.last_scan()), user)
 
 
 @router.get("", response=Page[ShownMirror])
-def list_mirrors(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
-    """List the registered mirrors, newest first."""
-    require(request, Role.READER)
-    rows = Mirror.objects.filter(removed_at=None).select_related("tree")
-    return newest_first(rows, paging, show)
+def list_mirrors(
+    request: HttpRequest,
+    paging: Query[Paging],
+    tree: str = "",
+    country: str = "",
+    mine: bool = False,
+) -> dict[str, Any]:
+    """List the registered mirrors, newest first, those of one tree or country if asked."""
+    user = require(request, Role.READER)
+    rows = Mirror.registered().prefetch_related("administrators")
+    if tree:
+        rows = rows.filter(tree__name=tree.replace("\0", ""))
+    if country:
+        rows = rows.filter(country=country.upper().replace("\0", ""))
+    if mine:
+        rows = rows.filter(administrators=user)
+    page = newest_first(rows, paging, lambda row: row)
+    found = standings(page["items"])
+    return {**page, "items": [show(one, user, alone=False) for one in found]}
 
 
 @router.post("", response={201: ShownMirror})
 def add_mirror(request: HttpRequest, new: NewMirror) -> Status[dict[str, Any]]:
-    """Register a mirror; it is scanned soon after."""
-    user = require(request, Role.COORDINATOR)
-    url = check_url(new.url, _policy())
+    """Register a mirror; its administrator is who does. Nobody is sent there before its proof."""
+    user = require(request, Role.READER)
     with transaction.atomic():
-        mirror = Mirror.add(
-            new.name,
-            ReleaseTree.named(new.tree),
-            url=url,
-            country=new.country,
-            rsync_url=new.rsync_url,
-            who=user.label,
+        tree = ReleaseTree.named(new.tree)
+        mirror = changing.register(new.name, tree, _given(new), user, vouch=new.vouch)
+    return Status(HTTPStatus.CREATED, _shown(mirror, user))
+
+
+@router.get("/redirectors", response=list[ShownRedirector])
+def list_redirectors(request: HttpRequest) -> list[dict[str, Any]]:
+    """List the redirectors on other machines."""
+    require(request, Role.COORDINATOR)
+    names = ("name", "added_by", "added_at", "heard_at")
+    return list(Redirector.objects.filter(removed_at=None).order_by("name").values(*names))
+
+
+@router.post("/redirectors", response={201: ShownRedirector})
+def add_redirector(
+    request: HttpRequest, response: HttpResponse, new: NewRedirector
+) -> Status[dict[str, Any]]:
+    """Let a redirector on another machine send its counts; its token is shown this once."""
+    user = require(request, Role.ADMIN)
+    token = Redirector.add(new.name, who=user.label, now=timezone.now())
+    made = Redirector.named(new.name)
+    response["Cache-Control"] = "no-store"
+    names = ("name", "added_by", "added_at", "heard_at")
+    shown = {name: getattr(made, name) for name in names}
+    return Status(HTTPStatus.CREATED, {**shown, "token": token.reveal()})
+
+
+@router.delete("/redirectors/{name}", response={204: None})
+def remove_redirector(request: HttpRequest, name: str) -> Status[None]:
+    """End a redirector's token at once."""
+    user = require(request, Role.ADMIN)
+    Redirector.named(name).remove(who=user.label, now=timezone.now())
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.post("/counts", auth=None, response=Taken)
+def take_counts(request: HttpRequest) -> dict[str, Any]:
+    """Take a batch of counts from a redirector elsewhere, its file as it is, once by its id."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    now = timezone.now()
+    if scheme.lower() != "bearer" or Redirector.bearer(token, now) is None:
+        raise ProblemError(
+            HTTPStatus.UNAUTHORIZED,
+            Reason(
+                "no-redirector",
+                "this needs the token of a redirector",
+                "make one: commonfarm mirror redirector add NAME",
+            ),
         )
-        tasks.want_scan(mirror)
-        tasks.want_map()
-    return Status(HTTPStatus.CREATED, show(mirror))
+    batch = counting.parse(request.body, now.date())
+    return {"counted": counting.take(batch, now)}
 
 
 @router.get("/{name}", response=ShownMirror)
 def get_mirror(request: HttpRequest, response: HttpResponse, name: str) -> dict[str, Any]:
     """Show one mirror."""
-    require(request, Role.READER)
+    user = require(request, Role.READER)
     mirror = Mirror.named(name)
     response["ETag"] = entity_tag(mirror)
-    return show(mirror)
+    return _shown(mirror, user)
 
 
 @router.patch("/{name}", response=ShownMirror)
@@ -156,42 +215,95 @@ def edit_mirror(
     request: HttpRequest, response: HttpResponse, name: str, edit: MirrorEdit
 ) -> dict[str, Any]:
     """Change a mirror, made from the version that If-Match names."""
-    user = require(request, Role.COORDINATOR)
+    user = require(request, Role.READER)
     with transaction.atomic():
-        mirror = Mirror.named(name)
-        Mirror.objects.select_for_update().get(pk=mirror.pk)
-        mirror.refresh_from_db()
+        mirror = changing.locked(name, user)
         check_if_match(request, entity_tag(mirror))
-        changes = edit.dict(include={"url", "country", "rsync_url"}, exclude_none=True)
-        if "url" in changes:
-            changes["url"] = check_url(changes["url"], _policy())
-        mirror.edit(changes, who=user.label)
-        if edit.enabled is True:
-            mirror.enable(who=user.label, why=edit.why)
-        elif edit.enabled is False:
-            mirror.disable(who=user.label, why=edit.why)
-        if "url" in changes or edit.enabled:
-            tasks.want_scan(mirror)
-        tasks.want_map()
+        changing.edit(mirror, _given(edit), user, vouch=edit.vouch)
+        if edit.administrators is not None:
+            changing.give_to(mirror, edit.administrators, user)
+        if edit.enabled is not None:
+            changing.enable(mirror, edit.enabled, user, edit.why)
+    mirror = Mirror.named(name)
     response["ETag"] = entity_tag(mirror)
-    return show(mirror)
+    return _shown(mirror, user)
 
 
 @router.delete("/{name}", response={204: None})
 def remove_mirror(request: HttpRequest, name: str) -> Status[None]:
     """Take a mirror from the registry; its history stays."""
-    user = require(request, Role.COORDINATOR)
+    user = require(request, Role.READER)
     with transaction.atomic():
-        Mirror.named(name).remove(timezone.now(), who=user.label)
-        tasks.want_map()
+        changing.remove(changing.locked(name, user), user)
     return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.put("/{name}/logo", response=ShownMirror)
+def show_logo(request: HttpRequest, name: str) -> dict[str, Any]:
+    """Show the body as the logo of the mirror's sponsor: PNG, JPEG, WebP or SVG; empty: none."""
+    user = require(request, Role.READER)
+    with transaction.atomic():
+        changing.show_logo(changing.locked(name, user), request.body, user)
+    return _shown(Mirror.named(name), user)
+
+
+@contextmanager
+def _looked_at(request: HttpRequest, name: str) -> Iterator[Mirror]:
+    """Give a mirror that may be looked at, in a transaction, to one who may ask for that."""
+    user = require(request, Role.READER)
+    with transaction.atomic():
+        mirror = changing.locked(name, user)
+        changing.require_proof(mirror)
+        yield mirror
 
 
 @router.post("/{name}/scan", response={202: ShownMirror})
 def scan_mirror(request: HttpRequest, name: str) -> Status[dict[str, Any]]:
     """Have a mirror scanned now; its `last_scan` changes when that is done."""
-    require(request, Role.COORDINATOR)
-    mirror = Mirror.named(name)
-    with transaction.atomic():
+    with _looked_at(request, name) as mirror:
         tasks.want_scan(mirror)
-    return Status(HTTPStatus.ACCEPTED, show(mirror))
+    return Status(HTTPStatus.ACCEPTED, _shown(mirror, require(request, Role.READER)))
+
+
+@router.post("/{name}/probe", response={202: ShownMirror})
+def probe_mirror(request: HttpRequest, name: str) -> Status[dict[str, Any]]:
+    """Have a mirror probed now; its `probed_at` changes when that is done."""
+    with _looked_at(request, name) as mirror:
+        tasks.want_probe(mirror)
+    return Status(HTTPStatus.ACCEPTED, _shown(mirror, require(request, Role.READER)))
+
+
+@router.post("/{name}/audit", response={202: ShownMirror})
+def audit_mirror(request: HttpRequest, name: str) -> Status[dict[str, Any]]:
+    """Have bytes of a mirror compared with our hashes now."""
+    with _looked_at(request, name) as mirror:
+        tasks.want_audit(mirror)
+    return Status(HTTPStatus.ACCEPTED, _shown(mirror, require(request, Role.READER)))
+
+
+@router.post("/{name}/prove", response={202: ShownMirror})
+def prove_mirror(request: HttpRequest, name: str) -> Status[dict[str, Any]]:
+    """Have the file that shows control of a mirror looked for now."""
+    user = require(request, Role.READER)
+    with transaction.atomic():
+        mirror = changing.locked(name, user)
+        registry_tasks.want_proof(mirror)
+    return Status(HTTPStatus.ACCEPTED, _shown(mirror, user))
+
+
+@router.post("/{name}/vouch", response=ShownMirror)
+def vouch_for_mirror(request: HttpRequest, name: str, because: Because) -> dict[str, Any]:
+    """Take control of a mirror as shown, on a coordinator's word."""
+    user = require(request, Role.COORDINATOR)
+    with transaction.atomic():
+        changing.vouch(changing.locked(name, user), user, because.why)
+    return _shown(Mirror.named(name), user)
+
+
+@router.post("/{name}/lift-quarantine", response=ShownMirror)
+def lift_quarantine(request: HttpRequest, name: str, because: Because) -> dict[str, Any]:
+    """Let clients be sent to a mirror again that served other bytes than ours."""
+    user = require(request, Role.COORDINATOR)
+    with transaction.atomic():
+        changing.lift_quarantine(changing.locked(name, user), user, because.why)
+    return _shown(Mirror.named(name), user)

@@ -61,6 +61,8 @@ def check(
     problems: list[Problem] = []
     coordinates = user.may(Role.COORDINATOR)
     for name, value in fields.items():
+        if now is not None and value == getattr(now, name):
+            continue  # it was right when it was set
         if name in THE_PROJECTS and not coordinates and value != _value(now, name):
             raise ForbiddenError(
                 Reason(
