@@ -4,11 +4,16 @@ The country comes from the tables of the registries that `iptocc` carries. Files
 format that the operator brings (https://maxmind.github.io/MaxMind-DB/) are believed before it, and
 are the only source of AS and coordinates. The names of fields are those of MaxMind, DB-IP, IPinfo
 and ip-location-db.
+
+They are read by the reader in Python, and not through a mapping: the one in C was seen to crash on
+a damaged file, and a mapped file that is cut short under us is a crash, too. It takes 0.1 ms, once
+for a client.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -26,6 +31,9 @@ NOWHERE = "ZZ"
 VAGUE_KM = 500
 """Coordinates that may be further off than this are a country's middle, not a place."""
 SAMPLED = 1000
+
+_DAMAGE = (ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, struct.error)
+"""What the reader is seen to raise on a file that is none, or damaged."""
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
@@ -53,7 +61,6 @@ class _Source:
 class Places:
     """Finds the place of an address. Of several files the first that knows a thing is believed.
 
-    A file is mapped into memory: replace it by renaming another over it, never by writing into it.
     PlacesError when one of them cannot be used.
     """
 
@@ -103,12 +110,13 @@ def _seen(file: Path) -> tuple[int, ...]:
 def _open(file: Path) -> _Source:
     seen = _seen(file)
     try:
-        reader = maxminddb.open_database(file)
+        reader = maxminddb.open_database(file, maxminddb.MODE_FILE)
         versions = frozenset({4, 6} if reader.metadata().ip_version == 6 else {4})
         known = any(_known(record) for _, record in islice(reader, SAMPLED))
-    except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PlacesError(f"{file} cannot be used to find places: {text}") from None
+    except OSError as error:
+        raise PlacesError(f"{file} cannot be used to find places: {error.strerror}") from None
+    except _DAMAGE as error:
+        raise PlacesError(f"{file} cannot be used to find places: {error}") from None
     if not known:
         raise PlacesError(
             f"{file} cannot be used to find places: it tells neither country nor AS nor coordinates"
@@ -121,8 +129,8 @@ def _get(source: _Source, address: Address) -> Any:
         return None
     try:
         return source.reader.get(address)
-    except (ValueError, maxminddb.InvalidDatabaseError):
-        return None  # a damaged entry says nothing
+    except (OSError, *_DAMAGE):
+        return None  # what cannot be read says nothing
 
 
 def _known(record: Any) -> bool:
@@ -147,7 +155,7 @@ def _as_number(record: Any) -> int:
     found = record.get("autonomous_system_number", record.get("asn"))
     if isinstance(found, str) and re.fullmatch(r"(?:AS)?[0-9]{1,10}", found):
         found = int(found.removeprefix("AS"))
-    return found if isinstance(found, int) and 0 < found < 2**32 else 0
+    return found if type(found) is int and 0 < found < 2**32 else 0
 
 
 def _point(record: Any) -> tuple[float, float] | None:
