@@ -49,7 +49,7 @@ SALT_BYTES: Final = blake2b.SALT_SIZE
 BLOCK: Final = 16 * 1024
 """The unit in which further hashes are read and checked."""
 
-MOST_HEADER_BYTES: Final = 64 * 2**20
+MOST_HEADER_BYTES: Final = 32 * 2**20
 MOST_FILES: Final = 2**31
 MOST_MIRRORS: Final = 10_000
 MOST_BUCKET_BITS: Final = 28

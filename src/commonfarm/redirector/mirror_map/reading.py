@@ -158,7 +158,7 @@ class MirrorMap:
         if not longest:
             return path
         target = follow(self.trees[name].aliases, longest, rest)
-        return path if target is None else f"{name}/{target}"
+        return path if target in (None, rest) else f"{name}/{target}"
 
 
 def _locator(full: Part, delta: Part | None) -> Callable[[bytes], tuple[Part, int] | None]:
@@ -241,14 +241,14 @@ def read_header(source: Source, at: int) -> bytes:
     length = 64 * 1024
     while True:
         start = source.read(at, length)
-        line, newline, _ = start.partition(b"\n")
-        if newline:
-            return line
+        end = start.find(b"\n")
+        if end >= 0:
+            return start[:end]
         if len(start) < length:
             raise MapError("it ends before its header does")
         if length > MOST_HEADER_BYTES:
             raise MapError(f"its header has more than {MOST_HEADER_BYTES} bytes")
-        length *= 8
+        length = min(8 * length, MOST_HEADER_BYTES + 1)
 
 
 def check_size(header: Header, source: Source, base: int) -> None:

@@ -93,14 +93,17 @@ class Columns:
     ) -> Columns:
         """Return the columns of a few files; their rows are 1, 2, 3 …"""
         width = set_width(mirrors)
-        every = {**files, **dict.fromkeys(gone, File(0, b"", False, 0))}
-        flags = [CHANGES * file.changes for file in files.values()]
+        no_more = dict.fromkeys(gone, File(0, b"", False, 0))
+        every = {**files, **no_more}
+        flags = [
+            GONE if path in no_more else CHANGES * file.changes for path, file in every.items()
+        ]
         return cls(
             paths=[path.encode("utf-8", "surrogateescape") for path in every],
             sizes=np.array([file.size for file in every.values()], np.uint64),
             sha256=_matrix((file.sha256 or bytes(32) for file in every.values()), 32),
             rows=np.arange(1, len(every) + 1),
-            flags=np.array(flags + [GONE] * (len(every) - len(flags)), np.uint8),
+            flags=np.array(flags, np.uint8),
             holdings=_matrix(
                 (file.mirrors.to_bytes(width, "little") for file in every.values()), width
             ),
