@@ -34,6 +34,8 @@ _MOST_ERRORS = 4096
 
 _PARTIAL = (23, 24)
 """rsync could not read some folder, or a file vanished: what it did list is there (rsync(1))."""
+_NO_COMMAND = 127
+"""What setpriv ends with when it does not find what it is to run (exit codes of POSIX shells)."""
 
 
 def list_rsync(url: str, policy: Policy, limits: Limits | None = None) -> Iterator[Listed]:
@@ -109,8 +111,7 @@ def _started(target: str, limits: Limits) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     except FileNotFoundError as error:
-        text = f"{error.filename} is not installed here"
-        raise failure(Code.TOOL_MISSING, text, "run `commonfarm doctor`") from None
+        raise _not_installed(error.filename) from None
     # It holds the names of a whole folder in memory before it prints the first.
     most = limits.rsync_memory_bytes
     with suppress(ProcessLookupError):
@@ -207,6 +208,10 @@ def _second(clock: str) -> int:
     return int(clock[:2]) * 3600 + int(clock[3:5]) * 60 + int(clock[6:])
 
 
+def _not_installed(tool: str) -> ScanError:
+    return failure(Code.TOOL_MISSING, f"{tool} is not installed here", "run `commonfarm doctor`")
+
+
 def _too_large(text: str) -> ScanError:
     return failure(
         Code.TOO_LARGE, f"its listing has {text}", "register the folder of the tree alone"
@@ -219,7 +224,9 @@ def _judge_end(code: int, errors: bytes, names: int, limits: Limits) -> None:
         return
     lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
     said = "; ".join(harmless(line.strip()[:200]) for line in lines[:3]) or f"it ended with {code}"
-    text = f"rsync: {said}"
+    text = said if said.startswith("rsync") else f"rsync: {said}"
+    if code == _NO_COMMAND:
+        raise _not_installed("rsync")
     if "unsafe pathname" in said or "unsafe path" in said:
         raise failure(Code.UNSAFE_NAME, text, "ask its administrator what happened")
     if code in (10, 35) and not names:
@@ -228,7 +235,7 @@ def _judge_end(code: int, errors: bytes, names: int, limits: Limits) -> None:
         raise failure(Code.TOO_SLOW, text, "try again when it is less busy")
     if code in (5, 23):
         raise failure(Code.NO_LISTING, text, "look at module and path of its rsync address")
-    if code == 22 or code < 0:
+    if (code == 22 and "out of memory" in said) or code < 0:
         memory = limits.rsync_memory_bytes // 2**20
         raise _too_large(f"more names than fit into {memory} MiB ({said})")
     raise failure(Code.BAD_ANSWER, text, "look at its rsync daemon")
