@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from commonfarm.redirector.client import Client
@@ -16,7 +18,7 @@ ONLY_6 = Answers.HTTP6 | Answers.HTTPS6
 ONLY_4 = Answers.HTTP4 | Answers.HTTPS4
 
 
-def at(point: tuple[float, float]) -> dict[str, float]:
+def at(point: tuple[float, float]) -> dict[str, Any]:
     return {"latitude": point[0], "longitude": point[1]}
 
 

@@ -155,13 +155,14 @@ def chosen(mirror: Mirror, tier: Tier, km: float | None) -> Reason:
 
 
 def _time(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    whole_minute = -(-at // 60) * 60  # not before it
+    return datetime.fromtimestamp(whole_minute, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _bytes(number: int) -> str:
     size = float(number)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
+        if round(size, 1) < 1000:
+            return f"{round(size, 1):g} {unit}"
         size /= 1000
-    return f"{size:,.3g} TB"
+    return f"{size:,.1f} TB"
