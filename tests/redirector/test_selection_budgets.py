@@ -120,13 +120,13 @@ def test_only_those_over_their_budget_are_passed_over_and_told_when_it_ends() ->
     assert {reason.code for reason in reasons.values()} == {Why.BUDGET}
     assert str(reasons["small"]) == (
         "of its budget of 8 GB a day 1 GB are free now, and this file has 1 GB;"
-        " at 2026-11-21 00:00 UTC, or a larger budget"
+        " at 2026-11-21 00:01 UTC, or a larger budget"
     )
     assert reasons["tiny"].lifted_by == "a larger budget"
     image = selector.explain("demo/big.iso", asking, MIDNIGHT + 86_399, {})
     assert [one.name for one in image.mirrors] == ["fr"]
     spent_whole_day = selector.explain(DEB, asking, NOON, {"small": 8 * GB})
-    text = dict((one.name, str(reason)) for one, reason in spent_whole_day.excluded)["small"]
+    text = {one.name: str(reason) for one, reason in spent_whole_day.excluded}["small"]
     assert "0 B are free now" in text and "at 2026-11-22 00:00 UTC" in text
 
 
@@ -136,6 +136,5 @@ def test_every_budget_spent_is_ours_to_serve() -> None:
     choice = selector.choose(DEB, client("DE"), NOON, {})
     assert (choice.mirror, choice.reason.code) == (None, Why.NO_MIRROR)
     roomy = [replace(one, budget_bytes=10**6) if one.name == "m7" else one for one in having]
-    assert [
-        one.name for one in Selector(world(roomy)).choose(DEB, client("DE"), NOON, {}).mirrors
-    ] == ["m7"]
+    choice = Selector(world(roomy)).choose(DEB, client("DE"), NOON, {})
+    assert [one.name for one in choice.mirrors] == ["m7"]
