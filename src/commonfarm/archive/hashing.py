@@ -6,17 +6,18 @@ needs it: nobody waits for hashes while a tree is locked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from commonfarm.archive.models import FileHashes
-from commonfarm.lib.errors import NotFoundError, Reason
+from commonfarm.archive.models import Entry, FileHashes, Publication, ReleaseFile
+from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.store.interface import Blob, BlobDamagedError, blob_path
 
 LEAST_PIECE_BYTES = 256 * 2**10
@@ -80,6 +81,25 @@ def hash_opened(opened: IO[bytes]) -> Hashes:
     return Hashes(
         size, sha256.hexdigest(), sha1.digest(), md5.digest(), piece_bytes, b"".join(pieces)
     )
+
+
+def hash_ahead(publication: Publication) -> None:
+    """Hash the packages and the files of releases that a publication brings.
+
+    What is damaged is left to the step that needs it, and refuses.
+    """
+    packages = Entry.objects.filter(publication=publication).values_list("artifact__blob_id")
+    files = ReleaseFile.objects.filter(release__publication=publication).values_list("blob_id")
+    with contextlib.suppress(BlobDamagedError, NotFoundError):
+        hash_blobs(sha256 for (sha256,) in chain(packages, files) if sha256)
+
+
+def hash_all(blobs: Iterable[Blob]) -> None:
+    """Have the hashes of these; RefusedError when one is damaged or lost."""
+    try:
+        hash_blobs(one.sha256 for one in blobs)
+    except BlobDamagedError as error:
+        raise RefusedError(error.reason) from None
 
 
 def hash_blobs(sha256s: Iterable[str]) -> int:

@@ -109,7 +109,7 @@ class Packing:
     """How an index is compressed: members one behind the other unpack to the whole."""
 
     compress: Callable[[bytes], bytes]
-    open: Callable[[IO[bytes]], IO[bytes]]
+    open: Callable[[IO[bytes]], io.BufferedIOBase]
 
 
 PACKINGS: Mapping[str, Packing] = MappingProxyType(

@@ -125,7 +125,7 @@ class Statement:
 
 def segment_path(revision: int) -> str:
     """Return where the segment of a revision lies in its tree."""
-    return f"{FOLDER}/{revision:06}.jsonl.gz"
+    return f"{FOLDER}/{revision:08}.jsonl.gz"
 
 
 def is_reserved(path: str) -> bool:

@@ -1,8 +1,8 @@
 """From the wish to publish to the switch: the steps of a publication.
 
     PENDING    --assemble-->  ASSEMBLED   the indexes are in the store, and listed
-    ASSEMBLED  --sign------>  SIGNED      so are signatures and provenance
-    SIGNED     --switch---->  PUBLISHED   users see it
+    ASSEMBLED  --sign------>  SIGNED      so are signatures, provenance, and what the manifest says
+    SIGNED     --switch---->  PUBLISHED   the manifest is signed, and users see it all
 
 Where the estate changes between the first two, the publication begins again. Each step locks the
 publication's row, and is recorded in the transaction that does it. Killed
@@ -16,16 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from commonfarm.archive import assembling, folders, ports, signing
+from commonfarm.archive import assembling, folders, hashing, manifest_rows, ports, signing
 from commonfarm.archive.events import Assembled, Outdated, PublicationFailed, Published, Signed
 from commonfarm.archive.models import UNFINISHED, Publication, PublicationState
+from commonfarm.archive.releases import joining, readable, rows, staging
 from commonfarm.archive.trees import put_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
-from commonfarm.lib.errors import RefusedError, UnreachableError
+from commonfarm.lib.errors import BadInputError, Reason, RefusedError, UnreachableError
 from commonfarm.store.interface import Blob, StoreFullError, put_all
 
 WHO = "process:worker"
@@ -43,6 +45,20 @@ def publish_soon(tree: ReleaseTree, *, in_seconds: int = 0) -> None:
     defer_once(publish_tree, f"publish-tree-{tree.pk}", in_seconds=in_seconds, tree_id=tree.pk)
 
 
+def next_publication(tree: ReleaseTree, why: str, *, alone: bool = False) -> Publication:
+    """Return the revision that will have what is added now; the tree's row is locked by the caller.
+
+    One that waits takes more in, unless this is to be done `alone` behind it.
+    """
+    waiting = Publication.objects.filter(tree=tree, state=PublicationState.PENDING)
+    publication = waiting.order_by("-revision").select_for_update().first()
+    if publication is None or alone:
+        last = Publication.objects.filter(tree=tree).aggregate(Max("revision"))["revision__max"]
+        publication = Publication.objects.create(tree=tree, revision=(last or 0) + 1, why=why)
+    publish_soon(tree)
+    return publication
+
+
 def publish(tree: ReleaseTree) -> None:
     """Take every unfinished publication of `tree` to its end, oldest first.
 
@@ -52,6 +68,9 @@ def publish(tree: ReleaseTree) -> None:
     while publication := _oldest(tree):
         _wait_for_another_second(publication)
         try:
+            if publication.state == PublicationState.PENDING:
+                # Long files take long, and meanwhile others may add to the tree.
+                hashing.hash_ahead(publication)
             advance(publication)
         except (UnreachableError, StoreFullError) as error:
             publication.waits(str(error))
@@ -93,6 +112,7 @@ def _refuse(publication: Publication, why: str) -> None:
         )
     else:
         publication.fail(why, PublicationFailed(publication.label), who=WHO)
+        joining.failed(publication, why)
 
 
 def _wait_for_another_second(publication: Publication) -> None:
@@ -125,12 +145,19 @@ def _oldest(tree: ReleaseTree) -> Publication | None:
 
 
 def _assemble(publication: Publication) -> None:
+    try:
+        readable.check_published()
+    except BadInputError as error:
+        raise UnreachableError(Reason("not-readable", str(error))) from None
     now = timezone.now().replace(microsecond=0)
     publication.assembled_at = now
+    joining.hold_back_unfit(publication)
     start = assembling.start(publication)
     files = assembling.new_files(publication, start)
+    hashing.hash_all(files.values())
     below = assembling.index_folders(publication) if start.since else [""]
     put_files(publication, files, complete_below=below)
+    rows.apply(publication, now)
     publication.reached(
         PublicationState.ASSEMBLED, Assembled(publication.label, len(files)), who=WHO, now=now
     )
@@ -151,19 +178,26 @@ def _sign(publication: Publication) -> None:
                 path = f"{distribution.repository.path}/{entry.path}.intoto.jsonl"
                 wanted[path] = entry.artifact.provenance
     put_files(publication, wanted)
+    hashing.hash_all(wanted.values())
+    manifest_rows.write(publication)
     publication.reached(
         PublicationState.SIGNED, Signed(publication.label, made), who=WHO, now=timezone.now()
     )
 
 
 def _switch(publication: Publication) -> None:
+    if publication.manifest_id is not None:
+        manifest_rows.place(publication, signing.sign_manifest(publication.pk))
     count = folders.switch(publication)
     now = timezone.now()
     publication.reached(
         PublicationState.PUBLISHED, Published(publication.label, count), who=WHO, now=now
     )
+    joining.published(publication)
     ports.tree_published.get()(publication.tree, publication.revision)
-    transaction.on_commit(lambda: folders.prune(publication.tree))
+    staging.stage_soon(publication.tree)
+    keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
+    transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))
 
 
 STEPS: Mapping[PublicationState, Callable[[Publication], None]] = {

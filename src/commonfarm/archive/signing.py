@@ -21,15 +21,22 @@ def sign_publication(publication_id: int) -> list[SignedRelease]:
     return [SignedRelease.from_json(one) for one in answer["releases"]]
 
 
+def sign_manifest(publication_id: int) -> bytes:
+    """Return the signed statement of a signed publication's manifest; errors as above."""
+    answer = client.ask(settings.COMMONFARM.signer_socket, "manifest", publication_id)
+    return str(answer["envelope"]).encode()
+
+
 def sign_statements(artifact_ids: Sequence[int]) -> list[bytes]:
     """Return the signed provenance (DSSE envelope) of each artifact; errors as above."""
     answer = client.ask(settings.COMMONFARM.signer_socket, "statements", artifact_ids)
     return [str(one).encode() for one in answer["envelopes"]]
 
 
-def sign_mirror_map(generation: int) -> bytes:
-    """Return the raw ed25519 signature of a mirror map's payload; errors as above."""
-    answer = client.ask(settings.COMMONFARM.signer_socket, "mirror-map", generation)
+def sign_mirror_map(generation: int, *, delta: bool) -> bytes:
+    """Return the raw ed25519 signature of a staged mirror map, or delta; errors as above."""
+    kind = "mirror-map-delta" if delta else "mirror-map"
+    answer = client.ask(settings.COMMONFARM.signer_socket, kind, generation)
     return bytes.fromhex(answer["signature"])
 
 

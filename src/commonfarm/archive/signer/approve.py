@@ -43,9 +43,9 @@ def releases(number: int) -> list[tuple[str, bytes]]:
     """
     publication = Publication.objects.select_related("tree").filter(pk=number).first()
     if publication is None:
-        raise _no("no-such-publication", f"there is no publication {number}")
+        raise refused("no-such-publication", f"there is no publication {number}")
     if publication.state != PublicationState.ASSEMBLED:
-        raise _no(
+        raise refused(
             "not-assembled",
             f"{publication} is {publication.state}, and only an assembled one is signed",
         )
@@ -75,9 +75,9 @@ def statements(numbers: Sequence[int]) -> list[dict[str, Any]]:
     found = Artifact.objects.in_bulk(numbers)
     for number in numbers:
         if number not in found:
-            raise _no("no-such-artifact", f"there is no artifact {number}")
+            raise refused("no-such-artifact", f"there is no artifact {number}")
     artifacts = [found[number] for number in numbers]
-    _vouch_for(artifacts)
+    vouch_for(artifacts)
     for one in artifacts:
         _check(one.blob_id, one.filename)
     return [provenance.statement(one.filename, one.blob_id, one.statement) for one in artifacts]
@@ -91,14 +91,16 @@ def map_payload(generation: int) -> bytes:
     do not give out.
     """
     sha256 = ports.mirror_map_blob.get()(generation)
-    _whole(sha256, f"mirror map {generation}")
+    whole_blob(sha256, f"mirror map {generation}")
     payload = read(sha256)
     try:
         read_map = mirror_map.parse(payload)
     except mirror_map.MapError as error:
-        raise _no("bad-mirror-map", f"mirror map {generation}: {error}") from None
+        raise refused("bad-mirror-map", f"mirror map {generation}: {error}") from None
     if read_map.generation != generation:
-        raise _no("bad-mirror-map", f"mirror map {generation} calls itself {read_map.generation}")
+        raise refused(
+            "bad-mirror-map", f"mirror map {generation} calls itself {read_map.generation}"
+        )
     for name, files in read_map.trees.items():
         unknown = {(path, file.size) for path, file in files.items()}
         published = Publication.objects.filter(tree__name=name, state=PublicationState.PUBLISHED)
@@ -107,7 +109,7 @@ def map_payload(generation: int) -> bytes:
                 unknown -= set(files_of(one.tree, one.revision).values_list("path", "blob__size"))
         if unknown:
             path, size = min(unknown)
-            raise _no(
+            raise refused(
                 "bad-mirror-map",
                 f"mirror map {generation} names {name}/{path} of {size} bytes, which is not"
                 " published",
@@ -118,11 +120,11 @@ def map_payload(generation: int) -> bytes:
 def _release(
     publication: Publication, one: distributions.Distribution, listed: dict[str, str], since: int
 ) -> bytes:
-    _vouch_for([entry.artifact for entry in one.entries])
+    vouch_for([entry.artifact for entry in one.entries])
     for entry in one.entries:
         path = f"{one.repository.path}/{entry.path}"
         if listed.get(path) != entry.artifact.blob_id:
-            raise _no("other-bytes", f"{path} is not the artifact that was entered there")
+            raise refused("other-bytes", f"{path} is not the artifact that was entered there")
     files = []
     checked = {}
     for architecture in one.architectures:
@@ -132,21 +134,21 @@ def _release(
         before = _checked.get((publication.tree_id, path)) if since else None
         new = [entry for entry in one.entries if one.lists(entry, architecture)]
         if not _begins_with(text, before, since, one.listed(architecture) - len(new)):
-            raise _no("other-bytes", f"{path} is not what the database says")
+            raise refused("other-bytes", f"{path} is not what the database says")
         if text[before.size if before else 0 :] != one.packages(architecture):
-            raise _no("other-bytes", f"{path} is not what the database says")
+            raise refused("other-bytes", f"{path} is not what the database says")
         files.append(index.File(name, len(text), listed[path]))
         for suffix in index.PACKINGS:
             packed = _bytes(listed, path + suffix)
             if not index.unpacks_to(suffix, packed, text):
-                raise _no("other-bytes", f"{path}{suffix} is not what the database says")
+                raise refused("other-bytes", f"{path}{suffix} is not what the database says")
             files.append(index.File(name + suffix, len(packed), listed[path + suffix]))
         checked[publication.tree_id, path] = _Checked(
             publication.revision, one.listed(architecture), len(text), listed[path]
         )
     expected = one.release(publication, files)
     if _bytes(listed, f"{one.folder}/Release") != expected:
-        raise _no("other-bytes", f"{one.folder}/Release is not what the database says")
+        raise refused("other-bytes", f"{one.folder}/Release is not what the database says")
     _checked.update(checked)
     return expected
 
@@ -168,18 +170,18 @@ def _begins_with(text: bytes, before: _Checked | None, since: int, packages: int
 
 def _bytes(listed: dict[str, str], path: str) -> bytes:
     if path not in listed:
-        raise _no("missing-file", f"{path} is not part of the tree")
-    return _whole(listed[path], path)
+        raise refused("missing-file", f"{path} is not part of the tree")
+    return whole_blob(listed[path], path)
 
 
-def _whole(sha256: str, name: str) -> bytes:
+def whole_blob(sha256: str, name: str) -> bytes:
     """Return a blob's bytes if they are what their hash says. Read once: none can come between."""
     try:
         found = read(sha256)
     except (OSError, NotFoundError) as error:
-        raise _no("damaged", f"{name}: {error}") from None
+        raise refused("damaged", f"{name}: {error}") from None
     if index.digest(found) != sha256:
-        raise _no("damaged", f"{name}: the stored file {sha256} is damaged")
+        raise refused("damaged", f"{name}: the stored file {sha256} is damaged")
     return found
 
 
@@ -187,17 +189,19 @@ def _check(sha256: str, name: str) -> None:
     try:
         check(sha256)
     except (BlobDamagedError, NotFoundError) as error:
-        raise _no("damaged", f"{name}: {error.reason.text}") from None
+        raise refused("damaged", f"{name}: {error.reason.text}") from None
 
 
-def _vouch_for(artifacts: list[Artifact]) -> None:
+def vouch_for(artifacts: Sequence[Artifact]) -> None:
+    """Refuse what no job stands for; what was asked before is not asked again."""
     claims = {(one.producer, one.blob_id): one for one in artifacts}
     asked = [claim for claim in claims if claim not in _vouched]
-    refused = ports.vouch.get()(asked) if asked else {}
-    for claim, reason in refused.items():
-        raise _no("not-vouched-for", f"{claims[claim].filename} of {claim[0]}: {reason.text}")
+    denied = ports.vouch.get()(asked) if asked else {}
+    for claim, reason in denied.items():
+        raise refused("not-vouched-for", f"{claims[claim].filename} of {claim[0]}: {reason.text}")
     _vouched.update(asked)
 
 
-def _no(code: str, text: str) -> RefusedError:
+def refused(code: str, text: str) -> RefusedError:
+    """Return the signer's no."""
     return RefusedError(Reason(code, text, "find out who changed it; build again what is lost"))

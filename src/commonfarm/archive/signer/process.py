@@ -137,8 +137,8 @@ def _parse(line: bytes) -> tuple[str, list[int]]:
 
 
 def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
-    from commonfarm.archive import provenance
-    from commonfarm.archive.signer import approve
+    from commonfarm.archive import manifest, provenance
+    from commonfarm.archive.signer import approve, approve_manifest
     from commonfarm.redirector import mirror_map
 
     match kind:
@@ -151,6 +151,9 @@ def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
                         for folder, text in releases
                     ]
                 }
+        case "manifest":
+            statement = approve_manifest.statement(ids[0], keys.statements.public_key())
+            return {"envelope": manifest.seal(statement, keys.statements).decode()}
         case "statements":
             sealed = [provenance.seal(one, keys.statements) for one in approve.statements(ids)]
             return {"envelopes": [one.decode() for one in sealed]}

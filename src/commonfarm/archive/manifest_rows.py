@@ -1,0 +1,191 @@
+"""What the manifest of a revision says, by the tables. The worker writes it, and the signer anew.
+
+A revision costs what it changes: its segment says what is other than in the revision that users saw
+before. After WHOLE_EVERY of them a base says everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from itertools import chain, islice
+from typing import TypeVar
+
+from django.conf import settings
+from django.db.models import Model, Q, QuerySet
+from django.db.models.functions import Collate
+
+from commonfarm.archive import hashing, manifest
+from commonfarm.archive.models import (
+    FileHashes,
+    Publication,
+    PublicationState,
+    TreeAlias,
+    TreeFile,
+)
+from commonfarm.archive.trees import WHOLE_EVERY
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.store.interface import Blob, put_bytes
+
+ROWS_AT_ONCE = 2000
+
+
+def before(publication: Publication) -> Publication | None:
+    """Return the revision that users see until this one takes its place."""
+    return (
+        Publication.objects.filter(
+            tree=publication.tree,
+            state=PublicationState.PUBLISHED,
+            revision__lt=publication.revision,
+        )
+        .order_by("-revision")
+        .first()
+    )
+
+
+def write(publication: Publication) -> None:
+    """Store the segment of a revision whose files are all there, and note it in its row."""
+    if publication.tree.adopts:
+        return
+    last = before(publication)
+    since, base = 0, publication.revision
+    if last is not None and last.statement_id and last.manifest_base:
+        count = Publication.objects.filter(
+            tree=publication.tree,
+            manifest_base=last.manifest_base,
+            revision__lte=last.revision,
+            state=PublicationState.PUBLISHED,
+        ).count()
+        if count < WHOLE_EVERY:
+            since, base = last.revision, last.manifest_base
+    blob = put_bytes(manifest.pack(lines(publication, since)))
+    publication.manifest, publication.manifest_base = blob, base
+    publication.save(update_fields=["manifest", "manifest_base"])
+
+
+def lines(publication: Publication, since: int) -> Iterator[bytes]:
+    """Yield the lines of a revision's segment; `since` 0 is for a base."""
+    tree, revision = publication.tree, publication.revision
+    head = manifest.Head(tree.name, revision, since)
+    new = chain(
+        _files(new_files(tree, since, revision)), _aliases(new_aliases(tree, since, revision))
+    )
+    return manifest.lines(head, chain(_gone(tree, since, revision) if since else (), new))
+
+
+def new_files(tree: ReleaseTree, since: int, revision: int) -> QuerySet[TreeFile]:
+    """Return the files that the manifest of `revision` has and that of `since` had not."""
+    rows = _told(TreeFile.objects.filter(tree=tree), revision)
+    # What belongs to the manifest is pinned by the statement.
+    rows = rows.exclude(path__startswith=f"{manifest.FOLDER}/")
+    return rows.filter(since_revision__gt=since).order_by(Collate("path", "C"))
+
+
+def new_aliases(tree: ReleaseTree, since: int, revision: int) -> QuerySet[TreeAlias]:
+    """Return the aliases that `revision` has and `since` had not."""
+    rows = _at(TreeAlias.objects.filter(tree=tree), revision)
+    return rows.filter(since_revision__gt=since).order_by(Collate("path", "C"))
+
+
+def statement(publication: Publication, earlier: Sequence[manifest.Segment]) -> manifest.Statement:
+    """Return what is to be signed of a revision, whose segment follows `earlier` ones."""
+    assert publication.manifest is not None and publication.assembled_at is not None
+    tree, blob = publication.tree, publication.manifest
+    return manifest.Statement(
+        installation=settings.COMMONFARM.name,
+        tree=tree.name,
+        revision=publication.revision,
+        made_at=publication.assembled_at,
+        valid_until=publication.assembled_at + timedelta(seconds=tree.valid_seconds),
+        segments=(*earlier, manifest.Segment(publication.revision, blob.size, blob.sha256)),
+    )
+
+
+def place(publication: Publication, envelope: bytes) -> None:
+    """Make the signed statement and its segments part of the revision; idempotent.
+
+    Segments that it no longer names stay for as many revisions as indexes do: somebody may have
+    read the statement before.
+    """
+    tree, revision = publication.tree, publication.revision
+    blob = put_bytes(envelope)
+    publication.statement = blob
+    publication.save(update_fields=["statement"])
+    assert publication.manifest is not None
+    rows = TreeFile.objects.filter(tree=tree)
+    rows.filter(
+        path=manifest.STATEMENT_PATH, until_revision=None, since_revision__lt=revision
+    ).update(until_revision=revision)
+    _put(publication, manifest.STATEMENT_PATH, blob, changes=True)
+    _put(publication, manifest.segment_path(revision), publication.manifest, changes=False)
+    segments = rows.filter(path__startswith=f"{manifest.FOLDER}/").exclude(
+        path=manifest.STATEMENT_PATH
+    )
+    named = manifest.segment_path(publication.manifest_base or revision)
+    segments.filter(path__gte=named).exclude(until_revision=None).update(until_revision=None)
+    segments.filter(path__lt=named, until_revision=None).update(
+        until_revision=revision + tree.keep_revisions
+    )
+    hashing.hash_blobs([blob.sha256, publication.manifest.sha256])
+
+
+def _put(publication: Publication, path: str, blob: Blob, *, changes: bool) -> None:
+    TreeFile.objects.update_or_create(
+        tree=publication.tree,
+        path=path,
+        since_revision=publication.revision,
+        defaults={"blob": blob, "sha256": blob.sha256, "size": blob.size, "changes": changes},
+    )
+
+
+RowT = TypeVar("RowT", bound=Model)
+
+
+def _at(rows: QuerySet[RowT], revision: int) -> QuerySet[RowT]:
+    """Return those of a revision."""
+    there = Q(until_revision=None) | Q(until_revision__gt=revision)
+    return rows.filter(there, since_revision__lte=revision)
+
+
+def _told(rows: QuerySet[TreeFile], revision: int) -> QuerySet[TreeFile]:
+    """Return those that the manifest of a revision has: not what only lies there for a while."""
+    return _at(rows, revision).filter(Q(leaving_revision=None) | Q(leaving_revision__gt=revision))
+
+
+def _files(rows: QuerySet[TreeFile]) -> Iterator[manifest.Entry]:
+    found = rows.iterator(chunk_size=ROWS_AT_ONCE)
+    while some := list(islice(found, ROWS_AT_ONCE)):
+        long = {one.sha256 for one in some if hashing.piece_bytes_of(one.size)}
+        hashes = FileHashes.objects.in_bulk(long)
+        for one in some:
+            pieces = hashes.get(one.sha256)
+            yield manifest.File(
+                one.path,
+                one.size,
+                one.sha256,
+                pieces.piece_bytes if pieces else 0,
+                bytes(pieces.pieces) if pieces else b"",
+                one.mirrors_from,
+            )
+
+
+def _aliases(rows: QuerySet[TreeAlias]) -> Iterator[manifest.Entry]:
+    for path, target in rows.values_list("path", "target").iterator(chunk_size=ROWS_AT_ONCE):
+        yield manifest.Alias(path, target)
+
+
+def _gone(tree: ReleaseTree, since: int, revision: int) -> Iterable[manifest.Entry]:
+    """Return what the manifest of `since` had and that of `revision` says nothing of."""
+    rows = TreeFile.objects.filter(tree=tree)
+    ended = Q(until_revision__gt=since, until_revision__lte=revision)
+    left = Q(leaving_revision__gt=since, leaving_revision__lte=revision)
+    paths = set(_told(rows.filter(ended | left), since).values_list("path", flat=True))
+    aliases = TreeAlias.objects.filter(ended, tree=tree)
+    paths.update(_at(aliases, since).values_list("path", flat=True))
+    for new in (new_files(tree, since, revision), new_aliases(tree, since, revision)):
+        paths.difference_update(new.filter(path__in=paths).values_list("path", flat=True))
+    return (
+        manifest.Gone(path)
+        for path in sorted(paths, key=str.encode)
+        if not manifest.is_reserved(path)
+    )
