@@ -12,9 +12,8 @@ import json
 import logging
 import os
 import re
-import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -230,22 +229,19 @@ def _json(line: bytes, number: int) -> Any:
         raise _bad(f"line {number} is no JSON") from None
 
 
-def _batches(folder: Path) -> Iterator[Path]:
+def _batches(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries)
-        found = [name for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
-    return (folder / name for name in sorted(found)[:MOST_FILES])
+        names = [one.name for one in entries if one.is_file(follow_symlinks=False)]
+    found = sorted(name for name in names if name.endswith(SUFFIX) and not name.startswith("."))
+    return [folder / name for name in found[:MOST_FILES]]
 
 
 def _read(file: Path) -> bytes:
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as opened:
+            return opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise _bad(f"it cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise _bad("it is no plain file")
-        return opened.read(MOST_BYTES + 1)
 
 
 def _set_aside(file: Path, reason: Reason) -> None:

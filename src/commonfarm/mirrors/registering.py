@@ -8,7 +8,7 @@ the project to say, and a network that it is the nearest for may not be larger t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Set
 from ipaddress import ip_network
 from math import isfinite
 from typing import Any
@@ -128,13 +128,14 @@ def _value(now: Mirror | None, name: str) -> Any:
     return getattr(Mirror(), name)
 
 
-def _together(whole: Mapping[str, Any], known: Iterable[str]) -> list[Problem]:
-    """Return what is wrong with values that are each right for themselves."""
+def _together(whole: Mapping[str, Any], known: Set[str]) -> list[Problem]:
+    """Return what is wrong with values together; of those that are `known` it is told already."""
     problems = []
-    if not whole["http"] and not whole["https"] and not {"http", "https"} & set(known):
+    if not whole["http"] and not whole["https"] and not {"http", "https"} & known:
         to_do = "give http, https or both"
         problems.append(Problem("http", 0, 0, "a mirror needs an address for its users", to_do))
-    if (whole["latitude"] is None) != (whole["longitude"] is None):
+    half = (whole["latitude"] is None) != (whole["longitude"] is None)
+    if half and not {"latitude", "longitude"} & known:
         missing = "latitude" if whole["latitude"] is None else "longitude"
         problems.append(Problem(missing, 0, 0, "one coordinate is given without the other", ""))
     return problems
