@@ -211,8 +211,8 @@ def main(arguments: list[str]) -> int:
     """Measure and report."""
     size = QUICK if "--quick" in arguments else FULL
     if arguments[:1] in (["write"], ["read"]):
-        part = write_both if arguments[0] == "write" else look_up
-        print(json.dumps(part(Path(arguments[1]), size)))
+        measure = write_both if arguments[0] == "write" else look_up
+        print(json.dumps(measure(Path(arguments[1]), size)))
         return 0
     runs: list[dict[str, float]] = []
     options = ["--quick"] if size is QUICK else []

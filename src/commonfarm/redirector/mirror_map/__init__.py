@@ -66,8 +66,3 @@ __all__ = [
 
 SERVER_NAME = "Commonfarm-redirector"
 """How a redirector names itself; the scanner knows by it that a redirector is no mirror."""
-
-
-def serialise(the_map: MirrorMap) -> bytes:
-    """Refuse: version 1 is written no more. Here until the map writer makes version 2."""
-    raise MapError(f"generation {the_map.generation} of version 1 is written no more")

@@ -45,6 +45,7 @@ from commonfarm.redirector.mirror_map.model import (
 from commonfarm.redirector.mirror_map.source import BytesSource, FileSource, Source
 
 _NO_DIGEST = bytes(32)
+MOST_ATTEMPTS = 5
 
 
 class Part:
@@ -190,6 +191,15 @@ def load(folder: Path, key: Ed25519PublicKey) -> MirrorMap:
     Raises MapError that says why the full one may not be used. A delta that may not be used is
     named in `delta_problem`, and the full one serves alone.
     """
+    for _ in range(MOST_ATTEMPTS):
+        before = seen(folder)
+        found = _load(folder, key)
+        if seen(folder) == before:  # else the two files may be of different times
+            break
+    return found
+
+
+def _load(folder: Path, key: Ed25519PublicKey) -> MirrorMap:
     full = _named(folder / FULL, key)
     if full.header.base:
         raise MapError(f"{folder / FULL}: it is a delta")
