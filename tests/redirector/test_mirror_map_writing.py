@@ -140,6 +140,17 @@ def test_a_head_that_no_reader_would_take_is_not_written() -> None:
         build(head(1, bad), Columns.of(FILES, 12))
 
 
+@given(st.text() | st.just("a" * 5000))
+@settings(deadline=None, max_examples=30)
+def test_whatever_a_mirror_answered_does_not_keep_a_map_from_being_made(problem: str) -> None:
+    odd = replace(MIRRORS[0], problem=problem, sponsor=problem)
+    columns = Columns.of({}, 1)
+    read = parse(bytes(build(replace(head(1), mirrors=[odd]), columns))).mirrors[0]
+    assert read.problem == read.sponsor
+    assert len(read.problem) == min(len(problem), 4096)
+    assert read.problem.isprintable()
+
+
 def test_a_delta_that_does_not_follow_its_base_is_refused(tmp_path: Path) -> None:
     base = in_place(tmp_path, full())
     with pytest.raises(ValueError, match="a delta upon generation 5 is not 5"):

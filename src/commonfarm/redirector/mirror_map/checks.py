@@ -53,6 +53,11 @@ def text(value: Any, where: str, required: bool = False) -> str:
     return found
 
 
+def line(found: str) -> str:
+    """Return it as `text` lets it pass: one line, not too long, blanks for what is not printed."""
+    return "".join(one if one.isprintable() else " " for one in found[:MOST_TEXT])
+
+
 def path(value: Any, where: str, empty: bool = False) -> str:
     """Check a path that leads nowhere but down."""
     found: str = typed(value, str, where)

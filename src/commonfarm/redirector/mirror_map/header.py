@@ -85,7 +85,12 @@ def to_json(
         "written_at": written_at,
         "salt": salt.hex(),
         "files": files,
-        "mirrors": [asdict(mirror) for mirror in mirrors],
+        # A problem may quote what a mirror answered, which must not keep a map from being made.
+        "mirrors": [
+            asdict(mirror)
+            | {"sponsor": checks.line(mirror.sponsor), "problem": checks.line(mirror.problem)}
+            for mirror in mirrors
+        ],
         "trees": {
             tree.name: {
                 "revision": tree.revision,
