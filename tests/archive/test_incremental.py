@@ -23,7 +23,6 @@ from commonfarm.archive import assembling, distributions, folders, index, ports,
 from commonfarm.archive import interface as archive
 from commonfarm.archive.models import Entry, Publication, PublicationState, TreeFile
 from commonfarm.archive.signer import approve
-from commonfarm.archive.trees import KEEP_REVISIONS
 from commonfarm.estate.interface import Target
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError
@@ -104,7 +103,7 @@ def test_each_revision_is_right_and_takes_the_folder_of_a_past_one(counted: Coun
     assert len(set(inodes)) == 3
     assert folders.prune(counted.world.tree) == []
     old = [path for path in contents(counted.seen) if "/by-hash/" in path]
-    assert len(old) == 3 * (1 + KEEP_REVISIONS)
+    assert len(old) == 3 * (1 + counted.world.tree.keep_revisions)
 
 
 def test_now_and_then_all_is_written_anew(

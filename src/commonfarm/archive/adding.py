@@ -9,13 +9,12 @@ from typing import Any
 
 from debian.debian_support import Version
 from django.db import transaction
-from django.db.models import Max
 
 from commonfarm.archive import deb, index, provenance
 from commonfarm.archive.distributions import COMPONENT
 from commonfarm.archive.events import PackagesAdded, PublicationAsked
-from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState
-from commonfarm.archive.publishing import publish_soon
+from commonfarm.archive.models import Artifact, Entry, Publication
+from commonfarm.archive.publishing import next_publication
 from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
@@ -100,7 +99,7 @@ def add_build(
         added = [one for one in verdicts if one.verdict is Outcome.ADDED and one.path not in known]
         if added:
             _refuse_steps_back([artifacts[one.filename] for one in added], repository, target.suite)
-            publication = _next_publication(repository.tree, f"{producer} adds packages")
+            publication = next_publication(repository.tree, f"{producer} adds packages")
             for one in added:
                 Entry.objects.create(
                     repository=repository,
@@ -118,8 +117,7 @@ def ask_publication(tree: ReleaseTree, why: str, *, who: str) -> Publication:
     """Have a new revision made of what there is: a fresh date, fresh signatures."""
     with transaction.atomic():
         ReleaseTree.objects.select_for_update().get(pk=tree.pk)
-        publication = _next_publication(tree, why)
-
+        publication = next_publication(tree, why)
         record(PublicationAsked(publication.label), who=who, why=why)
     return publication
 
@@ -217,20 +215,8 @@ def _refuse_steps_back(
             )
 
 
-def _next_publication(tree: ReleaseTree, why: str) -> Publication:
-    """Return the revision that will have what is added now; the tree's row is locked."""
-    waiting = Publication.objects.filter(tree=tree, state=PublicationState.PENDING)
-    publication = waiting.order_by("-revision").select_for_update().first()
-    if publication is None:
-        last = Publication.objects.filter(tree=tree).aggregate(Max("revision"))["revision__max"]
-        publication = Publication.objects.create(tree=tree, revision=(last or 0) + 1, why=why)
-    publish_soon(tree)
-    return publication
-
-
 def _record_added(
     publication: Publication, producer: str, added: Sequence[Verdict], who: str
 ) -> None:
-
     paths = [one.path for one in added]
     record(PackagesAdded(publication.label, producer, paths, publication.revision), who=who)

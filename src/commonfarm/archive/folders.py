@@ -2,7 +2,8 @@
 
 The folder is made aside, of hard links into the store, and is whole and on disk before the link is
 replaced by renaming: a reader that comes is in one revision or in the other. Behind the link there
-are plain files and folders only, so any mirror script can copy it.
+are plain files and folders, and for each alias a relative symlink that does not leave them, so any
+mirror script can copy it.
 
 So that a revision costs what it changes and not what it holds, the folder of a past one is taken
 and brought forward: content first, indexes last. KEEP_FOLDERS past ones are kept, so one that
@@ -19,14 +20,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 from django.db.models import Q
 
-from commonfarm.archive.models import Publication, TreeFile
-from commonfarm.archive.trees import WHOLE_EVERY, files_of
+from commonfarm.archive.models import Publication, TreeAlias, TreeFile
+from commonfarm.archive.releases.rules import link_text
+from commonfarm.archive.trees import WHOLE_EVERY, aliases_of, files_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.paths import inside, is_file_name
 from commonfarm.store.interface import blob_path, full_disk_is_said, sync_folder
@@ -34,7 +37,20 @@ from commonfarm.store.interface import blob_path, full_disk_is_said, sync_folder
 KEEP_FOLDERS = 2
 FOLDER_MODE = 0o755
 FILE_MODE = 0o644
+PARTIAL = ".commonfarm.new"
+"""What is put in place by renaming has this name before."""
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done to a folder: the SHA-256 of files and the targets of aliases that come (paths of
+    the tree), and the paths of what goes.
+    """
+
+    files: Mapping[str, str]
+    aliases: Mapping[str, str]
+    gone: Collection[str]
 
 
 def switch(publication: Publication) -> int:
@@ -42,7 +58,7 @@ def switch(publication: Publication) -> int:
     tree, revision = publication.tree, publication.revision
     published = Path(settings.COMMONFARM.published)
     whole = published / f"{_name(tree)}.r{revision}"
-    with full_disk_is_said(), _alone(published):
+    with full_disk_is_said(), alone(published):
         # Raises where the session was cut, and with it our claim on the publication.
         publication.refresh_from_db(fields=["state"])
         if not whole.is_dir():
@@ -52,8 +68,7 @@ def switch(publication: Publication) -> int:
             # An older one may be half removed already.
             kept = _past(tree, revision)[-KEEP_FOLDERS:]
             if len(kept) < KEEP_FOLDERS or revision % WHOLE_EVERY == 0:
-                files = files_of(tree, revision).values_list("path", "blob_id")
-                _fill(aside, {path: blob_path(sha256) for path, sha256 in files})
+                fill(aside, tree, revision)
             else:
                 kept[0].rename(aside)
                 sync_folder(published)
@@ -69,7 +84,7 @@ def switch(publication: Publication) -> int:
 
 
 @contextlib.contextmanager
-def _alone(published: Path) -> Iterator[None]:
+def alone(published: Path) -> Iterator[None]:
     """Let one process or thread at a time write below `published`.
 
     The lock of the publication's row is not enough: PostgreSQL frees it when it is killed, while
@@ -84,12 +99,13 @@ def _alone(published: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def prune(tree: ReleaseTree) -> list[str]:
-    """Remove the folders of past revisions that are not kept; return their names."""
+def prune(tree: ReleaseTree, *, keep: int = KEEP_FOLDERS) -> list[str]:
+    """Remove the folders of past revisions but the newest `keep`; return their names."""
     link = Path(settings.COMMONFARM.published) / _name(tree)
     if not link.is_symlink():
         return []
-    past = _past(tree, _revision(link.readlink()))[:-KEEP_FOLDERS]
+    past = _past(tree, _revision(link.readlink()))
+    past = past[: max(0, len(past) - keep)]
     for folder in past:
         shutil.rmtree(folder)
     return [folder.name for folder in past]
@@ -123,33 +139,99 @@ def _bring_forward(folder: Path, tree: ReleaseTree, old: int, new: int) -> None:
     What is there already is put again by the same name, so a folder that was brought forward in
     part, and kept its old name by a crash, becomes right as well.
     """
+    apply(folder, change_between(tree, old, new))
+
+
+def change_between(tree: ReleaseTree, old: int, new: int) -> Change:
+    """Return what makes the folder of revision `old` that of revision `new`."""
     there = Q(until_revision=None) | Q(until_revision__gt=new)
-    rows = TreeFile.objects.filter(tree=tree)
-    come = dict(
-        rows.filter(there, since_revision__gt=old, since_revision__lte=new).values_list(
-            "path", "blob_id"
-        )
+    come = Q(since_revision__gt=old, since_revision__lte=new)
+    ended = Q(until_revision__gt=old, until_revision__lte=new)
+    files, aliases = TreeFile.objects.filter(tree=tree), TreeAlias.objects.filter(tree=tree)
+    return Change(
+        dict(files.filter(there, come).values_list("path", "blob_id")),
+        dict(aliases.filter(there, come).values_list("path", "target")),
+        {
+            *files.filter(ended).values_list("path", flat=True),
+            *aliases.filter(ended).values_list("path", flat=True),
+        },
     )
-    gone = rows.filter(until_revision__gt=old, until_revision__lte=new).values_list(
-        "path", flat=True
-    )
+
+
+def apply(folder: Path, change: Change) -> None:
+    """Change a folder: content, aliases, indexes, and last what goes; on disk when this returns.
+
+    Idempotent. Symlinks on the way are never followed: a folder may take the place of an alias, or
+    an alias that of a folder, whose files are then gone.
+    """
     touched: set[Path] = set()
-    for path in sorted(come, key=_indexes_last):
-        target = inside(folder, path)
-        _make_folders(target.parent, touched)
-        partial = target.with_name(f".{target.name}.new")
-        partial.unlink(missing_ok=True)
-        _put(blob_path(come[path]), partial)
-        partial.replace(target)
-        # Renaming a link over another link of the same file does nothing, and leaves both.
-        partial.unlink(missing_ok=True)
-        touched.add(target.parent)
-    for path in set(gone) - set(come):
-        target = inside(folder, path)
+    real: set[Path] = {folder}
+    paths = sorted(change.files, key=_indexes_last)
+    indexes = [path for path in paths if _indexes_last(path)]
+    for path in paths[: len(paths) - len(indexes)]:
+        _bring_file(folder, path, change.files[path], real, touched)
+    for path, target in change.aliases.items():
+        partial = _partial(inside(folder, path), real, touched)
+        partial.symlink_to(link_text(path, target))
+        _replace(partial, inside(folder, path))
+    for path in indexes:
+        _bring_file(folder, path, change.files[path], real, touched)
+    for path in change.gone:
+        if path not in change.files and path not in change.aliases:
+            _remove(folder, path, touched)
+    for one in touched:
+        if one.is_dir():
+            sync_folder(one)
+
+
+def _bring_file(folder: Path, path: str, sha256: str, real: set[Path], touched: set[Path]) -> None:
+    target = inside(folder, path)
+    partial = _partial(target, real, touched)
+    _put(blob_path(sha256), partial)
+    _replace(partial, target)
+    # Renaming a link over another link of the same file does nothing, and leaves both.
+    partial.unlink(missing_ok=True)
+
+
+def _partial(target: Path, real: set[Path], touched: set[Path]) -> Path:
+    """Return where `target` is made before it is renamed; its folder is there, and nothing else."""
+    _really_make(target.parent, real, touched)
+    touched.add(target.parent)
+    partial = target.with_name(PARTIAL)
+    partial.unlink(missing_ok=True)
+    return partial
+
+
+def _really_make(folder: Path, real: set[Path], touched: set[Path]) -> None:
+    """Make `folder` and those above it folders, up to one of `real`, which are known to be."""
+    if folder in real:
+        return
+    _really_make(folder.parent, real, touched)
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        _make_folders(folder, touched)
+    real.add(folder)
+
+
+def _replace(partial: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    partial.replace(target)
+
+
+def _remove(folder: Path, path: str, touched: set[Path]) -> None:
+    """Remove a file or alias, and the folders that are empty then."""
+    target = inside(folder, path)
+    above = [one for one in target.parents if folder in one.parents]
+    if any(one.is_symlink() or not one.is_dir() for one in above):
+        return  # Something else has the place of its folder.
+    if target.is_symlink() or not target.is_dir():
         target.unlink(missing_ok=True)
         touched.add(target.parent)
-    for one in touched:
-        sync_folder(one)
+    with contextlib.suppress(OSError):  # the first that is not empty
+        for one in above:
+            one.rmdir()
+            touched.add(one.parent)
 
 
 def _indexes_last(path: str) -> int:
@@ -169,15 +251,20 @@ def _make_folders(folder: Path, touched: set[Path]) -> None:
     touched.update((folder, folder.parent))
 
 
-def _fill(folder: Path, files: dict[str, Path]) -> None:
-    """Make `folder` of all `files`; on disk when this returns."""
+def fill(folder: Path, tree: ReleaseTree, revision: int) -> None:
+    """Make `folder` of all that a revision has; on disk when this returns."""
     made: set[Path] = set()
     _make_folders(folder, made)
-    for relative, source in files.items():
-        target = inside(folder, relative)
+    for path, sha256 in files_of(tree, revision).values_list("path", "blob_id"):
+        target = inside(folder, path)
         if target.parent not in made:
             _make_folders(target.parent, made)
-        _put(source, target)
+            made.add(target.parent)
+        _put(blob_path(sha256), target)
+    for path, target_path in aliases_of(tree, revision).values_list("path", "target"):
+        target = inside(folder, path)
+        _make_folders(target.parent, made)
+        target.symlink_to(link_text(path, target_path))
     # One call for all of them: a folder for each source, each synced by itself, takes minutes.
     subprocess.run(["sync", "--file-system", folder], check=True)
 

@@ -214,6 +214,11 @@ class TreeFile(models.Model):
                 name="tree_file_leaving",
                 condition=models.Q(leaving_revision__isnull=False),
             ),
+            models.Index(
+                fields=["leaves_at"],
+                name="tree_file_leaves_at",
+                condition=models.Q(leaves_at__isnull=False),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -8,6 +8,7 @@ from typing import Protocol
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import Reason
 from commonfarm.lib.ports import Port
+from commonfarm.lib.secret import Secret
 
 
 class TreePublished(Protocol):
@@ -29,5 +30,13 @@ class Vouch(Protocol):
         """Return what is refused."""
 
 
+class RsyncUsers(Protocol):
+    """Says which registered mirrors may read what is under embargo, and their passwords."""
+
+    def __call__(self) -> Mapping[str, Mapping[str, Secret]]:
+        """Return, by the name of each tree that has any, passwords by the names of mirrors."""
+
+
+rsync_users: Port[RsyncUsers] = Port("archive.rsync_users")
 tree_published: Port[TreePublished] = Port("archive.tree_published")
 vouch: Port[Vouch] = Port("archive.vouch")

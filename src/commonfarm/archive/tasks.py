@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from commonfarm.archive import folders, renewal
-from commonfarm.archive.models import UNFINISHED, Publication
-from commonfarm.archive.publishing import publish_soon
+from commonfarm.archive import folders, renewal, rsync_modules
+from commonfarm.archive.adding import ask_publication
+from commonfarm.archive.models import UNFINISHED, Publication, TreeFile
+from commonfarm.archive.publishing import WHO, publish_soon
+from commonfarm.archive.releases import staging
+from commonfarm.archive.releases.going_public import reveal_soon
 from commonfarm.estate.interface import ReleaseTree
 
 
 @app.periodic(cron="* * * * *")
 @app.task(queueing_lock="archive-sweep")
 def sweep(timestamp: int) -> None:  # noqa: ARG001 - given by name
-    """Once a minute: go on with what was left, sign anew before Valid-Until, drop old folders."""
+    """Once a minute: go on with what was left, sign anew before Valid-Until, end embargoes and
+    grace periods, drop old folders, and have rsync serve what there is.
+    """
     waiting = Publication.objects.filter(state__in=UNFINISHED)
     for tree in ReleaseTree.objects.filter(publications__in=waiting).distinct():
         publish_soon(tree)
     renewal.renew(timezone.now())
     for tree in ReleaseTree.objects.all():
         folders.prune(tree)
+        reveal_soon(tree)
+        staging.stage_soon(tree)
+    end_grace(timezone.now())
+    rsync_modules.write()
+
+
+def end_grace(now: datetime) -> None:
+    """Ask for a revision without the files whose time to leave has come."""
+    due = TreeFile.objects.filter(leaves_at__lte=now, until_revision=None)
+    for tree in ReleaseTree.objects.filter(files__in=due).distinct():
+        if not Publication.objects.filter(tree=tree, state__in=UNFINISHED).exists():
+            ask_publication(tree, "the grace period of withdrawn files is over", who=WHO)

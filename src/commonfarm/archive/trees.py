@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from django.db.models import Max, Q, QuerySet
 
-from commonfarm.archive.models import Publication, PublicationState, TreeFile
+from commonfarm.archive import manifest
+from commonfarm.archive.models import Publication, PublicationState, TreeAlias, TreeFile
+from commonfarm.archive.releases import rules
 from commonfarm.estate.interface import ReleaseTree
-from commonfarm.redirector.selection import changes_in_place
 from commonfarm.store.interface import Blob
 
-KEEP_REVISIONS = 10
-"""For so many revisions an index stays under its hash after a newer one took its name: users whose
-Release file is a little old (a mirror behind, an update under way) still find what it lists."""
 WHOLE_EVERY = 64
 """So often a revision is written anew from the tables instead of out of the one before: members of
 a gzip file do not grow without end, and a folder that was tampered with is whole again."""
@@ -28,7 +27,7 @@ def current_revision(tree: ReleaseTree) -> int:
 
 
 def files_of(tree: ReleaseTree, revision: int) -> QuerySet[TreeFile]:
-    """Return the files of a revision, by path."""
+    """Return the files that lie in a revision, by path: those that leave it, too."""
     return (
         TreeFile.objects.filter(tree=tree, since_revision__lte=revision)
         .filter(Q(until_revision=None) | Q(until_revision__gt=revision))
@@ -42,21 +41,61 @@ def current_files(tree: ReleaseTree) -> QuerySet[TreeFile]:
     return files_of(tree, current_revision(tree))
 
 
+def listed_files(tree: ReleaseTree, revision: int) -> QuerySet[TreeFile]:
+    """Return the files that a revision consists of, by path: what was withdrawn is none of them."""
+    return files_of(tree, revision).filter(
+        Q(leaving_revision=None) | Q(leaving_revision__gt=revision)
+    )
+
+
+def aliases_of(tree: ReleaseTree, revision: int) -> QuerySet[TreeAlias]:
+    """Return the aliases of a revision, by path, each as the symlink that it is in the folder."""
+    return (
+        TreeAlias.objects.filter(tree=tree, since_revision__lte=revision)
+        .filter(Q(until_revision=None) | Q(until_revision__gt=revision))
+        .order_by("path")
+    )
+
+
+def canonical_aliases(tree: ReleaseTree, revision: int) -> dict[str, str]:
+    """Return the aliases of a revision with what each stands for in the end: a file or a folder
+    that is there itself, whatever other aliases lead to it.
+    """
+    aliases = dict(aliases_of(tree, revision).values_list("path", "target"))
+    finals = {path: rules.follow(path, aliases) for path in aliases}
+    return {path: final for path, final in finals.items() if final is not None}
+
+
+def origin_only_until(publication: Publication, now: datetime) -> datetime | None:
+    """Return from when on mirrors are sent clients for what a revision brings; None: at once."""
+    seconds = publication.tree.origin_only_seconds
+    return now + timedelta(seconds=seconds) if seconds else None
+
+
 def put_files(
     publication: Publication, wanted: Mapping[str, Blob], *, complete_below: Sequence[str] = ()
 ) -> None:
     """Make `wanted` part of a revision; what it replaces ends with the one before.
 
     Below each prefix of `complete_below` ("" is the whole tree), what is not wanted ends as well,
-    but for indexes by hash, which stay a while, and signatures and provenance of what is wanted,
-    which a later step replaces. Of what an earlier assembling of this same revision made, nobody
-    saw anything.
+    but for what releases brought, the manifest, indexes by hash, which stay a while, and signatures
+    and provenance of what is wanted, which a later step replaces. Of what an earlier assembling of
+    this same revision made, nobody saw anything.
+
+    Users whose Release file is a little old (a mirror behind, an update under way) still find what
+    it lists: an index stays under its hash for the tree's `keep_revisions` after a newer one took
+    its name.
     """
     tree, revision = publication.tree, publication.revision
+    mirrors_from = publication.assembled_at and origin_only_until(
+        publication, publication.assembled_at
+    )
+    not_ours = f"{manifest.FOLDER}/"
     rows = TreeFile.objects.filter
     asked = Q(path__in=list(wanted))
     for prefix in complete_below:
-        asked |= Q(path__startswith=prefix, until_revision=None)
+        below = Q(path__startswith=prefix, until_revision=None, release=None)
+        asked |= below & ~Q(path__startswith=not_ours)
     current = {
         file.path: file
         for file in rows(asked, tree=tree).filter(
@@ -79,6 +118,7 @@ def put_files(
             continue
         if old is not None:
             ended.append(old.pk)
+        changes = rules.changes(path, tree.changing)
         new.append(
             TreeFile(
                 tree=tree,
@@ -86,7 +126,8 @@ def put_files(
                 size=blob.size,
                 sha256=blob.sha256,
                 blob=blob,
-                changes=changes_in_place(path),
+                changes=changes,
+                mirrors_from=None if changes else mirrors_from,
                 since_revision=revision,
             )
         )
@@ -99,7 +140,7 @@ def put_files(
             (kept_a_while if "/by-hash/" in path else ended).append(old.pk)
     rows(pk__in=unseen).delete()
     rows(pk__in=ended).update(until_revision=revision)
-    rows(pk__in=kept_a_while).update(until_revision=revision + KEEP_REVISIONS)
+    rows(pk__in=kept_a_while).update(until_revision=revision + tree.keep_revisions)
     rows(pk__in=revived).update(until_revision=None)
     TreeFile.objects.bulk_create(new, batch_size=2000)
 

@@ -39,13 +39,23 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """The address and ports on which this machine's processes answer."""
+    """The address and ports on which this machine's processes answer.
+
+    An installation that was made before there was rsync has no port for it: 0, it is not offered.
+    """
 
     address: str
     hub: int
     live: int
     scheduler: int
     redirector: int
+    rsync: int = 0
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports that are in use, by what listens there."""
+        found = {process: getattr(self, process) for process in PROCESSES}
+        return found | ({"rsync": self.rsync} if self.rsync else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +127,29 @@ class Config:
         return self.state / "followed"
 
     @property
+    def rsyncd_config(self) -> Path:
+        """What rsync's daemon serves; the worker writes it, the daemon reads it anew each time."""
+        return self.state / "rsyncd" / "rsyncd.conf"
+
+    @property
+    def rsyncd_secrets(self) -> Path:
+        """The passwords by which mirrors read what is under embargo, for rsync's daemon."""
+        return self.state / "rsyncd" / "secrets"
+
+    @property
+    def rsyncd_locks(self) -> Path:
+        """Where rsync's daemon counts its connections."""
+        return self.runtime / "rsyncd" / "lock"
+
+    @property
     def mirror_map(self) -> Path:
         """The file that the worker writes and the redirector maps into memory."""
         return self.state / "mirror-map" / "current"
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files that tell where addresses are; of several, the first by name is believed."""
+        return tuple(sorted((self.state / "places").glob("*.mmdb")))
 
     @property
     def counts(self) -> Path:
@@ -228,6 +258,7 @@ def load(file: Path) -> Config:
         listen=Listen(
             address=value(listen, "listen", "address", str),
             **{process: value(listen, "listen", process, int) for process in PROCESSES},
+            rsync=value(listen, "listen", "rsync", int) if "rsync" in listen else 0,
         ),
         public=Public(
             **{process: public_address(process) for process in PROCESSES},
@@ -279,7 +310,7 @@ def dump(config: Config) -> str:
             "",
             "[listen]",
             f'address = "{listen.address}"',
-            *(f"{process} = {getattr(listen, process)}" for process in PROCESSES),
+            *(f"{process} = {port}" for process, port in listen.ports.items()),
             "",
             *_dump_public(config.public),
         ]

@@ -11,8 +11,9 @@ class MirrorsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Fill the archive's port: mirrors are looked at after publishing."""
+        """Fill the archive's ports: mirrors are looked at after publishing, and read embargoes."""
         from commonfarm.archive import ports
-        from commonfarm.mirrors import registry_tasks, tasks  # noqa: F401 - the worker finds its tasks
+        from commonfarm.mirrors import registry_tasks, rsync_users, tasks  # noqa: F401 - the worker finds its tasks
 
+        ports.rsync_users.fill(rsync_users.rsync_users)
         ports.tree_published.fill(tasks.tree_published)

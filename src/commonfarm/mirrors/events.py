@@ -116,3 +116,10 @@ class MirrorMapWritten(Event):
     what: ClassVar[str] = "mirror map written"
     mirrors: int
     files: int
+
+
+@dataclass(frozen=True, slots=True)
+class RsyncPasswordMade(Event):
+    """A mirror got a new password by which it reads by rsync what is under embargo."""
+
+    what: ClassVar[str] = "mirror rsync password made"

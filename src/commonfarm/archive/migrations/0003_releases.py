@@ -45,4 +45,8 @@ class Migration(migrations.Migration):
             model_name='treefile',
             index=models.Index(condition=models.Q(('leaving_revision__isnull', False)), fields=['tree', 'leaving_revision'], name='tree_file_leaving'),
         ),
+        migrations.AddIndex(
+            model_name='treefile',
+            index=models.Index(condition=models.Q(('leaves_at__isnull', False)), fields=['leaves_at'], name='tree_file_leaves_at'),
+        ),
     ]

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from commonfarm.archive import manifest
 from commonfarm.lib.errors import Problem
 from commonfarm.redirector.selection import changes_in_place
 
@@ -21,8 +22,6 @@ MOST_FILES = 500_000
 MOST_ALIASES = 10_000
 MOST_HOPS = 40
 """So many aliases may lead to one another; Linux follows as many symlinks."""
-MANIFEST_FOLDER = "manifest"
-"""Where a tree's signed manifest lies; no release brings files there."""
 MOST_TOLD = 200
 
 
@@ -91,7 +90,7 @@ def reserved(paths: Iterable[str], repositories: Collection[str]) -> list[Proble
     found = []
     for path in paths:
         for folder in (path, *folders_of(path)):
-            if folder == MANIFEST_FOLDER:
+            if folder == manifest.FOLDER:
                 what = "is where the tree's signed manifest lies"
             elif folder in repositories:
                 what = f"is part of the repository at {folder}, which only builds fill"

@@ -12,6 +12,7 @@ from commonfarm.mirrors.models.looks import (
     ScanKind,
 )
 from commonfarm.mirrors.models.registry import ADDRESSES, Mirror, Push, State
+from commonfarm.mirrors.models.rsync import RsyncPassword
 
 __all__ = [
     "ADDRESSES",
@@ -27,6 +28,7 @@ __all__ = [
     "Push",
     "PushAttempt",
     "Redirector",
+    "RsyncPassword",
     "Scan",
     "ScanKind",
     "State",

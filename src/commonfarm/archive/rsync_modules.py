@@ -1,0 +1,158 @@
+"""What the rsync daemon offers: a module for each release tree, read-only, for everybody.
+
+    rsync://HOST:PORT/TREE/                     what users see
+    rsync://MIRROR@HOST:PORT/TREE-embargoed/    what they will see, for registered mirrors
+
+The path of a module is the link that is switched with each revision. The daemon follows it when a
+client connects: a pull reads the one revision, and a long one has it unchanged until two newer ones
+are out; after that it finds newer whole files, never half of one, and may be told that some have
+vanished (rsync's exit code 24): the next pull mends that. The embargoed module is the tree's
+staging folder; who may read it is asked of the mirrors' room.
+
+The daemon reads these files at each connection, so that writing them is all there is to do. Format:
+rsyncd.conf(5), with the options of rsync 3.2.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from commonfarm.archive import ports
+from commonfarm.archive.releases.staging import staging_folder
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.lib.secret import Secret
+
+EMBARGOED = "-embargoed"
+MOST_CONNECTIONS = 40
+"""So many of a module at once; others are told to come again."""
+IDLE_SECONDS = 600
+REFUSED = ("checksum", "copy-devices", "write-devices", "fake-super", "iconv")
+"""Options of clients that would have us read every file whole, or do what no mirror needs. What
+writes is refused by `read only`."""
+_USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PATH = re.compile(r"/[\x20-\x24\x26-\x7e]*[\x21-\x24\x26-\x7e]")
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module: its name and folder, and who may read it; None: everybody."""
+
+    name: str
+    path: Path
+    comment: str
+    users: tuple[str, ...] | None = None
+
+
+def text(modules: Iterable[Module], *, locks: Path, secrets: Path) -> str:
+    """Return the daemon's configuration; pure. ValueError for what it could not say."""
+    lines = [
+        "# Written by Commonfarm whenever trees or mirrors change: no edit here stays.",
+        "use chroot = no",
+        "munge symlinks = no",
+        "reverse lookup = no",
+        "log file = /dev/null",  # it would have the addresses of users
+        f"lock file = {_said(locks)}",
+        f"max connections = {MOST_CONNECTIONS}",
+        f"timeout = {IDLE_SECONDS}",
+        "read only = yes",
+        "list = yes",
+        "numeric ids = yes",
+        "exclude = .commonfarm.new",
+        "dont compress = *",
+        f"refuse options = {' '.join(REFUSED)}",
+    ]
+    for module in modules:
+        lines += [
+            "",
+            f"[{module.name}]",
+            f"path = {_said(module.path)}",
+            f"comment = {module.comment}",
+        ]
+        if module.users is not None:
+            lines += [
+                f"auth users = {', '.join(module.users)}",
+                f"secrets file = {_said(secrets)}",
+                "list = no",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _said(path: Path) -> str:
+    """Return a path as the configuration takes it, in which `%` or a line end would do harm."""
+    found = str(path)
+    if _PATH.fullmatch(found) is None:
+        raise ValueError(f"rsync's configuration cannot name the folder {found!r}")
+    return found
+
+
+def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
+    """Return the modules of all trees; `users` maps a tree's name to its mirrors' passwords.
+
+    A tree that nothing was published of has none yet, and nobody's embargoed module is not offered.
+    """
+    published = Path(settings.COMMONFARM.published)
+    found = []
+    trees = list(ReleaseTree.objects.filter(retired_at=None).order_by("name"))
+    taken = {tree.name for tree in trees}
+    for tree in trees:
+        path = Path(tree.adopts) if tree.adopts else published / tree.name
+        if not path.is_dir():
+            continue
+        found.append(Module(tree.name, path, f"release tree {tree.name}"))
+        name = f"{tree.name}{EMBARGOED}"
+        names = tuple(user for user in sorted(users.get(tree.name, {})) if _USER.fullmatch(user))
+        if names and name not in taken and staging_folder(tree).is_dir():
+            comment = f"{tree.name} with what is under embargo"
+            found.append(Module(name, staging_folder(tree), comment, names))
+    return found
+
+
+def write() -> bool:
+    """Have the daemon serve the trees there are, to the mirrors there are; say if that is new.
+
+    Where the installation has no port for rsync, nothing is written.
+    """
+    config = settings.COMMONFARM
+    if not config.listen.rsync:
+        return False
+    users = ports.rsync_users.get()()
+    secrets = {user: word for words in users.values() for user, word in words.items()}
+    words = "".join(
+        f"{user}:{word.reveal()}\n"
+        for user, word in sorted(secrets.items())
+        if _USER.fullmatch(user)
+    )
+    said = text(modules(users), locks=config.rsyncd_locks, secrets=config.rsyncd_secrets)
+    # The passwords first: a module must not ask for one that is not there.
+    new = _write(config.rsyncd_secrets, words)
+    return _write(config.rsyncd_config, said) or new
+
+
+def _write(file: Path, said: str) -> bool:
+    """Replace `file` unless it says this already; only its owner reads it, and rsync's daemon.
+
+    The daemon refuses passwords that others may read. Where it has a user of its own, the folder is
+    of its group, and so is what is made there.
+    """
+    try:
+        if file.read_text(encoding="utf-8") == said:
+            return False
+    except OSError:
+        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    own_group = file.parent.stat().st_gid == os.getgid()
+    partial = file.with_name(f".{file.name}.new")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(said)
+        os.fchmod(out.fileno(), 0o600 if own_group else 0o640)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(file)
+    return True
