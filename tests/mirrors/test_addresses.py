@@ -13,8 +13,11 @@ from commonfarm.lib.errors import BadInputError, RefusedError
 from commonfarm.mirrors.addresses import (
     AddressRefusedError,
     CheckedResolver,
+    NoAddressError,
     Policy,
+    addresses_of,
     all_loopback,
+    check_rsync_url,
     check_url,
     families_of,
 )
@@ -117,6 +120,104 @@ def test_an_address_is_written_in_the_usual_way_or_is_bad_input(host: str) -> No
 )
 def test_a_name_may_have_numbers(name: str) -> None:
     assert check_url(f"http://{name}/", PUBLIC) == f"http://{name}/"
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("rsync://mirror.example.org/debian", "rsync://mirror.example.org/debian/"),
+        (
+            "rsync://mirror.example.org:8730/a/b-1.0~x/",
+            "rsync://mirror.example.org:8730/a/b-1.0~x/",
+        ),
+        ("rsync://[2001:4860:4860::8888]/a", "rsync://[2001:4860:4860::8888]/a/"),
+        ("rsync://127.0.0.1:9000/a/", "rsync://127.0.0.1:9000/a/"),
+    ],
+)
+def test_an_rsync_address_is_kept_with_a_slash_at_its_end(url: str, kept: str) -> None:
+    assert check_rsync_url(url, LOCAL) == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "m.example.org::debian", "http://m.example.org/a/", "rsync://", "rsync:///a/"),
+        *("rsync://m.example.org", "rsync://m.example.org/", "rsync://m.example.org//a/"),
+        *("rsync://anna@m.example.org/a/", "rsync://anna:pw@m.example.org/a/"),
+        *("rsync://m.example.org/a/../b/", "rsync://m.example.org/..", "rsync://m.example.org/./"),
+        *(
+            "rsync://m.example.org/a/*",
+            "rsync://m.example.org/a[b]/",
+            "rsync://m.example.org/a%20b",
+        ),
+        *("rsync://m.example.org/a b", "rsync://m.example.org/a?b", "rsync://m.example.org/a#b"),
+        *("rsync://m.example.org/a;b", "rsync://m.example.org/$(id)/", "rsync://2130706433/a/"),
+        *("rsync://m.example.org:99999/a/", "rsync://m.example.org/a\n/", "-e sh rsync://m/a/"),
+    ],
+)
+def test_what_is_no_plain_rsync_address_is_bad_input(url: str) -> None:
+    with pytest.raises(BadInputError):
+        check_rsync_url(url, LOCAL)
+
+
+@pytest.mark.parametrize(
+    "url", ["rsync://10.0.0.1/a/", "rsync://[fc00::1]/a", "rsync://127.0.0.1:8000/a"]
+)
+def test_a_literal_rsync_address_is_judged_at_once(url: str) -> None:
+    with pytest.raises(RefusedError):
+        check_rsync_url(url, LOCAL)
+
+
+def test_the_port_of_rsync_is_its_own() -> None:
+    own = Policy(loopback_allowed=True, own_ports=frozenset({873}))
+    with pytest.raises(RefusedError, match="port 873"):
+        check_rsync_url("rsync://127.0.0.1/a/", own)
+    assert check_url("http://127.0.0.1/", own)
+
+
+def test_all_addresses_of_a_name_are_judged_before_one_is_given_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        assert (host, port) == ("mirror.example.org", 873)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in told]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    told[:] = ["8.8.8.8", "8.8.4.4", "8.8.8.8"]
+    assert addresses_of("rsync://mirror.example.org/a/", PUBLIC) == ("8.8.8.8", "8.8.4.4")
+    told[:] = ["8.8.8.8", "10.0.0.1"]
+    with pytest.raises(AddressRefusedError, match=r"10\.0\.0\.1 is not a public address"):
+        addresses_of("rsync://mirror.example.org/a/", PUBLIC)
+
+
+def test_one_family_is_given_out_and_all_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[socket.AddressFamily, str]] = []
+
+    def resolve(family: socket.AddressFamily) -> list[str]:
+        async def resolved() -> list[str]:
+            loop = asyncio.get_running_loop()
+
+            async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+                return [(kind, socket.SOCK_STREAM, 6, "", (one, port)) for kind, one in told]
+
+            monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo, raising=False)
+            found = await CheckedResolver(PUBLIC, family).resolve("mirror.example.org", 80)
+            return [result["host"] for result in found]
+
+        return asyncio.run(resolved())
+
+    four, six = (socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:4860:4860::8888")
+    told[:] = [four, six]
+    assert resolve(socket.AF_INET) == ["8.8.8.8"]
+    assert resolve(socket.AF_INET6) == ["2001:4860:4860::8888"]
+    told[:] = [four]
+    with pytest.raises(NoAddressError):
+        resolve(socket.AF_INET6)
+    told[:] = [four, (socket.AF_INET6, "fc00::1")]
+    with pytest.raises(AddressRefusedError):
+        resolve(socket.AF_INET)
 
 
 def test_a_name_is_judged_by_all_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:

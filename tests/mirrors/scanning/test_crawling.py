@@ -140,7 +140,10 @@ def test_a_base_that_redirects_is_named(where: str) -> None:
     ],
 )
 def test_a_server_that_makes_no_index_is_named(said: bytes, code: Code) -> None:
-    with saying(lambda _: said or iter([b""])) as server:
+    def say(_: Asked) -> bytes | Iterable[bytes]:
+        return said or [b""]
+
+    with saying(say) as server:
         error = ended(server.url, replace(SHORT, silence_seconds=0.3))
     assert error.reason.code == code, error
     assert error.reason.text
@@ -163,7 +166,9 @@ def test_a_server_that_breaks_down_on_the_way_is_an_error() -> None:
 
 
 def test_one_connection_that_breaks_is_tried_again() -> None:
-    told = iter([iter([b"HTTP/1.1 200 OK\r\nContent-Le"]), index("1.deb")])
+    told: Iterator[bytes | Iterable[bytes]] = iter(
+        [iter([b"HTTP/1.1 200 OK\r\nContent-Le"]), index("1.deb")]
+    )
     with saying(lambda _: next(told)) as server:
         assert listed(server.url) == ["1.deb"]
 

@@ -199,16 +199,21 @@ def why_missing(wanted: Wanted, status: int, headers: Mapping[str, str]) -> Reas
     if status in REDIRECTS:
         where = harmless(headers.get("Location", "nowhere")[:200])
         return Reason(Code.REDIRECTED, f"it redirects to {where}")
-    kind = media_type(headers)
-    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        packed = headers.get("Content-Encoding", "identity").strip().lower()
-        if packed not in ("", "identity"):
-            return Reason(Code.PACKED, f"it sends the file packed ({harmless(packed[:40])})")
-        if kind == "text/html" and not wanted.path.endswith((".html", ".htm")):
-            return Reason(Code.PAGE, "it sends a page where a file is expected")
-    elif status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or wanted.size or wanted.changes:
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         # Of an empty file there is no part.
+        sensible = not wanted.size and not wanted.changes
+    else:
+        sensible = status == HTTPStatus.OK or (
+            status == HTTPStatus.PARTIAL_CONTENT and not wanted.changes
+        )
+    if not sensible:
         return Reason(Code.MISSING, f"it answers {status}")
+    packed = headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        return Reason(Code.PACKED, f"it sends the file packed ({harmless(packed[:40])})")
+    page = media_type(headers) == "text/html" and not wanted.path.endswith((".html", ".htm"))
+    if page and status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return Reason(Code.PAGE, "it sends a page where a file is expected")
     if wanted.changes:
         return None
     told = headers.get("Content-Length")
