@@ -15,7 +15,7 @@ from commonfarm.redirector.mirror_map import Answers, File, Mirror, Override
 from commonfarm.redirector.ranking import Ranking
 from commonfarm.redirector.reasons import Tier
 from commonfarm.redirector.selection import Selector
-from tests.redirector.atlas import DEB, NOON, client, mirror, world
+from tests.redirector.atlas import DEB, NOON, client, file, mirror, world
 
 COUNTRIES = ["DE", "FR", "US", "UY", "QQ"]
 NETWORKS = ["203.0.113.0/24", "203.0.0.0/16", "203.0.113.64/26", "2001:db8::/32", "2001:db8::8/125"]
@@ -175,13 +175,27 @@ def test_clients_of_one_key_are_ranked_alike_and_those_of_one_network_have_one_k
 
 
 @settings(deadline=None)
-@given(st.permutations(range(40)), st.integers(0, 2**40 - 1), st.integers(1, 40))
+@given(
+    st.lists(st.integers(0, 255), unique=True),
+    st.integers(0, 2**256 - 1) | st.sets(st.integers(0, 255)).map(lambda s: sum(1 << n for n in s)),
+    st.integers(1, 40),
+)
 def test_the_first_of_a_ranking_are_found_as_by_looking_at_all(
     numbers: list[int], having: int, most: int
 ) -> None:
-    numbers = numbers[:37]
     naive = tuple([number for number in numbers if having >> number & 1][:most])
-    assert Ranking(tuple(numbers), (), 0).first(having, most) == naive
+    assert Ranking(bytes(numbers), (), 0).first(having, most) == naive
+    assert Ranking(numbers, (), 0).first(having, most) == naive
+
+
+def test_more_mirrors_than_a_byte_can_count_are_ranked_too() -> None:
+    having = [mirror(f"m{number}", problem="down" * (number < 300)) for number in range(600)]
+    selector = Selector(world(having))
+    ranked = selector.explain(DEB, client("DE"), NOON, {}).ranked
+    assert sorted(one.number for one in ranked) == [*range(300, 600)]
+    few = world(having, {DEB: file([5, 310, 599])})
+    chosen = Selector(few).choose(DEB, client("DE"), NOON, {})
+    assert {one.number for one in chosen.ranked} == {310, 599}
 
 
 def test_clients_spread_over_equals_by_weight() -> None:

@@ -10,10 +10,13 @@ of a mirror moves only its own. That holds because the place of a mirror depends
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_network
+from itertools import islice
 from math import log
 from typing import NamedTuple
 
@@ -34,56 +37,39 @@ _ANSWERS = {
 }
 _SCHEMES = {"http": ("http", "https"), "https": ("https",)}
 """By which schemes a client may be served, its own first: https is never downgraded."""
-_STRETCH = 8
-"""So many mirrors of an order are asked at once whether any of them has the file."""
 
 Near = tuple[bool, int, bool, bool, int, bool]
 """How near a mirror is, the nearest being the least: not where an override sends, minus the length
 of its prefix, other AS, other country, band of distance, other scheme."""
 
 
+@lru_cache(maxsize=8192)
+def _lacking(having: int) -> bytes:
+    """Return the numbers below 256 whose bit is not set: maps have few distinct sets of mirrors."""
+    return bytes([number for number in range(256) if not having >> number & 1])
+
+
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The mirrors that may serve a client, by number, the best first.
 
-    `bases` holds by number each one's address for this client, empty for one that has none.
-    `budgeted` has a bit for each that has a budget. `override` is the operator's word on the
-    client's network, if there is one.
+    `order` is bytes for a map of at most 256 mirrors: of the many that are kept each is small, and
+    what lacks a file is struck out by one call. `bases` holds by number each one's address for this
+    client, empty for one that has none. `budgeted` has a bit for each that has a budget. `override`
+    is the operator's word on the client's network, if there is one.
     """
 
-    order: tuple[int, ...]
+    order: Sequence[int]
     bases: Sequence[str]
     budgeted: int
     override: Override | None = None
-    _stretches: tuple[int, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        masks = []
-        for start in range(0, len(self.order), _STRETCH):
-            mask = 0
-            for number in self.order[start : start + _STRETCH]:
-                mask |= 1 << number
-            masks.append(mask)
-        object.__setattr__(self, "_stretches", tuple(masks))
 
     def first(self, having: int, most: int) -> tuple[int, ...]:
         """Return up to `most` of those whose bit is set in `having`, the best first."""
-        found: list[int] = []
-        start = 0
-        for mask in self._stretches:
-            hit = having & mask
-            if hit:
-                if not hit & (hit - 1):
-                    found.append(hit.bit_length() - 1)
-                elif hit == mask:
-                    found += self.order[start : start + _STRETCH]
-                else:
-                    stretch = self.order[start : start + _STRETCH]
-                    found += [number for number in stretch if hit >> number & 1]
-                if len(found) >= most:
-                    return tuple(found[:most])
-            start += _STRETCH
-        return tuple(found)
+        order = self.order
+        if type(order) is bytes:
+            return tuple(order.translate(None, _lacking(having))[:most])
+        return tuple(islice((number for number in order if having >> number & 1), most))
 
 
 class _Entry(NamedTuple):
@@ -176,7 +162,7 @@ class Ranker:
         found = self._overrides.find(client.address)
         override = found[1] if found else None
         if override is not None and override.origin:
-            return Ranking((), bases, 0, override)
+            return Ranking(b"", bases, 0, override)
         seed = blake2b(f"{client.network}\0{self.tree}\0".encode(), digest_size=8)
         near = self._near(client)
         keyed: list[tuple[Near, float, int]] = []
@@ -189,7 +175,9 @@ class Ranker:
             drawn = ((int.from_bytes(digest.digest()) >> 12) + 0.5) / 2**52
             keyed.append((near(entry), entry.weight / log(drawn), entry.number))
         keyed.sort()
-        return Ranking(tuple([number for _, _, number in keyed]), bases, self._budgeted, override)
+        numbers = [number for _, _, number in keyed]
+        order = bytes(numbers) if len(bases) <= 256 else array("H", numbers)
+        return Ranking(order, bases, self._budgeted, override)
 
     def nearness(self, numbers: Iterable[int], client: Client) -> Iterator[tuple[int, Near]]:
         """Give each of these mirrors, which `rank` ranked for `client`, with how near it is."""

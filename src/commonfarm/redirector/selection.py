@@ -142,7 +142,7 @@ class Selector:
     def rank(self, tree: str, client: Client) -> Ranking:
         """Order the mirrors of `tree` that may serve `client`; none where there is no such tree."""
         ranker = self._rankers.get(tree)
-        return Ranking((), (), 0) if ranker is None else ranker.rank(client)
+        return Ranking(b"", (), 0) if ranker is None else ranker.rank(client)
 
     def pick(
         self,
