@@ -163,24 +163,35 @@ class MirrorMap:
 
 
 def _locator(full: Part, delta: Part | None) -> Callable[[bytes], tuple[Part, int] | None]:
-    """Return `locate` of a map: a closure, as each attribute looked up would be felt."""
-    salt = full.header.salt
-    from_bytes = int.from_bytes
-    parts = [
-        (part, part.shift, part.buckets, part.paths, part.flags)
-        for part in (delta, full)
-        if part is not None
-    ]
+    """Return `locate` of a map.
+
+    It is most of what is done for each request, so it is a closure that looks up no attribute,
+    begins from a copy of a salted hash (see `layout.path_hash`), and searches a delta only where
+    its bucket is not empty, as most are.
+    """
+    start = blake2b(digest_size=8, salt=full.header.salt).copy
+    from_bytes, search = int.from_bytes, bisect_left
+    shift, buckets, paths = full.shift, full.buckets, full.paths
+    new_shift, new_buckets, new_paths, new_flags = (
+        (64, (0, 0), (), b"")
+        if delta is None
+        else (delta.shift, delta.buckets, delta.paths, delta.flags)
+    )
 
     def locate(path: bytes) -> tuple[Part, int] | None:
-        number = from_bytes(blake2b(path, digest_size=8, salt=salt).digest(), "big")
-        for part, shift, buckets, paths, flags in parts:
-            bucket = number >> shift
-            end = buckets[bucket + 1]
-            index = bisect_left(paths, number, buckets[bucket], end)
-            if index < end and paths[index] == number:
-                return None if flags[index] & GONE else (part, index)
-        return None
+        hashed = start()
+        hashed.update(path)
+        number = from_bytes(hashed.digest(), "big")
+        bucket = number >> new_shift
+        first, end = new_buckets[bucket], new_buckets[bucket + 1]
+        if first != end:
+            index = search(new_paths, number, first, end)
+            if index < end and new_paths[index] == number:
+                return None if delta is None or new_flags[index] & GONE else (delta, index)
+        bucket = number >> shift
+        end = buckets[bucket + 1]
+        index = search(paths, number, buckets[bucket], end)
+        return (full, index) if index < end and paths[index] == number else None
 
     return locate
 
