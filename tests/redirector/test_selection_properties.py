@@ -174,6 +174,18 @@ def test_clients_of_one_key_are_ranked_alike_and_those_of_one_network_have_one_k
         assert same
 
 
+@settings(deadline=None, max_examples=60)
+@given(mirrors, overrides, st.lists(clients, max_size=8))
+def test_whoever_came_before_changes_nothing(
+    having: list[Mirror], said: list[Override], asking: list[Client]
+) -> None:
+    the_map = world(having, overrides=said)
+    used = Selector(the_map)
+    assert [used.rank("demo", one) for one in asking] == [
+        Selector(the_map).rank("demo", one) for one in asking
+    ]
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.integers(0, 255), unique=True),

@@ -11,7 +11,7 @@ of a mirror moves only its own. That holds because the place of a mirror depends
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -72,6 +72,10 @@ class Ranking:
         return tuple(islice((number for number in order if having >> number & 1), most))
 
 
+_NOTHING_SAID: tuple[frozenset[bytes], dict[int, int]] = frozenset(), {}
+_MOST_KEPT = 1024
+
+
 class _Entry(NamedTuple):
     number: int
     name: bytes
@@ -129,6 +133,8 @@ class Ranker:
                 named.setdefault(ip_network(network), []).append(number)
         self._prefixes = Prefixes(named.items())
         self._budgeted = sum(1 << n for n, mirror in self.mirrors.items() if mirror.budget_bytes)
+        self._as_numbers = {mirror.as_number for mirror in self.mirrors.values()}
+        self._kept: dict[tuple[object, ...], list[list[_Entry]]] = {}
         self._prepared = {
             (scheme, version): self._prepare(scheme, version, len(mirrors))
             for scheme, version in _ANSWERS
@@ -158,64 +164,71 @@ class Ranker:
 
     def rank(self, client: Client) -> Ranking:
         """Order the mirrors that may serve `client`."""
-        entries, bases = self._prepared[client.scheme, client.address.version]
+        bases = self._prepared[client.scheme, client.address.version][1]
         found = self._overrides.find(client.address)
         override = found[1] if found else None
         if override is not None and override.origin:
             return Ranking(b"", bases, 0, override)
         seed = blake2b(f"{client.network}\0{self.tree}\0".encode(), digest_size=8)
-        near = self._near(client)
-        keyed: list[tuple[Near, float, int]] = []
-        for entry in entries.values():
-            if entry.number in self._choosy and self.unfit(entry.number, client) is not None:
-                continue
-            digest = seed.copy()
-            digest.update(entry.name)
-            # 52 bits, so that the quotient lies between 0 and 1 and is neither.
-            drawn = ((int.from_bytes(digest.digest()) >> 12) + 0.5) / 2**52
-            keyed.append((near(entry), entry.weight / log(drawn), entry.number))
-        keyed.sort()
-        numbers = [number for _, _, number in keyed]
+        numbers: list[int] = []
+        for equals in self._groups(client):
+            keyed = []
+            for entry in equals:
+                if entry.number in self._choosy and self.unfit(entry.number, client) is not None:
+                    continue
+                digest = seed.copy()
+                digest.update(entry.name)
+                # 52 bits, so that the quotient lies between 0 and 1 and is neither.
+                drawn = ((int.from_bytes(digest.digest()) >> 12) + 0.5) / 2**52
+                keyed.append((entry.weight / log(drawn), entry.number))
+            numbers += [number for _, number in sorted(keyed)]
         order = bytes(numbers) if len(bases) <= 256 else array("H", numbers)
         return Ranking(order, bases, self._budgeted, override)
 
+    def _groups(self, client: Client) -> list[list[_Entry]]:
+        """Return the mirrors that answer such a client, those equally near together, nearest first.
+
+        Clients of one country mostly have the same: unless an override or a mirror names their
+        network, they are kept.
+        """
+        by_address = self._by_address(client)
+        key = None
+        if by_address == _NOTHING_SAID:
+            as_number = client.as_number if client.as_number in self._as_numbers else 0
+            key = client.scheme, client.address.version, client.country, as_number, client.point
+            kept = self._kept.get(key)
+            if kept is not None:
+                return kept
+        entries, _ = self._prepared[client.scheme, client.address.version]
+        near = _near(client, *by_address)
+        by_near: dict[Near, list[_Entry]] = {}
+        for entry in entries.values():
+            by_near.setdefault(near(entry), []).append(entry)
+        groups = [by_near[one] for one in sorted(by_near)]
+        if key is not None:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = groups
+        return groups
+
     def nearness(self, numbers: Iterable[int], client: Client) -> Iterator[tuple[int, Near]]:
         """Give each of these mirrors, which `rank` ranked for `client`, with how near it is."""
-        near = self._near(client)
+        near = _near(client, *self._by_address(client))
         entries, _ = self._prepared[client.scheme, client.address.version]
         for number in numbers:
             yield number, near(entries[number])
 
-    def _near(self, client: Client) -> Callable[[_Entry], Near]:
-        """Return what says how near a mirror is to `client`, by nothing but that mirror."""
+    def _by_address(self, client: Client) -> tuple[frozenset[bytes], dict[int, int]]:
+        """Return the mirrors an override sends the client to, and by number the length of the
+        longest prefix of a mirror that holds it.
+        """
         override = self._overrides.find(client.address)
-        sent_to = frozenset(name.encode() for name in override[1].mirrors) if override else ()
+        sent_to = frozenset(map(str.encode, override[1].mirrors)) if override else frozenset()
         lengths: dict[int, int] = {}
         for network, numbers in self._prefixes.holding(client.address):
             for number in numbers:
                 lengths.setdefault(number, network.prefixlen)
-        country, region = client.country, client.region
-        as_number, place = client.as_number, place_of_client(client)
-        pointed = client.point is not None
-
-        def near(entry: _Entry) -> Near:
-            other_country = entry.country != country or country == NOWHERE
-            if not other_country and not pointed:
-                away = 0
-            elif place is None or entry.place is None:
-                away = UNKNOWN_BAND
-            else:
-                away = band(place, entry.place, not region or entry.region == region)
-            return (
-                entry.name not in sent_to,
-                -lengths.get(entry.number, 0),
-                not as_number or entry.as_number != as_number,
-                other_country,
-                away,
-                entry.other_scheme,
-            )
-
-        return near
+        return sent_to, lengths
 
     def unfit(self, number: int, client: Client) -> Reason | None:
         """Say why nobody like `client` may be sent to a mirror; None: it may serve them."""
@@ -259,6 +272,34 @@ class Ranker:
         if client.country == mirror.country and (client.point is None or mirror.latitude is None):
             return None
         return distance_km(here, there)
+
+
+def _near(
+    client: Client, sent_to: frozenset[bytes], lengths: Mapping[int, int]
+) -> Callable[[_Entry], Near]:
+    """Return what says how near a mirror is to `client`, by nothing but that mirror."""
+    country, region = client.country, client.region
+    as_number, place = client.as_number, place_of_client(client)
+    pointed = client.point is not None
+
+    def near(entry: _Entry) -> Near:
+        other_country = entry.country != country or country == NOWHERE
+        if not other_country and not pointed:
+            away = 0
+        elif place is None or entry.place is None:
+            away = UNKNOWN_BAND
+        else:
+            away = band(place, entry.place, not region or entry.region == region)
+        return (
+            entry.name not in sent_to,
+            -lengths.get(entry.number, 0),
+            not as_number or entry.as_number != as_number,
+            other_country,
+            away,
+            entry.other_scheme,
+        )
+
+    return near
 
 
 def _unreached(mirror: Mirror, scheme: str, version: int) -> Reason:
