@@ -122,13 +122,14 @@ class Story:
             mirror.fill(published)
             mirror.start()
             if mirror.name not in known:
-                where = ("--url", mirror.url, "--tree", tree, "--country", "de")
+                where = ("--http", mirror.url, "--tree", tree, "--country", "de", "--vouch")
                 self.installation.run("mirror", "add", mirror.name, *where)
-            elif known[mirror.name]["url"] != mirror.url:
-                self.installation.run("mirror", "edit", mirror.name, "--url", mirror.url)
+            elif known[mirror.name]["http"] != mirror.url:
+                where = ("--http", mirror.url, "--vouch")
+                self.installation.run("mirror", "edit", mirror.name, *where)
             self.installation.run("mirror", "scan", mirror.name)
         for mirror in self.mirrors:
-            earlier = known.get(mirror.name, {}).get("last_scan")
+            earlier = known[mirror.name]["details"]["last_scan"] if mirror.name in known else None
             self._wait_for_scan(mirror, earlier, say)
         self._wait_for_redirect()
         return "commonfarm mirror list"
@@ -213,7 +214,7 @@ class Story:
         """Wait until a scan after `earlier` found the mirror complete."""
         deadline = time.monotonic() + SCAN_SECONDS
         while True:
-            scan = self.installation.json("mirror", "show", mirror.name)["last_scan"]
+            scan = self.installation.json("mirror", "show", mirror.name)["details"]["last_scan"]
             complete = scan and scan["ok"] and scan["files_found"] == scan["files_expected"]
             if complete and scan != earlier:
                 say(f"{mirror.name} at {mirror.url} has all {scan['files_found']} files")

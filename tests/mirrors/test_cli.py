@@ -14,17 +14,15 @@ from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError, UnreachableError
 from commonfarm.mirrors.cli import app
 from commonfarm.mirrors.models import Mirror
-from commonfarm.redirector.mirror_map import File, write
-from tests.mirrors.conftest import Tree
-from tests.redirector.world import map_of, public_pem, signed
-from tests.redirector.world import mirror as mirror_in_map
+from tests.mirrors.registered import FILES, published, registered
+from tests.redirector.world import file_of, mirror, public_pem, tree_of, write_map
 
 
-def run(*arguments: str, answer: str = "") -> str:
+def run(*arguments: str, answer: str = "", code: int = 0) -> str:
     result = CliRunner().invoke(app, ["mirror", *arguments], input=answer)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.output
 
 
@@ -33,77 +31,169 @@ def hub(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.Monke
     # Django's test server serves static files by itself, and stumbles where a project has none.
     settings.STATIC_URL = "/unused/"
     live_server = request.getfixturevalue("live_server")
-    user = User.add("anna", Role.COORDINATOR, who="test")
+    user = User.add("anna", Role.ADMIN, who="test")
     monkeypatch.setenv("COMMONFARM_HUB", live_server.url)
     monkeypatch.setenv("COMMONFARM_TOKEN", ApiToken.make(user, "test", who="test").reveal())
+    published()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_life_of_a_mirror(hub: None, tree: Tree) -> None:
-    where = ["--url", "http://127.0.0.1:9/x", "--tree", "demo", "--country", "de"]
-    run("add", "north", *where)
+def test_the_life_of_a_mirror(hub: None, tmp_path: Path) -> None:
+    where = ["--http", "http://127.0.0.1:9/x", "--tree", "demo", "--country", "de"]
+    said = run("add", "north", *where)
+    token = Mirror.named("north").token
+    assert said.splitlines() == [
+        "north is registered",
+        f"Show that you run it: put the line {token} into",
+        "  http://127.0.0.1:9/x/commonfarm-mirror.txt",
+    ]
     with pytest.raises(RefusedError, match="there is a mirror north already"):
         run("add", "north", *where)
     [listed] = json.loads(run("list", "--json"))
-    assert (listed["name"], listed["url"], listed["country"]) == (
+    assert (listed["name"], listed["http"], listed["country"]) == (
         "north",
         "http://127.0.0.1:9/x/",
         "DE",
     )
-    assert "north" in run("list") and "unscanned" in run("list")
-    run("edit", "north", "--url", "http://127.0.0.1:10/")
-    run("scan", "north")
+    assert "north" in run("list") and "unproved" in run("list")
+    with pytest.raises(RefusedError, match="not looked at"):
+        run("scan", "north")
+    run("prove", "north")
+    assert "it is unprobed" in run("vouch", "north", "--why", "known")
+    for verb in ("scan", "probe", "audit"):
+        assert f"north will be {verb}" in run(verb, "north")
     run("disable", "north", "--why", "moving")
     assert json.loads(run("show", "north", "--json"))["state"] == "disabled"
     run("enable", "north")
-    shown = run("show", "north")
-    assert "http://127.0.0.1:10/" in shown
-    assert "last scan: never" in shown
     with pytest.raises(BadInputError):
         run("edit", "north", "--country", "Germany")
-    result = CliRunner().invoke(app, ["mirror", "remove", "north"], input="n\n")
-    assert result.exit_code == 1
+    assert "Remove the mirror north at http" in run("remove", "north", answer="n\n", code=1)
     assert Mirror.named("north")
     run("remove", "north", "--yes")
     with pytest.raises(NotFoundError, match="there is no mirror 'north'"):
         run("show", "north")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None:
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    run(
+        *("add", "south", "--tree", "demo", "--country", "fr", "--vouch"),
+        *("--https", "https://south.example.org/pub", "--rsync", "rsync://south.example.org/pub"),
+        *("--subtree", "activities", "--latitude", "48.8", "--longitude", "2.3", "--as", "1653"),
+        *("--prefix", "192.0.2.0/24", "--prefix", "198.51.100.0/24", "--only-country", "fr"),
+        *("--only-network", "192.0.0.0/8", "--weight", "50", "--budget", "500 GB"),
+        *("--sponsor", "Sud", "--sponsor-url", "https://sud.example.org/", "--logo", str(logo)),
+        *("--push", "webhook", "--push-to", "https://south.example.org/pull"),
+    )
+    made = Mirror.named("south")
+    assert (made.subtree, made.as_number, made.weight) == ("activities", 1653, 50)
+    assert (made.budget_bytes, len(made.prefixes)) == (500 * 10**9, 2)
+    assert (made.push_to, made.logo is not None) == ("https://south.example.org/pull", True)
+    shown = run("show", "south")
+    assert "budget:    465.7 GiB a day" in shown
+    assert "run by:    anna" in shown
+    run(
+        *("edit", "south", "--prefix", "", "--only-country", "", "--budget", "none"),
+        *("--push", "none", "--subtree", ""),
+    )
+    made = Mirror.named("south")
+    assert (made.prefixes, made.only_countries, made.budget_bytes) == ([], [], 0)
+    assert (made.push, made.push_to, made.subtree) == ("", "", "")
+    with pytest.raises(BadInputError, match="is not a size"):
+        run("edit", "south", "--budget", "much")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_list_begins_with_those_that_need_a_person(hub: None) -> None:
+    tree = published("other")
+    for number in range(3):
+        registered(tree, f"m{number}", "ABC"[number] + "T", probe_problem="")
+    registered(tree, "bad", "ZW", answers=0, probe_problem="a page of HTML\x1b[31m")
+    said = run("list", "--tree", "other").splitlines()
+    assert said[1].split()[:3] == ["bad", "down", "ZW"]
+    assert "\x1b[31m" not in said[1]
+    assert said[-1] == "4 mirrors, 0 up"
+    assert json.loads(run("list", "--state", "down", "--json"))[0]["name"] == "bad"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_redirectors_elsewhere_get_a_token(hub: None) -> None:
+    token = run("redirector", "add", "edge").strip()
+    assert token.startswith("cf_counts_")
+    assert "edge" in run("redirector", "list") and "never" in run("redirector", "list")
+    run("redirector", "remove", "edge", "--yes")
+    assert json.loads(run("redirector", "list", "--json")) == []
+
+
+TURTLE, PAINT, ISO = (f"demo/{path}" for path in FILES)
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     key = Ed25519PrivateKey.generate()
-    the_map = map_of(
-        [mirror_in_map("de"), mirror_in_map("us", country="US"), mirror_in_map("off", problem="x")],
-        {"pool/a.deb": File(1, frozenset({0, 1})), "pool/b.deb": File(1, frozenset())},
+    write_map(
+        tmp_path / "map",
+        key,
+        [mirror("de"), mirror("us", country="US"), mirror("off", problem="down: 404")],
+        {
+            TURTLE: file_of(b"x", 0, 1, 2),
+            PAINT: file_of(b"x"),
+            ISO: file_of(b"x", 0, mirrors_from=1_800_000_000),
+        },
+        trees=[tree_of(aliases={"latest": "activities/4"})],
     )
-    write(tmp_path / "map", signed(the_map, key))
     (tmp_path / "key").write_bytes(public_pem(key))
     return ["--map", str(tmp_path / "map"), "--key", str(tmp_path / "key")]
 
 
 def test_explain_says_what_the_redirector_does(files: list[str]) -> None:
-    said = run("explain", "demo/pool/a.deb", "--from", "8.8.8.8", *files)
-    assert said.splitlines() == [
-        "demo/pool/a.deb is served by us: us (in your country) has it",
-        "  2. de (DE)",
-        "  not off (DE): x; a scan that finds it well again",
-    ]
+    said = run("explain", TURTLE, "--from", "8.8.8.8", *files)
+    first, second, third = said.splitlines()
+    assert first == f"{TURTLE} is served by us: us (US) has it: in the same country"
+    assert second.startswith("  2. de (DE): on another continent, ")
+    assert third == "  not off (DE): down: 404; a probe and a scan that find it well again"
     shown = json.loads(
-        run("explain", "/demo/pool/a.deb", "--from", "193.99.144.80", "--json", *files)
+        run("explain", "/demo/latest/Turtle.xo", "--from", "193.99.144.80", "--json", *files)
     )
-    assert (shown["served_by"], shown["country"], shown["mirrors"]) == ("de", "DE", ["de", "us"])
+    assert (shown["served_by"], shown["country"], shown["path"]) == ("de", "DE", TURTLE)
+    assert [one["mirror"] for one in shown["mirrors"]] == ["de", "us"]
+    assert shown["mirrors"][0]["url"] == "http://de.example.org/demo/activities/4/Turtle.xo"
+    assert shown["left_out"][0]["code"] == "out-of-service"
+
+
+def test_explain_takes_country_scheme_and_time_instead(files: list[str]) -> None:
+    assert "served by us" in run("explain", TURTLE, "--country", "us", *files)
+    said = run("explain", TURTLE, "--https", *files, code=1)
+    assert "it has no https, and you came by https" in said
+    assert "this file is new" in run("explain", ISO, "--at", "2026-11-21T12:00", *files, code=1)
+    assert "served by de" in run("explain", ISO, "--at", "2027-02-01", *files)
 
 
 def test_explain_answers_no_when_we_serve_it_ourselves(files: list[str]) -> None:
-    result = CliRunner().invoke(app, ["mirror", "explain", "demo/pool/b.deb", *files])
-    assert result.exit_code == 1
-    assert "is served by ourselves: no mirror may serve this" in result.output
-    assert "not de (DE): its last scan did not see this file; its next scan" in result.output
+    said = run("explain", PAINT, *files, code=1)
+    assert "is served by ourselves: no mirror may serve this" in said
+    assert "not de (DE): its last scan did not see this file; its next scan" in said
 
 
-def test_explain_refuses_what_it_cannot_judge(files: list[str], tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="not an address"):
-        run("explain", "demo/x", "--from", "nowhere", *files)
-    Path(files[1]).write_bytes(b"spoiled")
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--from", "nowhere", "not an address"),
+        ("--country", "Germany", "no country"),
+        ("--as", "-1", "no number of an AS"),
+        ("--at", "noon", "no time"),
+    ],
+)
+def test_explain_refuses_what_it_cannot_judge(
+    files: list[str], option: str, value: str, why: str
+) -> None:
+    with pytest.raises(BadInputError, match=why):
+        run("explain", TURTLE, option, value, *files)
+
+
+def test_explain_needs_a_map_that_is_signed(files: list[str]) -> None:
+    (Path(files[1]) / "current").write_bytes(b"spoiled")
     with pytest.raises(UnreachableError, match="cannot be used"):
-        run("explain", "demo/x", *files)
+        run("explain", TURTLE, *files)

@@ -1,0 +1,151 @@
+"""Where a client would be sent and why, on the map in force, by the function that redirects.
+
+Without Django: the command line needs no hub for it. The page asks the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from commonfarm.lib.config import Config
+from commonfarm.lib.errors import BadInputError, Problem, Reason, UnreachableError
+from commonfarm.redirector import mirror_map
+from commonfarm.redirector.client import Client, locate_client
+from commonfarm.redirector.countries import COUNTRIES
+from commonfarm.redirector.counts import Spool
+from commonfarm.redirector.mirror_map import Mirror, MirrorMap
+from commonfarm.redirector.networks import normal
+from commonfarm.redirector.places import Places
+from commonfarm.redirector.selection import Choice, Selector, below
+
+NOBODY = "192.0.2.1"
+"""An address that is nobody's (RFC 5737), for a client of whom only the country is told."""
+MOST_AS = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of the map: a file, and who asks for it, as people write that.
+
+    `at` is when, in epoch seconds; `country` and `as_number` count instead of what is known of the
+    address.
+    """
+
+    path: str
+    at: float
+    address: str = ""
+    country: str = ""
+    as_number: int | None = None
+    https: bool = False
+    for_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Where the client would be sent: the choice with all its reasons, and of which map it is."""
+
+    client: Client
+    choice: Choice
+    the_map: MirrorMap
+
+
+def explain(the_map: MirrorMap, asked: Asked, spent: dict[str, int]) -> Explained:
+    """Return where the client would be sent; BadInputError when no such client can be."""
+    try:
+        address = normal(asked.address or NOBODY)
+    except ValueError:
+        form = "write one such as 192.0.2.1 or 2001:db8::1"
+        raise _bad("--from", f"{asked.address[:60]!r} is not an address", form) from None
+    country = asked.country.upper()
+    if country and country not in COUNTRIES:
+        raise _bad("--country", f"{country[:20]!r} is no country", "write two letters, as DE")
+    if asked.as_number is not None and not 0 <= asked.as_number <= MOST_AS:
+        raise _bad("--as", f"{asked.as_number} is no number of an AS", "write one such as 680")
+    selector = Selector(the_map)
+    client = locate_client(
+        address,
+        "https" if asked.https else "http",
+        Places(),
+        selector.overrides,
+        country or None,
+        asked.as_number,
+    )
+    path = asked.path.strip().lstrip("/")
+    choice = selector.explain(path, client, asked.at, spent, for_list=asked.for_list)
+    return Explained(client, choice, the_map)
+
+
+def map_in_force(config: Config) -> MirrorMap:
+    """Return the map that the redirector of this installation reads; UnreachableError for none."""
+    return read_map(config.mirror_map.parent, config.public_keys / "statements.pub")
+
+
+def read_map(folder: Path, key: Path) -> MirrorMap:
+    """Return the map in a folder; UnreachableError when it cannot be used."""
+    try:
+        return mirror_map.load(folder, mirror_map.read_key(key))
+    except (OSError, mirror_map.MapError) as error:
+        raise UnreachableError(
+            Reason(
+                "no-mirror-map",
+                f"the mirror map in {folder} cannot be used: {error}",
+                "it is written once a tree is published; look at the worker's log",
+            )
+        ) from None
+
+
+def spent_today(config: Config, at: float) -> dict[str, int]:
+    """Return the bytes each mirror was sent on the UTC day of `at`, as its redirector noted."""
+    return Spool(config.counts).spent(datetime.fromtimestamp(at, UTC).date().isoformat())
+
+
+def address_of(mirror: Mirror, base: str, path: str) -> str:
+    """Return where the file at `path` (`tree/path`) is on a mirror."""
+    return base + quote(below(mirror, path.partition("/")[2]))
+
+
+def document(explained: Explained) -> dict[str, Any]:
+    """Return it as JSON has it: the chosen mirrors, best first, and every other with its reason."""
+    choice, client = explained.choice, explained.client
+    return {
+        "path": choice.path,
+        "from": str(client.address),
+        "country": client.country,
+        "as": client.as_number,
+        "scheme": client.scheme,
+        "generation": explained.the_map.generation,
+        "written_at": explained.the_map.written_at,
+        "served_by": choice.mirror.name if choice.mirror else "origin",
+        "code": str(choice.reason.code),
+        "reason": choice.reason.text,
+        "lifted_by": choice.reason.lifted_by,
+        "mirrors": [
+            {
+                "mirror": one.mirror.name,
+                "country": one.mirror.country,
+                "url": address_of(one.mirror, one.base, choice.path),
+                "why": one.text,
+                "distance_km": None if one.distance_km is None else round(one.distance_km),
+                "share": one.share,
+            }
+            for one in choice.ranked
+        ],
+        "left_out": [
+            {
+                "mirror": mirror.name,
+                "country": mirror.country,
+                "code": str(reason.code),
+                "reason": reason.text,
+                "lifted_by": reason.lifted_by,
+            }
+            for mirror, reason in choice.excluded
+        ],
+    }
+
+
+def _bad(option: str, what: str, to_do: str) -> BadInputError:
+    return BadInputError(Problem(option, 0, 0, what, to_do))

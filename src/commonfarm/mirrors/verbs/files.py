@@ -1,0 +1,75 @@
+"""Verbs that work on files alone and need no hub: `mirror explain` and `mirror replay`."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from commonfarm.lib.terminal import harmless
+
+AS_JSON = typer.Option(False, "--json", help="Print it as JSON.")
+MAP = typer.Option(None, "--map", help="The folder of another mirror map.")
+KEY = typer.Option(None, "--key", help="The key that signed it (PEM).")
+
+
+def explain(
+    path: str = typer.Argument(..., metavar="TREE/PATH"),
+    address: str = typer.Option("", "--from", help="The address of the client."),
+    country: str = typer.Option("", help="Its country, instead of that of its address."),
+    as_number: int | None = typer.Option(None, "--as", help="Its AS, instead of its address's."),
+    https: bool = typer.Option(False, "--https", help="The client came by https."),
+    at: str | None = typer.Option(None, "--at", help="When, such as 2026-11-21T12:00; else now."),
+    for_list: bool = typer.Option(False, "--list", help="As for metalinks and lists of mirrors."),
+    map_folder: Path | None = MAP,
+    public_key: Path | None = KEY,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say where a download is sent and why: by the function that redirects, on the map in force.
+
+    Needs no hub. Exit code 1 when no mirror serves the file and it comes from ourselves.
+    """
+    from commonfarm.lib.places import find
+    from commonfarm.mirrors import explaining
+
+    moment = _moment(at)
+    spent: dict[str, int] = {}
+    if map_folder is not None and public_key is not None:
+        the_map = explaining.read_map(map_folder, public_key)
+    else:
+        config = find()
+        the_map = explaining.read_map(
+            map_folder or config.mirror_map.parent,
+            public_key or config.public_keys / "statements.pub",
+        )
+        spent = explaining.spent_today(config, moment)
+    asked = explaining.Asked(path, moment, address, country, as_number, https, for_list)
+    explained = explaining.explain(the_map, asked, spent)
+    choice = explained.choice
+    if as_json:
+        typer.echo(json.dumps(explaining.document(explained), indent=2))
+    else:
+        served_by = choice.mirror.name if choice.mirror else "ourselves"
+        typer.echo(f"{harmless(choice.path)} is served by {served_by}: {choice.reason}")
+        for number, one in enumerate(choice.ranked[1:], 2):
+            typer.echo(f"  {number}. {one.mirror.name} ({one.mirror.country}): {one.text}")
+        for mirror, reason in choice.excluded:
+            typer.echo(f"  not {mirror.name} ({mirror.country}): {harmless(str(reason))}")
+    if choice.mirror is None:
+        raise typer.Exit(1)
+
+
+def _moment(at: str | None) -> float:
+    from commonfarm.lib.errors import BadInputError, Problem
+
+    if at is None:
+        return time.time()
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        to_do = "write it as 2026-11-21T12:00, in UTC"
+        raise BadInputError(Problem("--at", 0, 0, f"{at[:60]!r} is no time", to_do)) from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()

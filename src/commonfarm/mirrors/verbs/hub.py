@@ -1,0 +1,44 @@
+"""What the verbs that ask the hub share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+import typer
+
+from commonfarm.lib.terminal import harmless
+
+AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
+YES = typer.Option(False, "--yes", help="Do not ask whether to do it.")
+
+
+def hub() -> Any:
+    """Return the client of the hub."""
+    from commonfarm.http.session import hub as client
+
+    return client()
+
+
+def path(name: str) -> str:
+    """Return the API's path of a mirror."""
+    return f"/mirrors/{quote(name, safe='')}"
+
+
+def tell(shown: Any, text: str, as_json: bool) -> None:
+    """Print the API's answer, or what it means."""
+    typer.echo(json.dumps(shown, indent=2) if as_json else harmless(text, "\n"))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print rows below the names of their columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*columns, box=None)
+    for row in rows:
+        drawn.add_row(*(Text(harmless(cell)) for cell in row))
+    Console().print(drawn)

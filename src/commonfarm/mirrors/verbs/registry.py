@@ -1,0 +1,343 @@
+"""Verbs of the registry: what is registered, by whom, and how it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commonfarm.lib.terminal import harmless
+from commonfarm.mirrors.verbs.hub import AS_JSON, YES, hub, path, table, tell
+
+Http = Annotated[str | None, typer.Option(help="Where users get the tree there by http.")]
+Https = Annotated[str | None, typer.Option(help="Where users get the tree there by https.")]
+Rsync = Annotated[
+    str | None, typer.Option(help="rsync://HOST/MODULE/PATH/: it is scanned by that, fastest.")
+]
+Subtree = Annotated[
+    str | None,
+    typer.Option(help="The folder of the tree that it carries; its addresses are there."),
+]
+CountryCode = Annotated[str | None, typer.Option(help="Two letters, as in ISO 3166.")]
+Latitude = Annotated[float | None, typer.Option(help="Degrees north.")]
+Longitude = Annotated[float | None, typer.Option(help="Degrees east.")]
+AsNumber = Annotated[int | None, typer.Option("--as", help="The AS it is in.")]
+Prefixes = Annotated[
+    list[str] | None,
+    typer.Option("--prefix", help="A network that it is the nearest for; may come again."),
+]
+OnlyCountries = Annotated[
+    list[str] | None,
+    typer.Option("--only-country", help="It serves only clients there; may come again."),
+]
+OnlyNetworks = Annotated[
+    list[str] | None, typer.Option("--only-network", help="It serves only these; may come again.")
+]
+Weight = Annotated[
+    int | None, typer.Option(help="Its part beside mirrors as near: 100 is usual. Coordinators.")
+]
+Budget = Annotated[
+    str | None, typer.Option(help="Most bytes of a UTC day, such as '500 GB', or none.")
+]
+Sponsor = Annotated[str | None, typer.Option(help="Who gives it, as shown to users.")]
+SponsorUrl = Annotated[str | None, typer.Option(help="The sponsor's web address.")]
+Logo = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="PNG, JPEG, WebP or SVG.")
+]
+Pledge = Annotated[str | None, typer.Option(help="The pledge of the estate it belongs to.")]
+Push = Annotated[str | None, typer.Option(help="How it is told to pull: webhook, ssh, or none.")]
+PushTo = Annotated[str | None, typer.Option(help="The webhook's address, or ssh://USER@HOST.")]
+Vouch = Annotated[bool, typer.Option("--vouch", help="Needs no proof of control. Coordinators.")]
+_URGENT = {"quarantined": 0, "down": 1, "unproved": 2, "up": 4}
+Why = Annotated[str, typer.Option(help="Why; it stands in the journal.")]
+
+
+def add(
+    name: str,
+    tree: str = typer.Option(..., help="The release tree that it carries."),
+    country: str = typer.Option(..., help="Where it is: two letters, as in ISO 3166."),
+    http: Http = None,
+    https: Https = None,
+    rsync: Rsync = None,
+    subtree: Subtree = None,
+    latitude: Latitude = None,
+    longitude: Longitude = None,
+    as_number: AsNumber = None,
+    prefix: Prefixes = None,
+    only_country: OnlyCountries = None,
+    only_network: OnlyNetworks = None,
+    weight: Weight = None,
+    budget: Budget = None,
+    sponsor: Sponsor = None,
+    sponsor_url: SponsorUrl = None,
+    logo: Logo = None,
+    pledge: Pledge = None,
+    push: Push = None,
+    push_to: PushTo = None,
+    vouch: Vouch = False,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Register a mirror: nobody is sent there before you have shown that you run it.
+
+    You show that by a file at each of its addresses; what to write into it is printed.
+    """
+    fields = _fields(
+        http=http,
+        https=https,
+        rsync_url=rsync,
+        subtree=subtree,
+        country=country,
+        latitude=latitude,
+        longitude=longitude,
+        as_number=as_number,
+        prefixes=prefix,
+        only_countries=only_country,
+        only_networks=only_network,
+        weight=weight,
+        budget=budget,
+        sponsor=sponsor,
+        sponsor_url=sponsor_url,
+        pledge=pledge,
+        push=push,
+        push_to=push_to,
+    )
+    client = hub()
+    shown = client.post("/mirrors", {"name": name, "tree": tree, "vouch": vouch, **fields})
+    if logo is not None:
+        shown = client.put_bytes(f"{path(name)}/logo", logo.read_bytes())
+    tell(shown, f"{name} is registered\n{_proof(shown)}".rstrip(), as_json)
+
+
+def edit(
+    name: str,
+    http: Http = None,
+    https: Https = None,
+    rsync: Rsync = None,
+    subtree: Subtree = None,
+    country: CountryCode = None,
+    latitude: Latitude = None,
+    longitude: Longitude = None,
+    as_number: AsNumber = None,
+    prefix: Prefixes = None,
+    only_country: OnlyCountries = None,
+    only_network: OnlyNetworks = None,
+    weight: Weight = None,
+    budget: Budget = None,
+    sponsor: Sponsor = None,
+    sponsor_url: SponsorUrl = None,
+    logo: Logo = None,
+    pledge: Pledge = None,
+    push: Push = None,
+    push_to: PushTo = None,
+    administrator: Annotated[
+        list[str] | None,
+        typer.Option("--administrator", help="Who runs it, instead of those before."),
+    ] = None,
+    vouch: Vouch = False,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Change what is registered of a mirror; "" empties a field. New addresses take a new proof."""
+    fields = _fields(
+        http=http,
+        https=https,
+        rsync_url=rsync,
+        subtree=subtree,
+        country=country,
+        latitude=latitude,
+        longitude=longitude,
+        as_number=as_number,
+        prefixes=prefix,
+        only_countries=only_country,
+        only_networks=only_network,
+        weight=weight,
+        budget=budget,
+        sponsor=sponsor,
+        sponsor_url=sponsor_url,
+        pledge=pledge,
+        push=push,
+        push_to=push_to,
+        administrators=administrator,
+    )
+    client = hub()
+    shown = client.patch(path(name), {"vouch": vouch, **fields})
+    if logo is not None:
+        shown = client.put_bytes(f"{path(name)}/logo", logo.read_bytes())
+    tell(shown, f"{name} is changed\n{_proof(shown)}".rstrip(), as_json)
+
+
+def enable(name: str, why: Why = "", as_json: bool = AS_JSON) -> None:
+    """Let clients be sent to a mirror again."""
+    shown = hub().patch(path(name), {"enabled": True, "why": why})
+    tell(shown, f"{name} is enabled; it is {shown['state']}", as_json)
+
+
+def disable(name: str, why: Why = "", as_json: bool = AS_JSON) -> None:
+    """Send nobody to a mirror until it is enabled."""
+    shown = hub().patch(path(name), {"enabled": False, "why": why})
+    tell(shown, f"{name} is disabled", as_json)
+
+
+def remove(name: str, yes: bool = YES) -> None:
+    """Take a mirror from the registry; its history stays."""
+    client = hub()
+    shown = client.get(path(name))
+    if not yes:
+        where = " and ".join(_addresses(shown))
+        typer.confirm(f"Remove the mirror {name} at {where}?", abort=True)
+    client.delete(path(name))
+    typer.echo(f"{name} is removed")
+
+
+def scan(name: str, as_json: bool = AS_JSON) -> None:
+    """Have a mirror scanned now; `mirror show` tells when that is done."""
+    tell(hub().post(f"{path(name)}/scan"), f"{name} will be scanned", as_json)
+
+
+def probe(name: str, as_json: bool = AS_JSON) -> None:
+    """Have a mirror probed now, by each scheme and address family."""
+    tell(hub().post(f"{path(name)}/probe"), f"{name} will be probed", as_json)
+
+
+def audit(name: str, as_json: bool = AS_JSON) -> None:
+    """Have bytes of a mirror compared with our hashes now."""
+    tell(hub().post(f"{path(name)}/audit"), f"{name} will be audited", as_json)
+
+
+def prove(name: str, as_json: bool = AS_JSON) -> None:
+    """Have the file that shows control of a mirror looked for now."""
+    shown = hub().post(f"{path(name)}/prove")
+    tell(shown, f"{name} will be looked at\n{_proof(shown)}".rstrip(), as_json)
+
+
+def vouch(name: str, why: Why = "", as_json: bool = AS_JSON) -> None:
+    """Say that a mirror is run by who registered it, so that it needs no proof. Coordinators."""
+    shown = hub().post(f"{path(name)}/vouch", {"why": why})
+    tell(shown, f"{name} is vouched for; it is {shown['state']}", as_json)
+
+
+def lift_quarantine(
+    name: str,
+    why: str = typer.Option(..., help="What was found; it stands in the journal."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Let clients be sent to a mirror again that served other bytes than ours. Coordinators."""
+    shown = hub().post(f"{path(name)}/lift-quarantine", {"why": why})
+    tell(shown, f"{name} is out of quarantine; it is {shown['state']}", as_json)
+
+
+def list_mirrors(
+    tree: str | None = typer.Option(None, help="Those of one tree."),
+    country: str | None = typer.Option(None, help="Those in one country."),
+    state: str | None = typer.Option(None, help="Those that are so, such as down."),
+    mine: bool = typer.Option(False, "--mine", help="Those that you run."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """List the mirrors: those that need a person first, then by country."""
+    asked = {"tree": tree, "country": country, "mine": mine or None, "limit": 500}
+    rows = list(hub().pages("/mirrors", **asked))
+    if state:
+        rows = [row for row in rows if row["state"] == state]
+    rows.sort(key=lambda row: (_URGENT.get(row["state"], 3), row["country"], row["name"]))
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table(
+        ("mirror", "state", "country", "tree", "files", "address", "why"),
+        (
+            (
+                row["name"],
+                row["state"],
+                row["country"],
+                row["tree"] + (f"/{row['subtree']}" if row["subtree"] else ""),
+                _files(row),
+                (_addresses(row) or [""])[0],
+                _why(row),
+            )
+            for row in rows
+        ),
+    )
+    up = sum(row["state"] == "up" for row in rows)
+    typer.echo(f"{len(rows)} mirror{'s' * (len(rows) != 1)}, {up} up")
+
+
+def show(name: str, as_json: bool = AS_JSON) -> None:
+    """Show one mirror: what is registered, how it answers, what its last scan found."""
+    found = hub().get(path(name))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    details = found["details"] or {}
+    last = details.get("last_scan") or {}
+    lines = {
+        "addresses": ", ".join(_addresses(found)),
+        "state": found["state"],
+        "why": _why(found),
+        "lifted by": (details.get("why") or {}).get("lifted_by", ""),
+        "tree": found["tree"] + (f"/{found['subtree']}" if found["subtree"] else ""),
+        "country": found["country"],
+        "sponsor": found["sponsor"],
+        "run by": ", ".join(details.get("administrators", [])),
+        "answers by": ", ".join(details.get("answers", [])),
+        "weight": str(details.get("weight", "")),
+        "budget": _size(details.get("budget_bytes")),
+        "last scan": last.get("finished_at") or ("never" if details else ""),
+        "files": _files(found),
+        "problem": last.get("problem", ""),
+        "missing": ", ".join(last.get("missing", [])[:10]),
+    }
+    for key, value in lines.items():
+        if value:
+            typer.echo(f"{key + ':':<11}{harmless(value)}")
+    if proof := _proof(found):
+        typer.echo(harmless(proof, "\n"))
+
+
+def _fields(**given: Any) -> dict[str, Any]:
+    """Return what was given, as the API takes it; an empty text empties a list."""
+    from commonfarm.lib.errors import BadInputError, Problem
+    from commonfarm.lib.units import parse_bytes
+
+    found = {key: value for key, value in given.items() if value is not None}
+    for key, value in found.items():
+        if isinstance(value, list):
+            found[key] = [one for one in value if one]
+    if found.get("push") == "none":
+        found["push"] = ""
+    if (budget := found.pop("budget", None)) is not None:
+        try:
+            found["budget_bytes"] = 0 if budget in ("", "none") else parse_bytes(budget)
+        except ValueError as error:
+            raise BadInputError(Problem("--budget", 0, 0, str(error), "")) from None
+    return found
+
+
+def _proof(row: dict[str, Any]) -> str:
+    """Say what would show control of a mirror, nothing where it is shown."""
+    proof = (row["details"] or {}).get("proof")
+    if not proof:
+        return ""
+    problem = row["details"]["proof_problem"]
+    lines = [f"Show that you run it: put the line {proof['token']} into"]
+    lines += [f"  {address}" for address in proof["addresses"]]
+    return "\n".join([*lines, *([f"Not there yet: {problem}"] if problem else [])])
+
+
+def _addresses(row: dict[str, Any]) -> list[str]:
+    return [row[key] for key in ("https", "http", "rsync_url") if row[key]]
+
+
+def _files(row: dict[str, Any]) -> str:
+    last = (row["details"] or {}).get("last_scan")
+    return f"{last['files_found']} of {last['files_expected']}" if last else ""
+
+
+def _why(row: dict[str, Any]) -> str:
+    return str(((row["details"] or {}).get("why") or {}).get("text", ""))
+
+
+def _size(size: int | None) -> str:
+    from commonfarm.lib.units import format_bytes
+
+    return f"{format_bytes(size)} a day" if size else ""
