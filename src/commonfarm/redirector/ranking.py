@@ -11,7 +11,7 @@ of a mirror moves only its own. That holds because the place of a mirror depends
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -211,12 +211,11 @@ class Ranker:
             self._kept[key] = groups
         return groups
 
-    def nearness(self, numbers: Iterable[int], client: Client) -> Iterator[tuple[int, Near]]:
-        """Give each of these mirrors, which `rank` ranked for `client`, with how near it is."""
+    def nearness(self, numbers: Iterable[int], client: Client) -> list[tuple[int, Near]]:
+        """Return each of these mirrors, which `rank` ranked for `client`, with how near it is."""
         near = _near(client, *self._by_address(client))
         entries, _ = self._prepared[client.scheme, client.address.version]
-        for number in numbers:
-            yield number, near(entries[number])
+        return [(number, near(entries[number])) for number in numbers]
 
     def _by_address(self, client: Client) -> tuple[frozenset[bytes], dict[int, int]]:
         """Return the mirrors an override sends the client to, and by number the length of the

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
@@ -201,7 +201,7 @@ class Selector:
         numbers = self.pick(
             ranking, self._having(ranker, inside, file), file.size, now, spent, most
         )
-        return _chosen(path, tuple(_ranked(ranker, numbers, ranking, client)))
+        return _chosen(path, _ranked(ranker, numbers, ranking, client))
 
     def explain(
         self,
@@ -240,7 +240,7 @@ class Selector:
                 excluded.append((mirror, reason))
                 having &= ~(1 << number)
         numbers = ranking.first(having, len(self._mirrors))
-        ranked = _with_shares(ranker, _ranked(ranker, numbers, ranking, client), client)
+        ranked = _ranked(ranker, numbers, ranking, client, with_shares=True)
         found = Choice(path, (), refused) if refused else _chosen(path, ranked)
         return replace(found, excluded=tuple(excluded))
 
@@ -271,27 +271,27 @@ def _refused(file: File | None, ranking: Ranking, now: float, for_list: bool) ->
 
 
 def _ranked(
-    ranker: Ranker, numbers: Iterable[int], ranking: Ranking, client: Client
-) -> Iterator[Ranked]:
-    for number, near in ranker.nearness(numbers, client):
-        yield Ranked(
+    ranker: Ranker,
+    numbers: Iterable[int],
+    ranking: Ranking,
+    client: Client,
+    *,
+    with_shares: bool = False,
+) -> tuple[Ranked, ...]:
+    nears = ranker.nearness(numbers, client)
+    weights: Counter[Near] = Counter()
+    for number, near in nears:
+        weights[near] += ranker.mirrors[number].weight
+    return tuple(
+        Ranked(
             number,
-            ranker.mirrors[number],
+            mirror := ranker.mirrors[number],
             ranking.bases[number],
             ranker.tier(number, near, client),
             ranker.km(number, client),
+            mirror.weight / weights[near] if with_shares else None,
         )
-
-
-def _with_shares(ranker: Ranker, ranked: Iterable[Ranked], client: Client) -> tuple[Ranked, ...]:
-    found = tuple(ranked)
-    nears = [near for _, near in ranker.nearness([one.number for one in found], client)]
-    weights: Counter[Near] = Counter()
-    for one, near in zip(found, nears, strict=True):
-        weights[near] += one.mirror.weight
-    return tuple(
-        replace(one, share=one.mirror.weight / weights[near])
-        for one, near in zip(found, nears, strict=True)
+        for number, near in nears
     )
 
 
