@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,3 +363,8 @@ def test_as_many_are_named_as_are_wanted() -> None:
 )
 def test_which_names_change_in_place(path: str, in_place: bool) -> None:
     assert changes_in_place(path) is in_place
+
+
+def test_the_reference_names_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/choice-of-mirrors.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == {str(one) for one in Why}

@@ -125,12 +125,11 @@ class Selector:
     def key(self, tree: str, client: Client) -> tuple[object, ...]:
         """Return all that `rank` looks at: clients of equal keys share one ranking."""
         address = client.address
-        bits = 8 if address.version == 4 else 80
         small = self._small.find(address)
         return (
             tree,
             address.version,
-            int(address) >> bits,
+            int(address) >> address.max_prefixlen - TOGETHER[address.version],
             address.is_loopback,
             small and small[1],
             client.scheme,
