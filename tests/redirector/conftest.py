@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commonfarm.redirector.mirror_map import File
-from tests.redirector.world import Edge, map_of, mirror
+from tests.redirector.world import Edge, file_of, mirror
 
 DEB = b"!<arch>\n" + os.urandom(300_000)
 BIG = os.urandom(1 << 20) * 8
@@ -34,14 +33,12 @@ def serving(edge: Edge) -> Edge:
     edge.put("demo/pool/own.deb", DEB)
     edge.put("demo/dists/stable/InRelease", b"now")
     edge.write_map(
-        map_of(
-            [mirror("one"), mirror("two", country="FR"), mirror("down", problem="down: gone")],
-            {
-                "pool/a.deb": File(len(DEB), frozenset({0, 1, 2})),
-                "dists/stable/InRelease": File(3, frozenset({0, 1})),
-                "pool/b~1+x y%.deb": File(1, frozenset({0})),
-            },
-        )
+        [mirror("one"), mirror("two", country="FR"), mirror("down", problem="down: gone")],
+        {
+            "demo/pool/a.deb": file_of(DEB, 0, 1, 2),
+            "demo/dists/stable/InRelease": file_of(b"now", 0, 1, changes=True),
+            "demo/pool/b~1+x y%.deb": file_of(b"b", 0),
+        },
     )
     return edge.start()
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from commonfarm.redirector.mirror_map import File, write
 from tests.redirector.conftest import BIG, DEB
-from tests.redirector.world import Edge, map_of, mirror, signed
+from tests.redirector.world import Edge, file_of, mirror, settings_of, write_map
 
 
 def test_only_get_and_head_are_answered(serving: Edge) -> None:
@@ -78,7 +77,8 @@ def test_too_many_downloads_at_once_are_put_off(tmp_path: Path) -> None:
 
     import uvloop
 
-    from commonfarm.redirector.server import Connection, Redirector
+    from commonfarm.redirector.connection import Connection
+    from commonfarm.redirector.state import Redirector
 
     home = tmp_path / "published" / "demo"
     home.mkdir(parents=True)
@@ -86,9 +86,7 @@ def test_too_many_downloads_at_once_are_put_off(tmp_path: Path) -> None:
     (home / "empty").write_bytes(b"")
 
     async def scene() -> tuple[list[bytes], bytes, int]:
-        shared = Redirector(
-            tmp_path / "published", tmp_path / "none", tmp_path / "none", most_transfers=2
-        )
+        shared = Redirector(settings_of(tmp_path, most_transfers=2))
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -144,15 +142,17 @@ def test_a_head_that_does_not_come_in_time_is_timed_out(
 
     import uvloop
 
-    from commonfarm.redirector import server as module
+    from commonfarm.redirector import connection as module
+    from commonfarm.redirector.server import keep_up
+    from commonfarm.redirector.state import Redirector
 
     monkeypatch.setattr(module, "HEAD_SECONDS", 0.3)
 
     async def scene() -> tuple[bytes, bytes]:
-        shared = module.Redirector(tmp_path, tmp_path / "none", tmp_path / "none")
+        shared = Redirector(settings_of(tmp_path))
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: module.Connection(shared), "127.0.0.1", 0)
-        upkeep = asyncio.create_task(shared.keep_up())
+        upkeep = asyncio.create_task(keep_up(shared))
         port = server.sockets[0].getsockname()[1]
 
         async def dripping() -> bytes:
@@ -184,30 +184,39 @@ def test_a_new_map_is_taken_up_and_a_bad_one_is_not(serving: Edge) -> None:
     def location() -> str:
         return serving.get("/demo/pool/a.deb")[1].get("Location", "")
 
-    def files(name: str, generation: int) -> bytes:
-        the_map = map_of(
-            [mirror(name)], {"pool/a.deb": File(1, frozenset({0}))}, generation=generation
-        )
-        return signed(the_map, serving.key)
+    def one_mirror(name: str, generation: int) -> None:
+        serving.write_map([mirror(name)], {"demo/pool/a.deb": file_of(b"a", 0)}, generation)
+
+    def put(data: bytes) -> None:
+        new = serving.map / "new"
+        new.write_bytes(data)
+        new.replace(serving.map_file)
 
     first = location()
-    foreign = signed(
-        map_of([mirror("evil")], {"pool/a.deb": File(1, frozenset({0}))}, 9),
+    foreign = serving.home / "foreign"
+    write_map(
+        foreign,
         Ed25519PrivateKey.generate(),
+        [mirror("evil")],
+        {"demo/pool/a.deb": file_of(b"a", 0)},
+        9,
     )
+    good = serving.map_file.read_bytes()
     for bad, why in [
-        (foreign, "not by the key of this installation"),
-        (files("cut", 9)[:-9], "not by the key"),
+        ((foreign / "current").read_bytes(), "not by the key of this installation"),
+        (good[:-9], "bytes, not"),
         (b"", "does not start with"),
-        (files("old", 0), "older than 1"),
     ]:
-        write(serving.map_file, bad)
+        put(bad)
         serving.wait_for_log(f"refused: .*{why}.*generation 1 stays in force")
         assert location() == first
+    one_mirror("old", 0)
+    serving.wait_for_log("refused: .*older than 1.*generation 1 stays in force")
+    assert location() == first
     serving.map_file.unlink()
     time.sleep(1.2)
     assert location() == first
-    write(serving.map_file, files("three", 2))
+    one_mirror("three", 2)
     serving.wait_for_log("mirror map 2 is in force")
     assert location() == "http://three.example.org/demo/pool/a.deb"
 
@@ -237,10 +246,10 @@ def test_no_request_is_lost_while_maps_are_swapped(serving: Edge) -> None:
     for thread in threads:
         thread.start()
     try:
-        files = {f"pool/{number}.deb": File(number, frozenset({0})) for number in range(20_000)}
-        files["pool/a.deb"] = File(1, frozenset({0}))
-        for generation in (2, 3, 4):
-            serving.write_map(map_of([mirror("one")], files, generation=generation))
+        files = {f"demo/pool/{number}.deb": file_of(b"x", 0) for number in range(5_000)}
+        files["demo/pool/a.deb"] = file_of(DEB, 0)
+        for generation, name in ((2, "one"), (3, "one"), (4, "other")):
+            serving.write_map([mirror(name)], files, generation)
             serving.wait_for_log(f"mirror map {generation} is in force")
     finally:
         stop.set()
@@ -251,7 +260,7 @@ def test_no_request_is_lost_while_maps_are_swapped(serving: Edge) -> None:
 
 
 def test_a_key_that_comes_after_the_map_is_taken_up(edge: Edge) -> None:
-    edge.write_map(map_of([mirror("one")], {"pool/a.deb": File(1, frozenset({0}))}))
+    edge.write_map([mirror("one")], {"demo/pool/a.deb": file_of(DEB, 0)})
     pem = (edge.home / "key.pub").read_bytes()
     (edge.home / "key.pub").unlink()
     edge.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -11,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from commonfarm.redirector.mirror_map import File
 from tests.redirector.conftest import DEB
-from tests.redirector.world import Edge, map_of, mirror
+from tests.redirector.world import Edge, file_of, mirror
 
 
 def test_a_known_file_goes_to_a_mirror_with_the_next_best_named(serving: Edge) -> None:
@@ -27,7 +27,13 @@ def test_a_known_file_goes_to_a_mirror_with_the_next_best_named(serving: Edge) -
     assert location in names
     assert links[0] == f"<{location}>; rel=duplicate; pri=1; geo={names.pop(location)}"
     [(other, country)] = names.items()
-    assert links[1:] == [f"<{other}>; rel=duplicate; pri=2; geo={country}"]
+    assert links[1:] == [
+        f"<{other}>; rel=duplicate; pri=2; geo={country}",
+        f'<{serving.url}/demo/pool/a.deb.meta4>; rel=describedby; type="application/metalink4+xml"',
+    ]
+    value = base64.b64encode(hashlib.sha256(DEB).digest()).decode()
+    assert f"Digest: SHA-256={value}" in lines
+    assert f"Repr-Digest: sha-256=:{value}:" in lines
     assert "Vary: Accept" in lines
     assert "Cache-Control: private, no-cache" in lines
 
@@ -172,7 +178,9 @@ def test_the_list_of_mirrors_names_each_and_why_it_was_left_out(serving: Edge) -
     text = body.decode()
     assert "http://one.example.org/demo/pool/a.deb\n" in text
     assert "http://two.example.org/demo/pool/a.deb\n" in text
-    assert "# down (DE) is left out: down: gone; a scan that finds it well again\n" in text
+    assert (
+        "# down (DE) is left out: down: gone; a probe and a scan that find it well again\n" in text
+    )
     path = "/demo/pool/b~1+x%20y%25.deb?mirrorlist"
     _, headers, body = serving.get(path, "-H", "Accept: application/json")
     assert headers["Content-Type"] == "application/json"
@@ -193,13 +201,9 @@ def test_without_a_map_everything_comes_from_us(edge: Edge) -> None:
 
 
 def test_forwarded_addresses_are_believed_from_trusted_proxies_only(edge: Edge) -> None:
-    edge.write_map(
-        map_of(
-            [mirror("us", country="US"), mirror("de", url="https://de.example.org/demo/")],
-            {"pool/a.deb": File(1, frozenset({0, 1}))},
-        )
-    )
-    edge.start("127.0.0.0/8")
+    secure = mirror("de", http="", https="https://de.example.org/demo/")
+    edge.write_map([mirror("us", country="US"), secure], {"demo/pool/a.deb": file_of(b"a", 0, 1)})
+    edge.start("--trusted-proxy", "127.0.0.0/8")
 
     def ask(*headers: str) -> str:
         options = [part for header in headers for part in ("-H", header)]
@@ -240,8 +244,8 @@ def test_apt_fetches_through_the_redirector(
     if whole:
         subprocess.run(["rsync", "-a", f"{edge.published}/demo/", str(folder)], check=True)
         shutil.rmtree(edge.published / "demo")
-        here = mirror("here", url=f"http://127.0.0.1:{port}/", local=True)
-        edge.write_map(map_of([here], {"pool/a.deb": File(len(DEB), frozenset({0}))}))
+        here = mirror("here", http=f"http://127.0.0.1:{port}/", local=True)
+        edge.write_map([here], {"demo/pool/a.deb": file_of(DEB, 0)})
     edge.start()
     target = tmp_path / "fetched.deb"
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -9,38 +10,76 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from commonfarm.redirector.mirror_map import (
+    Answers,
     File,
+    Hashes,
     Mirror,
-    MirrorMap,
-    seal,
-    serialise,
+    Override,
+    Tree,
     to_be_signed,
-    write,
 )
+from commonfarm.redirector.mirror_map.writing import Columns, Head, build, write
+from commonfarm.redirector.state import Settings
+
+EVERYWHERE = Answers.HTTP4 | Answers.HTTP6 | Answers.HTTPS4 | Answers.HTTPS6
+WRITTEN_AT = "2026-01-01T00:00:00+00:00"
 
 
 def mirror(name: str, tree: str = "demo", country: str = "DE", **changes: object) -> Mirror:
-    fields = {"url": f"http://{name}.example.org/{tree}/", "families": frozenset({4, 6})}
+    fields = {"http": f"http://{name}.example.org/{tree}/", "answers": EVERYWHERE}
     return Mirror(**({"name": name, "tree": tree, "country": country} | fields | changes))  # type: ignore[arg-type]
 
 
-def map_of(
-    mirrors: Iterable[Mirror], files: dict[str, File], generation: int = 1, tree: str = "demo"
-) -> MirrorMap:
-    return MirrorMap(generation, "2026-01-01T00:00:00+00:00", tuple(mirrors), {tree: files})
+def file_of(data: bytes, *mirrors: int, changes: bool = False, mirrors_from: int = 0) -> File:
+    """Return a file of these bytes that the mirrors of these numbers have."""
+    bits = sum(1 << number for number in mirrors)
+    return File(len(data), hashlib.sha256(data).digest(), changes, bits, mirrors_from)
 
 
-def signed(the_map: MirrorMap, key: Ed25519PrivateKey) -> bytes:
-    payload = serialise(the_map)
-    return seal(payload, key.sign(to_be_signed(payload)))
+def tree_of(name: str = "demo", **changes: object) -> Tree:
+    fields: dict[str, object] = {"revision": 1, "aliases": {}, "repositories": {}}
+    return Tree(**({"name": name} | fields | changes))  # type: ignore[arg-type]
+
+
+def write_map(
+    folder: Path,
+    key: Ed25519PrivateKey,
+    mirrors: Iterable[Mirror],
+    files: Mapping[str, File],
+    generation: int = 1,
+    *,
+    trees: Iterable[Tree] = (),
+    hashes: Mapping[str, Hashes] | None = None,
+    overrides: Iterable[Override] = (),
+    written_at: str = WRITTEN_AT,
+) -> None:
+    """Write a full map of `files` (by `tree/path`) into `folder`, signed by `key`."""
+    mirrors, named = tuple(mirrors), {tree.name: tree for tree in trees}
+    for path in files:
+        name = path.partition("/")[0]
+        named.setdefault(name, tree_of(name))
+    head = Head(generation, written_at, mirrors, tuple(named.values()), tuple(overrides))
+    payload = build(head, Columns.of(files, len(mirrors), hashes))
+    write(folder, payload, key.sign(to_be_signed(payload.header)), key.public_key())
+
+
+def settings_of(home: Path, **changes: object) -> Settings:
+    """Return the settings of a redirector in this process, with all its folders below `home`."""
+    fields = {
+        "published": home / "published",
+        "mirror_map": home / "map",
+        "public_key": home / "key.pub",
+    }
+    return Settings(**(fields | changes))  # type: ignore[arg-type]
 
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
@@ -58,6 +97,7 @@ class Edge:
 
     def __post_init__(self) -> None:
         self.published.mkdir(parents=True, exist_ok=True)
+        self.spool.mkdir(exist_ok=True)
         (self.home / "key.pub").write_bytes(public_pem(self.key))
 
     @property
@@ -65,8 +105,16 @@ class Edge:
         return self.home / "published"
 
     @property
+    def map(self) -> Path:
+        return self.home / "map"
+
+    @property
     def map_file(self) -> Path:
-        return self.home / "map" / "current"
+        return self.map / "current"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
 
     @property
     def log(self) -> str:
@@ -81,18 +129,26 @@ class Edge:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
-    def write_map(self, the_map: MirrorMap) -> None:
-        write(self.map_file, signed(the_map, self.key))
+    def write_map(
+        self,
+        mirrors: Iterable[Mirror],
+        files: Mapping[str, File],
+        generation: int = 1,
+        **more: Any,
+    ) -> None:
+        write_map(self.map, self.key, mirrors, files, generation, **more)
 
-    def start(self, *proxies: str, address: str = "127.0.0.1", files: str = "") -> Edge:
+    def start(self, *options: str, address: str = "127.0.0.1", files: str = "") -> Edge:
         """Start it; `files` are the limits of open files, soft and hard, as prlimit(1) has them."""
         with (self.home / "log").open("ab") as out:
             self.process = subprocess.Popen(
                 [
                     *(["prlimit", f"--nofile={files}"] if files else []),
-                    *(sys.executable, "-m", "commonfarm.redirector", address, "0"),
-                    *(str(self.published), str(self.map_file), str(self.home / "key.pub")),
-                    *proxies,
+                    *(sys.executable, "-m", "commonfarm.redirector"),
+                    *("--address", address, "--port", "0", "--published", str(self.published)),
+                    *("--mirror-map", str(self.map), "--public-key", str(self.home / "key.pub")),
+                    *("--spool", str(self.spool)),
+                    *options,
                 ],
                 stderr=out,
                 env={key: value for key, value in os.environ.items() if "DJANGO" not in key},

@@ -62,15 +62,25 @@ def signer() -> None:
 @app.command(rich_help_panel=PANEL)
 def redirector() -> None:
     """Answer downloads: send them to mirrors, or serve them."""
+    from ipaddress import ip_network
+
+    from commonfarm.redirector.state import Settings
+
     config = find()
+    settings = Settings(
+        published=config.published,
+        mirror_map=config.mirror_map.parent,
+        public_key=config.public_keys / "statements.pub",
+        spool=config.counts,
+        public=config.public.redirector,
+        trusted_proxies=[ip_network(text) for text in config.public.trusted_proxies],
+        places=config.places,
+    )
     _run(
         "commonfarm.redirector.server:run",
-        address=config.listen.address,
-        port=config.listen.redirector,
-        published=config.published,
-        mirror_map=config.mirror_map,
-        public_key=config.public_keys / "statements.pub",
-        trusted_proxies=config.public.trusted_proxies,
+        settings,
+        config.listen.address,
+        config.listen.redirector,
     )
 
 

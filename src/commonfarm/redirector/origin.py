@@ -6,12 +6,13 @@ import asyncio
 import errno
 import mimetypes
 import os
-import re
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+
+from commonfarm.redirector.request import RANGE, matches
 
 CHUNK_BYTES = 512 * 1024
 SLOWEST_BYTES = 64 * 1024
@@ -22,7 +23,6 @@ _NO_SUCH_FILE = {
     *(errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EACCES, errno.ENXIO),  # not ours to read; a socket
 }
-_RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _TYPES = {
     ".deb": "application/vnd.debian.binary-package",
     ".asc": "application/pgp-signature",
@@ -68,9 +68,9 @@ class Opened:
 
 
 class Published:
-    """The folder whose files may be given out."""
+    """A folder whose files may be given out."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self._root = os.path.realpath(root)
 
     def open(self, path: str) -> Opened | None:
@@ -111,23 +111,23 @@ class Part:
     length: int
 
 
-def part_of(file: Opened, headers: Mapping[bytes, bytes]) -> Part:
+def part_of(file: Opened, etag: bytes, headers: Mapping[bytes, bytes]) -> Part:
     """Judge conditions and range (RFC 9110, sections 13.2.2 and 14.2); several ranges give all.
 
-    If-Modified-Since must equal Last-Modified: a tree may go back to older bytes.
+    `etag` is the file's validator. If-Modified-Since must equal Last-Modified: a tree may go back
+    to older bytes.
     """
-    matches = headers.get(b"if-none-match")
-    if matches is not None:
-        tags = [tag.strip().removeprefix(b"W/") for tag in matches.split(b",")]
-        if file.etag in tags or b"*" in tags:
+    condition = headers.get(b"if-none-match")
+    if condition is not None:
+        if matches(condition, etag):
             return Part(304, 0, 0)
     elif headers.get(b"if-modified-since") == file.last_modified:
         return Part(304, 0, 0)
     whole = Part(200, 0, file.size)
-    asked = _RANGE.fullmatch(headers.get(b"range", b"").strip())
+    asked = RANGE.fullmatch(headers.get(b"range", b"").strip())
     if asked is None or asked[1] == asked[2] == b"":
         return whole
-    if headers.get(b"if-range", file.etag) not in (file.etag, file.last_modified):
+    if headers.get(b"if-range", etag) not in (etag, file.last_modified):
         return whole
     if asked[1] == b"":
         length = min(int(asked[2]), file.size)
@@ -143,12 +143,16 @@ class Transfer:
     """Sends a part of a file straight from the page cache to a socket.
 
     We write beside the event loop's transport, once that has nothing left to write, to a duplicate
-    of its descriptor: uvloop has no `sendfile`. `done(ok)` is called once; the file is closed, also
-    when OSError is raised because no descriptor is free.
+    of its descriptor: uvloop has no `sendfile`. `done(sent, ok)` is called once, with the bytes
+    that went out; the file is closed, also when OSError is raised as no descriptor is free.
     """
 
     def __init__(
-        self, transport: asyncio.Transport, file: Opened, part: Part, done: Callable[[bool], None]
+        self,
+        transport: asyncio.Transport,
+        file: Opened,
+        part: Part,
+        done: Callable[[int, bool], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
@@ -158,7 +162,8 @@ class Transfer:
             file.close()
             raise
         self._file = file.handle
-        self._at, self._end = part.start, part.start + part.length
+        self._start = self._at = part.start
+        self._end = part.start + part.length
         self._checked = self._at
         self._done = done
         self._timer = self._loop.call_later(PATIENCE_SECONDS, self._check)
@@ -196,4 +201,4 @@ class Transfer:
         os.close(self._socket)
         os.close(self._file)
         self._socket = -1
-        self._done(ok)
+        self._done(self._at - self._start, ok)

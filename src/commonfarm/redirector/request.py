@@ -1,36 +1,172 @@
-"""What a client asked for, judged before anything is done about it. Pure."""
+"""A request as it was read, judged before anything is done about it. Pure.
+
+Connections are read head by head: everything up to an empty line is one request, since a download
+has no body. What the lines below the request line say is kept for equal lines, since a client sends
+the same ones again and again, and so do all that use the same program: reading them costs one
+look-up then. Only what httptools read as one whole request without a body is kept.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from urllib.parse import unquote_to_bytes
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from commonfarm.redirector.selection import Address, Client, country_of, normal
+import httptools
 
-Network = IPv4Network | IPv6Network
+from commonfarm.redirector.networks import Address, Network, normal
+
+if TYPE_CHECKING:
+    from commonfarm.redirector.redirects import Route
+
+MOST_HEAD_BYTES = 16 * 1024
+MOST_KEPT_BYTES = 2048
+"""Longer header lines are read anew each time."""
+MOST_KEPT = 8192
+"""How many different header lines are kept, at most twice over: 20 MB if all were of full size."""
+MOST_PARAMETERS = 20
+SAFE = "/~+:=@,!$&'()*"
+"""What stands in an address as it is, beside letters, digits and `_.-`."""
+
+PLAIN = re.compile(rb"GET /([A-Za-z0-9/_.~+:=@,!$&'()*-]+) HTTP/1\.1\r\n")
+"""A request line whose path is the same with and without its escapes, and that has no query."""
+
+RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
+"""One range of bytes (RFC 9110, section 14.1.2)."""
 
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_PLAIN = re.compile(rb"^/|//|(?:^|/)\.\.?(?:/|$)")
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 _INTERNAL = re.compile(r"\.|[^/]*\.r[0-9]+(?:/|$)")
+_HIDDEN = re.compile(r"(?:^|/)\.")
+_AUTHORITY = re.compile(
+    rb"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
+_OFTEN_ONCE = (b"range", b"if-none-match")
+
+
+class BadRequestError(ValueError):
+    """What came is no request that is answered; the text says why."""
+
+
+@dataclass(slots=True)
+class Head:
+    """What the lines below a request line say; header names are in lower case.
+
+    `plain` means that they ask for nothing but the file; `host` is what they name, b"" when that is
+    no name or address. `route` keeps what was made of these lines when they last came from the
+    trusted proxy `peer`, in the `era` of then.
+    """
+
+    keep_alive: bool
+    headers: Mapping[bytes, bytes]
+    plain: bool = False
+    host: bytes = b""
+    route: Route | None = None
+    peer: Address | None = None
+    era: int = -1
 
 
 @dataclass(slots=True)
 class Request:
-    """One request as it was read; header names are in lower case."""
+    """One request as it was read."""
 
     method: bytes
     target: bytes
-    keep_alive: bool
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    head: Head = field(default_factory=lambda: Head(keep_alive=False, headers={}))
 
 
-def split_target(target: bytes) -> tuple[str, str] | None:
+class Heads:
+    """Reads requests, and keeps what equal header lines say."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most = most
+        self._young: dict[bytes, Head] = {}
+        self._old: dict[bytes, Head] = {}
+        self.get = self._young.get
+
+    def read(self, data: bytes) -> Request:
+        """Return the request that `data`, up to and with its empty line, is; or BadRequestError."""
+        line = PLAIN.match(data)
+        lines = data[line.end() :] if line is not None else b""
+        if line is not None and lines in self._old:
+            head = self._old[lines]
+            self._keep(lines, head)
+            return Request(b"GET", b"/" + line[1], head)
+        request = parse(data)
+        if line is not None and len(lines) <= MOST_KEPT_BYTES:
+            self._keep(lines, request.head)
+        return request
+
+    def _keep(self, lines: bytes, head: Head) -> None:
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+            self.get = self._young.get
+        self._young[lines] = head
+
+
+class _Collector:
+    """What httptools calls."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.begun = self.completed = 0
+        self.keep_alive = False
+        self.ask_keep_alive: Callable[[], bool] = bool
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
+
+    def on_url(self, part: bytes) -> None:
+        self.target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # One that comes twice is one list (RFC 9110, section 5.3).
+        name = name.lower()
+        known = self.headers.get(name)
+        self.headers[name] = value if known is None else known + b", " + value
+
+    def on_message_complete(self) -> None:
+        self.completed += 1
+        self.keep_alive = self.ask_keep_alive()  # later it is that of the next one
+
+
+def parse(data: bytes) -> Request:
+    """Read one whole head; BadRequestError for anything else, and for a request with a body."""
+    found = _Collector()
+    parser = httptools.HttpRequestParser(found)
+    found.ask_keep_alive = parser.should_keep_alive
+    try:
+        parser.feed_data(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        raise BadRequestError("this is not plain HTTP") from None
+    finally:
+        found.ask_keep_alive = bool  # no cycle is left for the collector
+    headers = found.headers
+    if headers.get(b"content-length", b"0").strip(b"0") or b"transfer-encoding" in headers:
+        raise BadRequestError("a download has no body")
+    if (found.begun, found.completed) != (1, 1):
+        raise BadRequestError("this is not plain HTTP")
+    plain = (
+        found.keep_alive
+        and not any(name in headers for name in _OFTEN_ONCE)
+        and b"metalink" not in headers.get(b"accept", b"").lower()
+    )
+    host = headers.get(b"host", b"")
+    head = Head(
+        keep_alive=found.keep_alive,
+        headers=headers,
+        plain=plain,
+        host=host if _AUTHORITY.fullmatch(host) else b"",
+    )
+    return Request(parser.get_method(), found.target, head)
+
+
+def split_target(target: bytes) -> tuple[bytes, str] | None:
     """Return path (decoded, without its first slash) and query, or None for a path we refuse.
 
     Refused are bad escapes, control characters, empty, `.` and `..` parts, decoded or not.
@@ -41,7 +177,26 @@ def split_target(target: bytes) -> tuple[str, str] | None:
     decoded = unquote_to_bytes(path[1:])
     if _CONTROL.search(decoded) or _NOT_PLAIN.search(decoded):
         return None
-    return os.fsdecode(decoded), query.decode("latin-1")
+    return decoded, query.decode("latin-1")
+
+
+def parameters(query: str) -> dict[str, str]:
+    """Return what a query says, the first of each name; of one that is too long, nothing."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError:
+        return {}
+    return dict(reversed(pairs))
+
+
+def escaped(path: bytes) -> bytes:
+    """Return `path` as it stands in an address."""
+    return quote(path, safe=SAFE).encode()
+
+
+def shown(path: bytes) -> str:
+    """Return `path` as it is shown to people, and to programs that read text."""
+    return path.decode("utf-8", "replace")
 
 
 def is_internal(path: str) -> bool:
@@ -49,10 +204,15 @@ def is_internal(path: str) -> bool:
     return _INTERNAL.match(path) is not None
 
 
-def client_of(
+def is_hidden(path: str) -> bool:
+    """Say whether a part of `path` starts with a dot."""
+    return _HIDDEN.search(path) is not None
+
+
+def asked_by(
     peer: Address, headers: Mapping[bytes, bytes], trusted_proxies: Collection[Network]
-) -> Client:
-    """Return who asks.
+) -> tuple[Address, str]:
+    """Return the address of who asks and the scheme it spoke.
 
     `X-Forwarded-For` is read from its right end, and only as far as the addresses are those of
     trusted proxies: what stands further left anybody may have written.
@@ -62,7 +222,7 @@ def client_of(
         return any(address in network for network in trusted_proxies)
 
     if not trusted_proxies or not trusted(peer):
-        return Client(peer, country_of(peer))
+        return peer, "http"
     address = peer
     for text in reversed(headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
         if not trusted(address):
@@ -72,4 +232,30 @@ def client_of(
         except ValueError:
             break
     secure = headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
-    return Client(address, country_of(address), "https" if secure else "http")
+    return address, "https" if secure else "http"
+
+
+def matches(condition: bytes, etag: bytes) -> bool:
+    """Say whether an `If-None-Match` names `etag` (RFC 9110, section 13.1.2: weak comparison)."""
+    tags = [tag.strip().removeprefix(b"W/") for tag in condition.split(b",")]
+    return etag in tags or b"*" in tags
+
+
+def length_of(headers: Mapping[bytes, bytes], size: int) -> tuple[int, int]:
+    """Return how many downloads and bytes of a file of `size` bytes a redirected request is.
+
+    A range from the first byte is a download, any other only its bytes: a client that fetches a
+    file in eight parts, or goes on where it was cut off, has it once. Several ranges count whole.
+    """
+    asked = headers.get(b"range")
+    found = RANGE.fullmatch(asked.strip()) if asked is not None else None
+    if found is None or found[1] == found[2] == b"":
+        return 1, size
+    if found[1] == b"":
+        length = min(int(found[2]), size)
+        return int(length == size), length
+    start = int(found[1])
+    if found[2] and int(found[2]) < start:
+        return 1, size
+    end = min(int(found[2]), size - 1) if found[2] else size - 1
+    return int(start == 0), max(end - start + 1, 0)

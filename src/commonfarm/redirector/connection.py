@@ -1,0 +1,236 @@
+"""One client's connection: requests are answered one after the other, in their order."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from http import HTTPStatus
+from typing import cast
+
+from commonfarm.redirector import answers, redirects, response
+from commonfarm.redirector.networks import normal
+from commonfarm.redirector.origin import Transfer
+from commonfarm.redirector.redirects import Route
+from commonfarm.redirector.request import MOST_HEAD_BYTES, PLAIN, BadRequestError, Head, Request
+from commonfarm.redirector.response import Answer
+from commonfarm.redirector.state import Redirector
+
+HEAD_SECONDS = 15.0
+IDLE_SECONDS = 60.0
+MOST_PENDING = 64
+"""So many answers at most are collected before they are written."""
+
+_address = lru_cache(maxsize=16_384)(normal)
+
+
+class Connection(asyncio.Protocol):
+    """Reads heads from one client, and writes what they are answered."""
+
+    def __init__(self, shared: Redirector) -> None:
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._unread = b""
+        self._transfer: Transfer | None = None
+        self._closing = False
+        self._blocked = False
+        self._paused = False
+        self._route: Route | None = None
+        self._era = -1
+        self.deadline = self._loop.time() + HEAD_SECONDS
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        if peer is None:
+            self._transport.abort()
+            return
+        self._peer = _address(peer[0])
+        self._trusted = self._shared.trusts(self._peer)
+        self._shared.connections.add(self)
+        if len(self._shared.connections) > self._shared.settings.most_connections:
+            text = "too many connections; come again"
+            self._end([], response.refusal(HTTPStatus.SERVICE_UNAVAILABLE, text))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection and end its transfer."""
+        self._closing = True
+        self._shared.connections.discard(self)
+        if self._transfer is not None:
+            self._transfer.stop(ok=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is whole, keep the rest."""
+        if self._closing:
+            return
+        begun = self._unread
+        self._unread = begun + data if begun else data
+        self._go_on()
+        if self._unread and not begun:
+            self._wait(HEAD_SECONDS)
+
+    def pause_writing(self) -> None:
+        """The client does not take our answers: take none of its requests."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """It takes them again."""
+        self._blocked = False
+        self._go_on()
+
+    def give_up(self) -> None:
+        """End a connection whose time is over."""
+        if self._blocked:
+            self._transport.abort()
+        elif self._unread and not self._closing:
+            text = "the request did not come in time"
+            self._end([], response.refusal(HTTPStatus.REQUEST_TIMEOUT, text))
+        else:
+            self._transport.close()
+
+    def finish_and_close(self) -> None:
+        """Stop taking requests; close when what is under way is done."""
+        self._closing = True
+        if self._transfer is None:
+            self._transport.close()
+
+    # Reading.
+
+    def _wait(self, seconds: float) -> None:
+        if self._transfer is None:
+            self.deadline = self._loop.time() + seconds
+
+    def _go_on(self) -> None:
+        """Answer what has come, until a transfer or a slow client is in the way."""
+        if self._unread and not self._closing:
+            self._read()
+        busy = self._transfer is not None or self._blocked
+        if busy != self._paused and not self._transport.is_closing():
+            self._paused = busy
+            self._transport.pause_reading() if busy else self._transport.resume_reading()
+
+    def _read(self) -> None:
+        """Answer each whole head in what was not read yet."""
+        data, heads = self._unread, self._shared.heads
+        at, out = 0, list[bytes]()
+        while not (self._blocked or self._closing or self._transfer is not None):
+            if len(out) >= MOST_PENDING:
+                self._write(out)
+            while data.startswith(b"\r\n", at):  # some send one more than they should
+                at += 2
+            end = data.find(b"\r\n\r\n", at) + 4
+            if end < 4 or end - at > MOST_HEAD_BYTES:
+                self._judge_rest(data, at, out)
+                break
+            line = PLAIN.match(data, at)
+            if line is not None:
+                head = heads.get(data[line.end() : end])
+                if head is not None and head.plain:
+                    redirect = self._redirect(line[1], head)
+                    if redirect is not None:
+                        at = end
+                        out.append(redirect)
+                        continue
+            try:
+                request = heads.read(data[at:end])
+            except BadRequestError as error:
+                self._end(out, response.refusal(HTTPStatus.BAD_REQUEST, str(error)))
+                break
+            at = end
+            self._answer(request, out)
+        self._write(out)
+        if at:
+            self._unread = data[at:]
+            self._wait(HEAD_SECONDS if self._unread else IDLE_SECONDS)
+
+    def _judge_rest(self, data: bytes, at: int, out: list[bytes]) -> None:
+        """Refuse what cannot become a request any more."""
+        if len(data) - at > MOST_HEAD_BYTES:
+            text = f"a request's head may have {MOST_HEAD_BYTES} bytes"
+            self._end(out, response.refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text))
+        elif not (data[at : at + 1].isalpha() or data[at:] in (b"", b"\r")):
+            self._end(out, response.refusal(HTTPStatus.BAD_REQUEST, "this is not plain HTTP"))
+
+    # Answering.
+
+    def _route_of(self, head: Head) -> Route:
+        """Return the route of who sent `head`: a proxy's client by its lines, else the peer."""
+        shared = self._shared
+        if self._trusted:
+            if head.route is None or head.peer is not self._peer or head.era != shared.era:
+                head.route = shared.route(self._peer, head)
+                head.peer, head.era = self._peer, shared.era
+            return head.route
+        if self._route is None or self._era != shared.era:
+            self._route = shared.route(self._peer, head)
+            self._era = shared.era
+        return self._route
+
+    def _redirect(self, path: bytes, head: Head) -> bytes | None:
+        """Return the redirect of a plain request; None where there is more to it than that."""
+        shared = self._shared
+        route = self._route_of(head)
+        found = shared.redirects.find(path, route)
+        if found is None:
+            return None
+        shared.metrics.redirected += 1
+        shared.count_redirect(path, found, 1, found[2])
+        base = shared.base(head, route.client.scheme)
+        return shared.found + redirects.lines(found, path, base) + b"\r\n"
+
+    def _answer(self, request: Request, out: list[bytes]) -> None:
+        shared = self._shared
+        answer = answers.answer(shared, request, self._peer, self._route_of(request.head))
+        keep_alive = request.head.keep_alive
+        if answer.file is not None:
+            answer = self._send_file(answer, keep_alive)
+        shared.metrics.count(answer.outcome)
+        out.append(response.finish(answer, shared.date, keep_alive=keep_alive))
+        if request.method != b"HEAD":
+            out.append(answer.body)
+        if not keep_alive and self._transfer is None:
+            self._close(out)
+
+    def _send_file(self, answer: Answer, keep_alive: bool) -> Answer:
+        """Start the transfer of a file after its head, or return why not now."""
+        shared, file, part = self._shared, answer.file, answer.part
+        assert file is not None
+        assert part is not None
+
+        def done(sent: int, ok: bool) -> None:
+            shared.transfers.discard(transfer)
+            shared.count_served(answer, sent)
+            self._transfer = None
+            self._wait(IDLE_SECONDS)
+            if self._closing or not (ok and keep_alive):
+                self._closing = True
+                self._transport.close()
+            else:
+                self._go_on()
+
+        try:
+            transfer = Transfer(self._transport, file, part, done)
+        except OSError as error:
+            return answers.unreadable(file.path, error)
+        shared.transfers.add(transfer)
+        self._transfer = transfer
+        self.deadline = float("inf")
+        return answer
+
+    def _end(self, out: list[bytes], answer: Answer) -> None:
+        """Answer what was no proper request, and close."""
+        self._shared.metrics.count(answer.outcome)
+        out += response.finish(answer, self._shared.date, keep_alive=False), answer.body
+        self._close(out)
+
+    def _close(self, out: list[bytes]) -> None:
+        self._write(out)
+        self._closing = True
+        self._transport.close()
+
+    def _write(self, out: list[bytes]) -> None:
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
