@@ -127,7 +127,7 @@ def test_a_folder_whose_removal_was_cut_short_is_not_brought_forward(
         counted.publish()
     past = counted.config.published / "main.r2"
     with monkeypatch.context() as killed:
-        killed.setattr(folders, "prune", lambda _tree: shutil.rmtree(past / "demo/pool"))
+        killed.setattr(folders, "prune", lambda _tree, keep: shutil.rmtree(past / "demo/pool"))
         counted.publish()
     counted.publish()
     counted.is_right()
