@@ -1,8 +1,4 @@
-"""A forecast's curve as SVG: use and capacity over months, with the day on which it runs out.
-
-One drawing serves light and dark. It holds its style and nothing from elsewhere: no script, no
-font, no address. Pages show it as an image, where a style inside is allowed.
-"""
+"""A forecast's curve as SVG: use and capacity over months, with the day on which it runs out."""
 
 from __future__ import annotations
 
@@ -11,49 +7,26 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
-from xml.etree.ElementTree import Element
 
-import pygal
 from pydantic import TypeAdapter
-from pygal.style import Style
 
 from commonfarm.estate.answers.outlooks import Point
 from commonfarm.estate.answers.trends import Window
+from commonfarm.estate.drawing.plot import Line, plot
 from commonfarm.estate.facts import LEVELS, Level, Period
 from commonfarm.estate.resources import MOST_SHOWN, ResourceClass, resource
 from commonfarm.estate.timeline import after
 
-WIDTH, HEIGHT = 600, 340
-_SVG = "{http://www.w3.org/2000/svg}"
-_ID = "curve"  # pygal makes `chart-curve` of it, and a random one without
-_FONT = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", Arial, sans-serif'
 _LABELS = 6
 _HEADROOM = 1.6
 """How far above the capacity (or today's use) the curve is drawn; compound growth has no end."""
 
-_STYLE = """
-#chart-curve { --paper: #ffffff; --ink: #1d2420; --faint: #57625b; --line: #d9dacf;
-  --use: #1f5a99; --has: #2f6b46; --out: #a32218; background: var(--paper); }
-@media (prefers-color-scheme: dark) {
-  #chart-curve { --paper: #1a211d; --ink: #e3e9e4; --faint: #a0aca4; --line: #323c36;
-    --use: #9ccaff; --has: #7fc79a; --out: #ffa69a; } }
-#chart-curve .background { fill: none; }
-#chart-curve text { fill: var(--ink); }
-#chart-curve .axis text { fill: var(--faint); }
-#chart-curve .axis .guide.line, #chart-curve .axis .major.guide.line {
-  stroke: var(--line); stroke-dasharray: none; }
-#chart-curve .axis.x .guide.line { opacity: 0; }
-#chart-curve .axis .line { stroke: var(--faint); }
-#chart-curve .title { font-weight: 600; }
-#chart-curve .line { fill: none; }
-#chart-curve .series path { stroke-width: 2; }
-"""
 _LOOK = {
-    "has": ("there is", "--has", ""),
-    "high": ("use, high", "--use", "7 4"),
-    "likely": ("use, likely", "--use", ""),
-    "low": ("use, low", "--use", "2 4"),
-    "out": ("runs out", "--out", ""),
+    "has": ("there is", "has", ""),
+    "high": ("use, high", "use", "7 4"),
+    "likely": ("use, likely", "use", ""),
+    "low": ("use, low", "use", "2 4"),
+    "out": ("runs out", "out", ""),
 }
 
 
@@ -88,35 +61,15 @@ def draw(row: Mapping[str, Any]) -> str:
     kind = None if curve.resource == "addresses" else resource(curve.resource)
     unit, size = _unit(kind, curve.points) if kind else ("", Fraction(1))
     lines = _lines(curve, float(size))
-    chart = pygal.XY(
-        width=WIDTH,
-        height=HEIGHT,
-        css=("file://graph.css", "inline:" + _STYLE + _colours(list(lines))),
-        js=(),
-        style=Style(
-            font_family=_FONT,
-            title_font_size=16,
-            label_font_size=13,
-            major_label_font_size=13,
-            legend_font_size=13,
-        ),
-        title=f"{curve.title}{f' ({unit})' if unit else ''}\n{_ends(curve)}",
-        show_dots=False,
-        allow_interruptions=True,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=len(lines),
-        truncate_legend=-1,
-        x_labels=_months(curve.points),
-        range=(0, _top(curve.points) / float(size)),
-        value_formatter=lambda value: f"{value:g}",
-        disable_xml_declaration=True,
-        max_scale=6,
+    look = [(name, _LOOK[name]) for name in lines]
+    return plot(
+        [Line(label, colour, lines[name], dashes) for name, (label, colour, dashes) in look],
+        heading=f"{curve.title}{f' ({unit})' if unit else ''}\n{_ends(curve)}",
+        title=curve.title,
+        description=_said(curve),
+        labels=_months(curve.points),
+        top=_top(curve.points) / float(size),
     )
-    chart.uuid = _ID
-    for name, points in lines.items():
-        chart.add(_LOOK[name][0], points)
-    chart.add_xml_filter(lambda root: _plain(root, curve))
-    return str(chart.render(is_unicode=True))
 
 
 def _unit(kind: ResourceClass, points: Sequence[Point]) -> tuple[str, Fraction]:
@@ -172,39 +125,6 @@ def _months(points: Sequence[Point]) -> list[dict[str, int | str]]:
     step = max(1, -(-months // _LABELS))
     days = (after(first, Period(number)) for number in range(0, months + 1, step))
     return [{"value": day.toordinal(), "label": f"{day:%Y-%m}"} for day in days if day <= last]
-
-
-def _colours(names: list[str]) -> str:
-    rules = []
-    for number, name in enumerate(names):
-        _, colour, dashes = _LOOK[name]
-        rules.append(f"#chart-curve .serie-{number} path {{ stroke: var({colour}); }}")
-        rules.append(f"#chart-curve .legend .color-{number} {{ fill: var({colour}); }}")
-        if dashes:
-            rules.append(f"#chart-curve .serie-{number} path {{ stroke-dasharray: {dashes}; }}")
-            rules.append(f"#chart-curve .legend .color-{number} {{ fill-opacity: .5; }}")
-    return "\n".join(rules)
-
-
-def _plain(root: Element, curve: Curve) -> Element:
-    """Take out scripts and comments (one holds today's date); say for the blind what is shown."""
-    for parent in list(root.iter()):
-        for child in list(parent):
-            script = str(child.tag).rpartition("}")[2] == "script"
-            # A comment's tag is a function.
-            if (
-                script
-                or not isinstance(child.tag, str)
-                or child.get("class") == "plot tooltip-overlay"
-            ):
-                parent.remove(child)
-    root.set("role", "img")
-    title = next(child for child in root if child.tag == "title")
-    title.text = curve.title
-    description = Element("desc")
-    description.text = _said(curve)
-    root.insert(list(root).index(title) + 1, description)
-    return root
 
 
 def _said(curve: Curve) -> str:
