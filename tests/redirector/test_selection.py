@@ -11,11 +11,12 @@ import pytest
 from commonfarm.redirector.client import Client
 from commonfarm.redirector.mirror_map import Answers, Mirror, Override, Tree
 from commonfarm.redirector.reasons import Tier, Why
-from commonfarm.redirector.selection import Selector, below, changes_in_place
+from commonfarm.redirector.selection import Selector, below
 from tests.redirector.atlas import DEB, NOON, client, file, mirror, world
 
 GERMAN = client("DE")
 BERLIN, MUNICH, HAMBURG = (52.5, 13.4), (48.1, 11.6), (53.6, 10.0)
+WIDE = ("203.0.0.0/16",)
 ONLY_6 = Answers.HTTP6 | Answers.HTTPS6
 ONLY_4 = Answers.HTTP4 | Answers.HTTPS4
 
@@ -73,6 +74,17 @@ def at(point: tuple[float, float]) -> dict[str, Any]:
             Tier.PREFIX,
             {},
             id="the longest prefix before the AS",
+        ),
+        pytest.param(
+            [
+                mirror("long", prefixes=("203.0.113.0/24", "0.0.0.0/0")),
+                mirror("mid", prefixes=WIDE),
+            ],
+            GERMAN,
+            "long",
+            Tier.PREFIX,
+            {},
+            id="of a mirror's own prefixes the longest counts",
         ),
         pytest.param(
             [mirror("de"), mirror("campus", "US", prefixes=("198.51.100.0/24", "2001:db8::/32"))],
@@ -208,6 +220,21 @@ def test_who_is_chosen(
     assert selector.choose(DEB, asking, NOON, {}).mirrors == choice.mirrors
 
 
+def test_two_that_are_nowhere_are_not_in_one_country() -> None:
+    choice = Selector(world([mirror("lost", "ZZ")])).choose(DEB, client("ZZ"), NOON, {})
+    assert (choice.ranked[0].tier, choice.ranked[0].distance_km) == (Tier.ANYWHERE, None)
+    assert choice.ranked[0].text == "where it is from the client is not known"
+
+
+def test_coordinates_count_also_where_the_country_is_not_known() -> None:
+    selector = Selector(world([mirror("us", "US"), mirror("de")]))
+    ranked = selector.choose(DEB, client("ZZ", point=MUNICH), NOON, {}).ranked
+    assert [(one.mirror.name, one.tier) for one in ranked] == [
+        ("de", Tier.DISTANCE),
+        ("us", Tier.DISTANCE),
+    ]
+
+
 def test_an_http_client_gets_the_https_address_of_a_mirror_that_has_no_other() -> None:
     plain, tls = (Selector(world([mirror("de", http=http)])) for http in ("http://a/", ""))
     assert plain.choose(DEB, GERMAN, NOON, {}).ranked[0].base == "http://a/"
@@ -292,18 +319,6 @@ def test_a_new_file_is_ours_until_its_mirrors_have_had_time() -> None:
     assert selector.choose(DEB, GERMAN, NOON + 60, {}).mirror is not None
 
 
-def test_what_changes_in_place_is_never_redirected_but_listed() -> None:
-    selector = Selector(world([mirror("de"), mirror("fr", "FR")], {DEB: file([0], changes=True)}))
-    choice = selector.explain(DEB, GERMAN, NOON, {})
-    assert (choice.mirror, choice.reason.code) == (None, Why.CHANGES_IN_PLACE)
-    assert {one.name: reason.code for one, reason in choice.excluded} == {
-        "de": Why.CHANGES_IN_PLACE,
-        "fr": Why.MISSING,
-    }
-    listed = selector.choose(DEB, GERMAN, NOON, {}, for_list=True)
-    assert [one.name for one in listed.mirrors] == ["de"]
-
-
 def test_without_any_mirror_we_serve_and_say_why() -> None:
     selector = Selector(world([mirror("de", problem="down: no answer")]))
     choice = selector.explain(DEB, GERMAN, NOON, {})
@@ -327,7 +342,7 @@ def test_explain_tells_tier_distance_and_share_in_words() -> None:
     assert texts == {
         "big": "on the same continent, 875 km away, 75% of those as near as this get it",
         "small": "on the same continent, 875 km away, 25% of those as near as this get it",
-        "us": "on another continent, 7,086 km away",
+        "us": "elsewhere, 7,086 km away",
     }
     best = choice.ranked[0].mirror.name
     assert str(choice.reason) == f"{best} (FR) has it: on the same continent, 875 km away"
@@ -338,31 +353,6 @@ def test_as_many_are_named_as_are_wanted() -> None:
     assert len(selector.choose(DEB, GERMAN, NOON, {}).ranked) == 5
     assert len(selector.choose(DEB, GERMAN, NOON, {}, most=12).ranked) == 12
     assert len(selector.explain(DEB, GERMAN, NOON, {}).ranked) == 30
-
-
-@pytest.mark.parametrize(
-    ("path", "in_place"),
-    [
-        ("demo/dists/bookworm/InRelease", True),
-        ("demo/dists/bookworm/Release", True),
-        ("demo/dists/bookworm/Release.gpg", True),
-        ("demo/dists/bookworm/main/binary-amd64/Packages.xz", True),
-        ("demo/dists/bookworm/main/binary-amd64/by-hash/SHA256/00ff", False),
-        ("demo/dists/bookworm/by-hash/InRelease", False),
-        ("demo/flat/Packages", True),
-        ("demo/flat/Packages.gz", True),
-        ("demo/flat/Sources.zst", True),
-        ("demo/rpm/repodata/repomd.xml", True),
-        ("demo/rpm/repodata/repomd.xml.asc", True),
-        ("demo/rpm/repodata/00ff-primary.xml.gz", False),
-        ("demo/flat/Translation-en.bz2", True),
-        ("demo/pool/main/r/release/Release-notes_1_all.deb", False),
-        ("demo/pool/main/h/hello/hello_2.10-3_amd64.deb", False),
-        ("demo/iso/InRelease.iso", False),
-    ],
-)
-def test_which_names_change_in_place(path: str, in_place: bool) -> None:
-    assert changes_in_place(path) is in_place
 
 
 def test_the_reference_names_every_reason() -> None:

@@ -288,7 +288,7 @@ def _near(
         elif place is None or entry.place is None:
             away = UNKNOWN_BAND
         else:
-            away = band(place, entry.place, not region or entry.region == region)
+            away = band(place, entry.place, entry.region == region)
         return (
             entry.name not in sent_to,
             -lengths.get(entry.number, 0),

@@ -55,8 +55,8 @@ _TIERS = {
     Tier.AS: "in the same AS",
     Tier.COUNTRY: "in the same country",
     Tier.REGION: "on the same continent",
-    Tier.DISTANCE: "on another continent",
-    Tier.ANYWHERE: "where one of the two is, is not known",
+    Tier.DISTANCE: "elsewhere",
+    Tier.ANYWHERE: "where it is from the client is not known",
 }
 
 

@@ -220,25 +220,21 @@ class Selector:
         ranking = ranker.rank(client)
         refused = _refused(file, ranking, now, for_list)
         having = 0 if file is None else self._having(ranker, inside, file)
-        excluded: list[tuple[Mirror, Reason]] = []
-        for number, mirror in ranker.mirrors.items():
-            reason = ranker.unfit(number, client)
-            if reason is None and not carries(mirror, inside):
-                reason = reasons.not_carried(mirror)
-            if reason is None and not having >> number & 1:
-                reason = reasons.MISSING
-            if reason is None:
-                reason = refused
-            if (
-                reason is None
-                and file is not None
-                and not self._takes(number, file.size, now, spent)
-            ):
-                reason = reasons.over_budget(mirror, spent.get(mirror.name, 0), file.size, now)
-            if reason is not None:
-                excluded.append((mirror, reason))
-                having &= ~(1 << number)
-        numbers = ranking.first(having, len(self._mirrors))
+
+        def left_out(number: int, mirror: Mirror) -> Reason | None:
+            if (unfit := ranker.unfit(number, client)) is not None:
+                return unfit
+            if not carries(mirror, inside):
+                return reasons.not_carried(mirror)
+            if file is None or not having >> number & 1:
+                return reasons.MISSING
+            if refused is None and not self._takes(number, file.size, now, spent):
+                return reasons.over_budget(mirror, spent.get(mirror.name, 0), file.size, now)
+            return refused
+
+        why = {number: left_out(number, mirror) for number, mirror in ranker.mirrors.items()}
+        excluded = [(ranker.mirrors[number], one) for number, one in why.items() if one is not None]
+        numbers = [number for number in ranking.order if why[number] is None]
         ranked = _ranked(ranker, numbers, ranking, client, with_shares=True)
         found = Choice(path, (), refused) if refused else _chosen(path, ranked)
         return replace(found, excluded=tuple(excluded))
