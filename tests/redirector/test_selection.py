@@ -271,6 +271,21 @@ def test_the_longest_override_counts_and_lends_no_other_its_words() -> None:
     assert selector.choose(DEB, client("DE", "203.9.9.9"), NOON, {}).mirror is None
 
 
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_what_is_said_of_one_network_is_not_kept_for_its_country(first: int) -> None:
+    mirrors = [
+        mirror("de"),
+        mirror("far", "US"),
+        mirror("isp", "FR", prefixes=("198.51.100.0/24",)),
+    ]
+    selector = Selector(world(mirrors, overrides=[Override("192.0.2.0/24", mirrors=("far",))]))
+    goes_to = {"203.0.113.1": "de", "192.0.2.1": "far", "198.51.100.1": "isp"}
+    addresses = [*goes_to][first:] + [*goes_to][:first]
+    for address in [*addresses, *addresses]:
+        chosen = selector.choose(DEB, client("DE", address), NOON, {}).mirror
+        assert chosen is not None and chosen.name == goes_to[address]
+
+
 def test_a_mirror_without_the_file_is_not_chosen_and_explain_says_so() -> None:
     the_map = world([mirror("one"), mirror("two")], {DEB: file([1])})
     choice = Selector(the_map).explain(DEB, GERMAN, NOON, {})

@@ -1,4 +1,4 @@
-"""Files whose bytes change while the name stays are ours to serve, and mirrors' to be listed for."""
+"""Files whose bytes change while the name stays: ours to serve, with mirrors in lists."""
 
 from __future__ import annotations
 
