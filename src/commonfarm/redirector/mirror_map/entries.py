@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -87,16 +88,28 @@ class Entries:
     """The further hashes of one file of the map.
 
     `read` gives bytes from an offset on, as many as there are up to a length; `digests` are the
-    checked SHA-256 of the blocks; `length` is that of all, of `files` files.
+    checked SHA-256 of the blocks; `length` is that of all, of `files` files. `keep` blocks stay in
+    memory, for who asks for many entries.
     """
 
-    __slots__ = ("_digests", "_files", "_length", "_read")
+    __slots__ = ("_block", "_files", "_length")
 
     def __init__(
-        self, read: Callable[[int, int], bytes], digests: bytes, length: int, files: int
+        self,
+        read: Callable[[int, int], bytes],
+        digests: bytes,
+        length: int,
+        files: int,
+        keep: int = 0,
     ) -> None:
-        self._read = read
-        self._digests = digests
+        def block(number: int) -> bytes:
+            at = number * BLOCK
+            found = read(at, min(BLOCK, length - at))
+            if sha256(found).digest() != digests[32 * number : 32 * number + 32]:
+                raise MapError(f"block {number} of its further hashes is damaged")
+            return found
+
+        self._block = lru_cache(keep)(block) if keep else block
         self._length = length
         self._files = files
 
@@ -109,11 +122,6 @@ class Entries:
             return None
         return unpack(self._checked(self._files * PLACE.size + start, length))
 
-    def check(self) -> None:
-        """Check all of them against the blocks' SHA-256; MapError where one differs."""
-        for block in range(-(-self._length // BLOCK)):
-            self._block(block)
-
     def _checked(self, start: int, length: int) -> bytes:
         """Return the bytes there, after checking every block that they touch."""
         end = start + length
@@ -122,13 +130,6 @@ class Entries:
         first = start // BLOCK
         found = b"".join(map(self._block, range(first, -(-end // BLOCK))))
         return found[start - first * BLOCK : end - first * BLOCK]
-
-    def _block(self, number: int) -> bytes:
-        at = number * BLOCK
-        block = self._read(at, min(BLOCK, self._length - at))
-        if sha256(block).digest() != self._digests[32 * number : 32 * number + 32]:
-            raise MapError(f"block {number} of its further hashes is damaged")
-        return block
 
 
 def _sized(digest: bytes, length: int) -> bytes:
