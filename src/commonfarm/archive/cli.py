@@ -49,17 +49,17 @@ def verify(
 
     from commonfarm.archive import provenance as core
 
-    public = _public_key(key)
+    public = public_key(key)
     try:
         with file.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        _bad(file, f"cannot be read: {error.strerror}", "name a file that you have")
+        bad(file, f"cannot be read: {error.strerror}", "name a file that you have")
     envelope, where = _envelope(file, provenance, sha256)
     try:
         statement = core.verify(envelope, sha256, public)
     except core.NoProvenanceError as error:
-        _bad(where, str(error), "bring its provenance again")
+        bad(where, str(error), "bring its provenance again")
     except core.NotVerifiedError as error:
         raise RefusedError(
             Reason("not-verified", f"{file}: {error}", "do not use this file")
@@ -113,7 +113,7 @@ def show(
             with Path(what).open("rb") as opened:
                 sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
-            _bad(what, f"cannot be read: {error.strerror}", "name a file, or a SHA-256 in full")
+            bad(what, f"cannot be read: {error.strerror}", "name a file, or a SHA-256 in full")
     rows = list(_hub().pages("/archive/artifacts", sha256=sha256))
     if not rows:
         raise NotFoundError(
@@ -129,7 +129,8 @@ def show(
             typer.echo(f"  published as {path}")
 
 
-def _public_key(key: Path | None) -> Any:
+def public_key(key: Path | None) -> Any:
+    """Return the key in this file, or that of the chosen installation."""
     from commonfarm.archive.provenance import read_key
     from commonfarm.lib.places import find
 
@@ -137,9 +138,9 @@ def _public_key(key: Path | None) -> Any:
     try:
         return read_key(file.read_bytes())
     except OSError as error:
-        _bad(file, f"cannot be read: {error.strerror}", "give the public key by --key")
+        bad(file, f"cannot be read: {error.strerror}", "give the public key by --key")
     except ValueError as error:
-        _bad(file, f"is no public key: {error}", "give the farm's statements.pub by --key")
+        bad(file, f"is no public key: {error}", "give the farm's statements.pub by --key")
 
 
 def _envelope(file: Path, given: Path | None, sha256: str) -> tuple[bytes, str]:
@@ -149,9 +150,9 @@ def _envelope(file: Path, given: Path | None, sha256: str) -> tuple[bytes, str]:
         return beside.read_bytes(), str(beside)
     except FileNotFoundError:
         if given is not None:
-            _bad(given, "cannot be read: there is no such file", "name a file that you have")
+            bad(given, "cannot be read: there is no such file", "name a file that you have")
     except OSError as error:
-        _bad(beside, f"cannot be read: {error.strerror}", "name a file that you have")
+        bad(beside, f"cannot be read: {error.strerror}", "name a file that you have")
     hub = _hub()
     for row in hub.pages("/archive/artifacts", sha256=sha256):
         if row["has_provenance"]:
@@ -204,5 +205,6 @@ def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _bad(what: object, wrong: str, to_do: str) -> NoReturn:
+def bad(what: object, wrong: str, to_do: str) -> NoReturn:
+    """End because of what was given."""
     raise BadInputError(Problem(str(what), 0, 0, wrong, to_do))

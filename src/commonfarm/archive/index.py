@@ -115,7 +115,8 @@ class Packing:
 PACKINGS: Mapping[str, Packing] = MappingProxyType(
     {
         ".gz": Packing(
-            lambda text: gzip.compress(text, 6, mtime=0), lambda file: gzip.GzipFile(fileobj=file)
+            lambda text: gzip.compress(text, 6, mtime=0),
+            lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
         ),
         ".zst": Packing(lambda text: zstd.compress(text, 9), lambda file: zstd.ZstdFile(file)),
     }

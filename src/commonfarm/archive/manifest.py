@@ -174,7 +174,7 @@ def pack(the_lines: Iterable[bytes]) -> bytes:
 def unpacks_to(packed: IO[bytes], the_lines: Iterable[bytes]) -> bool:
     """Say whether a segment's file holds these lines and nothing more."""
     try:
-        with GzipFile(fileobj=packed) as opened:
+        with GzipFile(fileobj=packed, mode="rb") as opened:
             same = all(opened.read(len(some)) == some for some in _together(the_lines))
             return same and not opened.read(1)
     except (OSError, EOFError, zlib.error):
@@ -199,7 +199,7 @@ def read_segment(packed: IO[bytes]) -> tuple[Head, Iterator[Entry]]:
 def _read_lines(packed: IO[bytes]) -> Iterator[dict[str, Any]]:
     unpacked = 0
     try:
-        with GzipFile(fileobj=packed) as opened:
+        with GzipFile(fileobj=packed, mode="rb") as opened:
             while line := opened.readline(MOST_LINE_BYTES + 1):
                 unpacked += len(line)
                 if len(line) > MOST_LINE_BYTES:
