@@ -23,7 +23,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_the_reference_names_each_key_of_the_configuration() -> None:
-    config = default("x", Path("/c"), Path("/s"), Path("/r"), Listen("127.0.0.1", 1, 2, 3, 4))
+    config = default("x", Path("/c"), Path("/s"), Path("/r"), Listen("127.0.0.1", 1, 2, 3, 4, 5))
     origin = "https://farm.example.org"
     public = Public(origin, origin, origin, origin, ("127.0.0.1",))
     text = dump(replace(config, public=public))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commonfarm.installation import configure
+from commonfarm.installation import checks, configure, launch
 from commonfarm.lib import places
 from commonfarm.lib.config import PROCESSES, Config, dump, load
 from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError
@@ -28,7 +28,7 @@ def test_the_first_up_writes_everything_down_and_the_next_reads_it(home: Path) -
     assert made.name == "production"
     assert load(made.file) == made
     assert configure.find_or_make() == made
-    assert len({getattr(made.listen, process) for process in PROCESSES}) == len(PROCESSES)
+    assert len(set(made.listen.ports.values())) == len(PROCESSES) + 1
     assert made.state.is_relative_to(home)
 
 
@@ -38,12 +38,26 @@ def test_each_installation_gets_ports_of_its_own(
     first = configure.make("production")
     second = configure.make("testing")
     configure.refuse_sharing(second, first)
-    ports = [getattr(one.listen, process) for one in (first, second) for process in PROCESSES]
-    assert len(set(ports)) == 2 * len(PROCESSES)
+    ports = [port for one in (first, second) for port in one.listen.ports.values()]
+    assert len(set(ports)) == 2 * (len(PROCESSES) + 1)
     with pytest.raises(NotFoundError, match="production, testing"):
         places.find()
     monkeypatch.setenv("COMMONFARM_INSTALLATION", "testing")
     assert places.find() == second
+
+
+def test_who_has_no_port_for_rsync_yet_goes_on_without(home: Path) -> None:
+    made = configure.find_or_make()
+    text = made.file.read_text()
+    made.file.write_text(text.replace(f"rsync = {made.listen.rsync}\n", ""))
+    old = configure.find_or_make()
+    assert (old.listen.rsync, old.rsync_url) == (0, "")
+    assert "rsync" not in old.listen.ports
+    assert load(made.file) == old
+    assert "rsyncd" not in {process.name for process in launch.services(old)}
+    assert "rsyncd" in {process.name for process in launch.services(made)}
+    assert "add `rsync = PORT` to [listen]" in checks.rsync(old)[0]
+    assert checks.rsync(made) == (f"offered at rsync://127.0.0.1:{made.listen.rsync}", "")
 
 
 def _share(config: Config, other: Config, what: str) -> Config:

@@ -194,12 +194,14 @@ def test_each_process_has_a_user_of_its_own_and_secrets_stay_closed(machine: Mac
     readers = {
         state / "secrets/django-key": {"hub", "live"},
         keys: {"signer"},
+        state / "rsyncd/rsyncd.conf": {"worker", "rsyncd"},
         state / "cli-token": set(),
         state / "postgres/PG_VERSION": {"postgres"},
     }
     for file, allowed in readers.items():
-        for name in ("hub", "live", "scheduler", "worker", "signer", "redirector", "postgres"):
+        for name in (*("hub", "live", "scheduler", "worker"), "signer", "redirector", "rsyncd"):
             assert may_read(f"commonfarm-{name}", file) == (name in allowed), (name, file)
+        assert may_read("commonfarm-postgres", file) == ("postgres" in allowed), file
 
 
 def test_the_database_and_store_of_another_are_refused(machine: Machine) -> None:

@@ -56,7 +56,6 @@ def text(modules: Iterable[Module], *, locks: Path, secrets: Path) -> str:
         "use chroot = no",
         "munge symlinks = no",
         "reverse lookup = no",
-        "log file = /dev/null",  # it would have the addresses of users
         f"lock file = {_said(locks)}",
         f"max connections = {MOST_CONNECTIONS}",
         f"timeout = {IDLE_SECONDS}",

@@ -155,7 +155,8 @@ def disk(config: Config | None) -> Result:
 
 def users_of_processes() -> Result:
     """Which operating system user each process runs as."""
-    names = ("hub", "live", "scheduler", "worker", "signer", "redirector", "postgres", "agent")
+    names = ("hub", "live", "scheduler", "worker", "signer", "redirector", "rsyncd", "postgres")
+    names += ("agent",)
     if users.separate():
         return ", ".join(f"{name} as {users.user_of(name)}" for name in names), ""
     return f"agent as root by sudo, all others as {users.user_of('hub')}", ""
@@ -184,6 +185,15 @@ def ports(config: Config) -> Result:
     except RefusedError as error:
         return error.reason.text, error.reason.lifted_by
     return f"free for {config.name}", ""
+
+
+def rsync(config: Config) -> Result:
+    """Whether mirrors can pull by rsync."""
+    if not config.listen.rsync:
+        return f"not offered: add `rsync = PORT` to [listen] in {config.file}", ""
+    if shutil.which("rsync") is None:
+        return "no rsync", f"{_sudo()}apt-get install rsync"
+    return f"offered at {config.rsync_url}", ""
 
 
 def _existing(folder: Path) -> Path:

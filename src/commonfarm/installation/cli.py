@@ -92,6 +92,7 @@ def _print_status(shown: dict[str, object]) -> None:
     console.print(f"{shown['installation']}: {word}; pages at {shown['web']}")
     for what, where in (
         ("published trees", shown["published"]),
+        ("mirrors pull at", shown["rsync"] or "no rsync: `commonfarm doctor` says how to have it"),
         ("public keys", shown["public_keys"]),
         ("logs", f"{shown['state']}/log"),
     ):

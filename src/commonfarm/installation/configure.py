@@ -44,11 +44,11 @@ def make(name: str) -> Config:
     """Write the configuration of a new installation `name`, with free ports, and return it."""
     file = config_folder() / f"{name}.toml"
     taken = {
-        getattr(other.listen, process)
+        port
         for other in _others(default(name, file, file, file, Listen("127.0.0.1", 0, 0, 0, 0)))
-        for process in PROCESSES
+        for port in other.listen.ports.values()
     }
-    listen = Listen("127.0.0.1", *free_ports("127.0.0.1", len(PROCESSES), taken))
+    listen = Listen("127.0.0.1", *free_ports("127.0.0.1", len(PROCESSES) + 1, taken))
     config = default(name, file, state_folder(name), runtime_folder(name), listen)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}")
@@ -82,8 +82,8 @@ def free_ports(address: str, number: int, taken: set[int]) -> list[int]:
 
 def refuse_taken_ports(config: Config) -> None:
     """Raise RefusedError that names the process whose port somebody else has bound."""
-    for process in PROCESSES:
-        if not _bindable(config.listen.address, getattr(config.listen, process)):
+    for process, port in config.listen.ports.items():
+        if not _bindable(config.listen.address, port):
             raise RefusedError(port_taken(config, process))
 
 
@@ -119,9 +119,8 @@ def refuse_sharing(config: Config, other: Config) -> None:
     database = _place(config.database)
     if database == _place(other.database):
         raise refuse(f"the database {database[2]} at {database[0]}", "database.host")
-    theirs_bound = {getattr(other.listen, process): process for process in PROCESSES}
-    for process in PROCESSES:
-        port = getattr(config.listen, process)
+    theirs_bound = {port: process for process, port in other.listen.ports.items()}
+    for process, port in config.listen.ports.items():
         if port in theirs_bound:
             raise refuse(f"port {port} ({theirs_bound[port]} of {other.name})", f"listen.{process}")
 

@@ -44,6 +44,6 @@ def examine() -> list[Finding]:
         ("disk space", checks.disk(config)),
         ("users", checks.users_of_processes()),
         *([("root for the builder", checks.sudo())] if os.getuid() else []),
-        *([("ports", checks.ports(config))] if config else []),
+        *([("ports", checks.ports(config)), ("rsync", checks.rsync(config))] if config else []),
     ]
     return [Finding(name, not mend, found, mend) for name, (found, mend) in results]

@@ -127,7 +127,7 @@ def services(config: Config) -> list[Process]:
             umask=0o007,
         )
 
-    return [
+    found = [
         Process(
             "signer",
             [*program, "signer"],
@@ -142,6 +142,34 @@ def services(config: Config) -> list[Process]:
         Process("worker", [*program, "worker"], lambda: worker_lives(config), umask=0o002),
         served("redirector", "/"),
     ]
+    return [*found, rsyncd(config)] if config.listen.rsync else found
+
+
+def rsyncd(config: Config) -> Process:
+    """Return rsync's daemon, by which mirrors pull; what it serves the worker has written."""
+    address, port = config.listen.address, config.listen.rsync
+
+    def begin() -> None:
+        """Have something to read before the worker was there: it ends without."""
+        if not config.rsyncd_config.exists():
+            users.write_private(config.rsyncd_config, "", users.RSYNC_GROUP)
+
+    return Process(
+        "rsyncd",
+        [
+            "rsync",
+            "--daemon",
+            "--no-detach",
+            f"--address={address}",
+            f"--port={port}",
+            f"--config={config.rsyncd_config}",
+            # Its log would have the addresses of users.
+            "--log-file=/dev/null",
+        ],
+        lambda: rsync_answers(address, port),
+        address=config.rsync_url,
+        before=begin,
+    )
 
 
 def agent(config: Config) -> Process:
@@ -208,6 +236,15 @@ def http_answers(address: str, port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def rsync_answers(address: str, port: int) -> bool:
+    """Say whether an rsync daemon greets who connects."""
+    try:
+        with socket.create_connection((address, port), PROBE_SECONDS) as probe:
+            return probe.recv(64).startswith(b"@RSYNCD: ")
+    except OSError:
+        return False
 
 
 def signer_answers(path: Path) -> bool:

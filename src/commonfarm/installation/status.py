@@ -128,6 +128,7 @@ def _about(config: Config) -> dict[str, Any]:
         "installation": config.name,
         "web": config.public_url("hub"),
         "redirector": config.public_url("redirector"),
+        "rsync": config.rsync_url,
         "published": str(config.published),
         "public_keys": str(config.public_keys),
         "state": str(config.state),

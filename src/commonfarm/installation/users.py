@@ -22,6 +22,8 @@ STORE_GROUP = "commonfarm"
 """Who writes and reads the store."""
 WEB_GROUP = "commonfarm-web"
 """Who reads the key that signs sessions."""
+RSYNC_GROUP = "commonfarm-rsyncd"
+"""Who reads what is under embargo, and the passwords for it: rsync's daemon has its user's group."""
 
 _GROUPS = {
     "hub": (STORE_GROUP, WEB_GROUP),
@@ -30,6 +32,7 @@ _GROUPS = {
     "worker": (STORE_GROUP,),
     "signer": (STORE_GROUP,),
     "redirector": (),
+    "rsyncd": (),
     "postgres": (),
 }
 
@@ -77,7 +80,7 @@ def peers(config: Config) -> dict[str, list[str]]:
     """Return which database roles each operating system user may take, for `peer`."""
     found: dict[str, list[str]] = {}
     for process in _GROUPS:
-        if process in ("redirector", "postgres"):
+        if process in ("redirector", "rsyncd", "postgres"):
             continue
         role = config.database.signer_user if process == "signer" else config.database.user
         found.setdefault(user_of(process), []).append(role)
@@ -110,6 +113,10 @@ def folders(config: Config) -> list[Folder]:
         Folder(config.mirror_map.parent, 0o755, "worker", STORE_GROUP),
         # The redirector puts batches there, the worker takes them away.
         Folder(config.counts, 0o2770, "redirector", STORE_GROUP),
+        # Their group is kept by what is made in them: the worker writes, rsync's daemon reads.
+        Folder(config.published / ".staging", 0o2750, "worker", RSYNC_GROUP),
+        Folder(config.rsyncd_config.parent, 0o2750, "worker", RSYNC_GROUP),
+        Folder(config.rsyncd_locks.parent, 0o700, "rsyncd"),
         Folder(config.signer_socket.parent, 0o750, "signer", STORE_GROUP),
         Folder(config.state / "agent", 0o711),
         # Where a keyring is kept that was put together from several of the host's: by the hub when

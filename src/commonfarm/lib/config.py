@@ -93,9 +93,17 @@ class Config:
 
         For what runs beside it; what is shown or given to others is `public_url`.
         """
+        return f"http://{self._host}:{getattr(self.listen, process)}"
+
+    @property
+    def rsync_url(self) -> str:
+        """Where rsync's daemon answers on this machine, empty where there is none."""
+        return f"rsync://{self._host}:{self.listen.rsync}" if self.listen.rsync else ""
+
+    @property
+    def _host(self) -> str:
         address = self.listen.address
-        host = f"[{address}]" if ":" in address else address
-        return f"http://{host}:{getattr(self.listen, process)}"
+        return f"[{address}]" if ":" in address else address
 
     def public_url(self, process: str) -> str:
         """Return the base address by which people, builders and downloads reach `process`."""

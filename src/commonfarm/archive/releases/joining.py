@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
-from commonfarm.archive.models import Publication, Release, ReleaseState
+from commonfarm.archive.models import FileHashes, Publication, Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import checking, readable, rows, rules
-from commonfarm.lib.errors import BadInputError
+from commonfarm.lib.errors import BadInputError, NotFoundError, Problem
+from commonfarm.store.interface import BlobDamagedError, check
 
 WHO = "process:worker"
 
@@ -29,8 +31,23 @@ def hold_back_unfit(publication: Publication) -> None:
             readable.check_release(release)
         except BadInputError as error:
             problems += error.problems
+        else:
+            problems += _damaged(release)
         if problems:
             release.hold_back("\n".join(map(str, rules.told(problems))), who=WHO)
+
+
+def _damaged(release: Release) -> list[Problem]:
+    """Return what is wrong with files whose further hashes could not be made."""
+    hashed = FileHashes.objects.filter(sha256=OuterRef("blob_id"))
+    rows = ReleaseFile.objects.filter(release=release, target="").exclude(Exists(hashed))
+    found = []
+    for path, sha256 in rows.values_list("path", "blob_id"):
+        try:
+            check(sha256)
+        except (BlobDamagedError, NotFoundError) as error:
+            found.append(Problem(path, 0, 0, error.reason.text, error.reason.lifted_by))
+    return found
 
 
 def published(publication: Publication) -> None:
