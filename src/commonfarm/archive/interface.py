@@ -9,24 +9,46 @@ from commonfarm.archive.adding import (
     ask_publication,
     publication_of,
 )
-from commonfarm.archive.models import Artifact, Entry, Publication, PublicationState, TreeFile
+from commonfarm.archive.columns import (
+    FileColumns,
+    file_columns,
+    file_hashes,
+    joined,
+    older_versions,
+)
+from commonfarm.archive.models import (
+    Artifact,
+    Entry,
+    FileHashes,
+    Publication,
+    PublicationState,
+    TreeAlias,
+    TreeFile,
+)
 from commonfarm.archive.signing import sign_mirror_map, sign_statements
 from commonfarm.archive.trees import current_files, current_revision, files_of
 
 __all__ = [
     "Artifact",
     "Entry",
+    "FileColumns",
+    "FileHashes",
     "NewArtifact",
     "Outcome",
     "Publication",
     "PublicationState",
+    "TreeAlias",
     "TreeFile",
     "Verdict",
     "add_build",
     "ask_publication",
     "current_files",
     "current_revision",
+    "file_columns",
+    "file_hashes",
     "files_of",
+    "joined",
+    "older_versions",
     "ports",
     "publication_of",
     "sign_mirror_map",

@@ -1,55 +1,132 @@
-"""Background work of the mirrors."""
+"""Background work of the mirrors: looks at them, and the map that says what was seen.
+
+Scans and audits take long and have a queue of their own; so have maps, of which deltas go on while
+a full one is made.
+"""
 
 from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
+from procrastinate.tasks import Task
 
+from commonfarm.archive.interface import TreeFile
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import BusyError, defer_once
-from commonfarm.mirrors import reconcile
+from commonfarm.mirrors.holdings import MOST_FOLLOWED
 from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
 
 AGAIN_SECONDS = 2
+log = logging.getLogger(__name__)
 
 
 @app.task(name="mirrors.scan", queue="scans")
 def scan_mirror(mirror_id: int) -> None:
-    """Look at a mirror, and let the map say what was seen."""
+    """Scan a mirror, see what it has of files that change in place, and let the map say so."""
     try:
-        done = reconcile.scan(mirror_id, timezone.now)
+        done = scan.scan(mirror_id, timezone.now)
     except BusyError:
         # The scan under way may have begun before what this one was asked for.
-        defer_once(scan_mirror, _key(mirror_id), in_seconds=AGAIN_SECONDS, mirror_id=mirror_id)
+        _soon(scan_mirror, mirror_id, AGAIN_SECONDS)
         return
     if done is not None:
-        reconcile.write_map(timezone.now())
+        _soon(check_mirror, mirror_id, whole=True)
+        want_map()
 
 
-@app.task(name="mirrors.write_map", queue="default")
+@app.task(name="mirrors.check", queue="checks")
+def check_mirror(mirror_id: int, whole: bool = False) -> None:
+    """Ask a mirror for new files, and again until it has them."""
+    try:
+        done = check.check(mirror_id, timezone.now(), whole=whole)
+    except BusyError:
+        _soon(check_mirror, mirror_id, AGAIN_SECONDS, whole=whole)
+        return
+    if done.news:
+        want_map()
+    if done.again is not None:
+        _soon(check_mirror, mirror_id, done.again)
+
+
+@app.task(name="mirrors.probe", queue="checks")
+def probe_mirror(mirror_id: int) -> None:
+    """Probe a mirror."""
+    with suppress(BusyError):  # what is under way is as good
+        if probe.probe(mirror_id, timezone.now()):
+            want_map()
+
+
+@app.task(name="mirrors.audit", queue="scans")
+def audit_mirror(mirror_id: int) -> None:
+    """Audit a mirror; one that serves other bytes than ours is out of the map at once."""
+    with suppress(BusyError):
+        done = audit.audit(mirror_id, timezone.now())
+        if done is not None and not done.ok:
+            want_map()
+
+
+@app.task(name="mirrors.write_map", queue="maps")
 def write_map() -> None:
     """Bring the mirror map up to date."""
-    reconcile.write_map(timezone.now())
+    if mapping.write_map(timezone.now()):
+        want_full_map()
+
+
+@app.task(name="mirrors.write_full_map", queue="maps")
+def write_full_map() -> None:
+    """Write a full mirror map."""
+    with suppress(BusyError):
+        mapping.write_full_map(timezone.now())
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="mirrors.reconcile", queue="default", queueing_lock="mirrors.reconcile")
 def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
-    """Once a minute: have those scanned that are due, and finish a map that was cut off."""
+    """Once a minute: have those looked at that are due, and what was cut off ended."""
+    now = timezone.now()
     with transaction.atomic():
-        for mirror in reconcile.due(timezone.now()):
+        for mirror in scan.looked_at():
+            want_probe(mirror)
+        for mirror in scan.due(now):
             want_scan(mirror)
-    reconcile.write_map(timezone.now())
+        for mirror in audit.due(now):
+            want_audit(mirror)
+        for mirror in check.due(now):
+            want_check(mirror)
+        want_map()
 
 
-def _key(mirror_id: int) -> str:
-    return f"mirrors.scan:{mirror_id}"
+@app.periodic(cron="41 * * * *")
+@app.task(name="mirrors.prune", queue="default", queueing_lock="mirrors.prune")
+def prune(timestamp: int) -> None:  # noqa: ARG001 - given by name
+    """Once an hour: remove what was seen so long ago that nobody asks for it."""
+    log.info("removed for their age: %s", keeping.prune(timezone.now()))
 
 
 def want_scan(mirror: Mirror) -> bool:
     """Have `mirror` scanned soon; say whether that was not planned already."""
-    return defer_once(scan_mirror, _key(mirror.pk), mirror_id=mirror.pk)
+    return _soon(scan_mirror, mirror.pk)
+
+
+def want_check(mirror: Mirror) -> bool:
+    """Have `mirror` asked for new files soon."""
+    return _soon(check_mirror, mirror.pk)
+
+
+def want_probe(mirror: Mirror) -> bool:
+    """Have `mirror` probed soon."""
+    return _soon(probe_mirror, mirror.pk)
+
+
+def want_audit(mirror: Mirror) -> bool:
+    """Have `mirror` audited soon."""
+    return _soon(audit_mirror, mirror.pk)
 
 
 def want_map() -> None:
@@ -57,9 +134,28 @@ def want_map() -> None:
     defer_once(write_map, "mirrors.write_map")
 
 
-def tree_published(tree: ReleaseTree, revision: int) -> None:  # noqa: ARG001 - the port's
-    """Fill the archive's port: a new revision is out, so its mirrors are looked at anew."""
+def want_full_map() -> None:
+    """Have a full mirror map written soon."""
+    defer_once(write_full_map, "mirrors.write_full_map")
+
+
+def tree_published(tree: ReleaseTree, revision: int) -> None:
+    """Fill the archive's port: a new revision is out, so mirrors are asked for what is new in it.
+
+    What is too much to ask for file by file is scanned for.
+    """
+    new = TreeFile.objects.filter(tree=tree, since_revision=revision)
+    many = new.values("pk")[: MOST_FOLLOWED + 1].count() > MOST_FOLLOWED
     with transaction.atomic():
-        for mirror in Mirror.objects.filter(tree=tree, enabled=True, removed_at=None):
-            want_scan(mirror)
+        for mirror in scan.looked_at():
+            if mirror.tree_id == tree.pk:
+                (want_scan if many else want_check)(mirror)
         want_map()
+
+
+def _soon(
+    task: Task[Any, Any, Any], mirror_id: int, seconds: int = 0, *, whole: bool = False
+) -> bool:
+    key = f"{task.name}:{mirror_id}" + (":whole" if whole else "")
+    more = {"whole": True} if whole else {}
+    return defer_once(task, key, in_seconds=seconds, mirror_id=mirror_id, **more)

@@ -14,7 +14,6 @@ from commonfarm.archive import distributions, index, ports, provenance
 from commonfarm.archive.models import Artifact, Publication, PublicationState
 from commonfarm.archive.trees import files_of
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
-from commonfarm.redirector import mirror_map
 from commonfarm.store.interface import BlobDamagedError, check, read
 
 _vouched: set[tuple[str, str]] = set()
@@ -81,40 +80,6 @@ def statements(numbers: Sequence[int]) -> list[dict[str, Any]]:
     for one in artifacts:
         _check(one.blob_id, one.filename)
     return [provenance.statement(one.filename, one.blob_id, one.statement) for one in artifacts]
-
-
-def map_payload(generation: int) -> bytes:
-    """Return the payload of a mirror map that may be signed; RefusedError otherwise.
-
-    Every file it names must be one that is published now, with its size, or was by the revision
-    before (the next may come out while a map is made): a mirror map cannot send anybody to what we
-    do not give out.
-    """
-    sha256 = ports.mirror_map_blob.get()(generation)
-    whole_blob(sha256, f"mirror map {generation}")
-    payload = read(sha256)
-    try:
-        read_map = mirror_map.parse(payload)
-    except mirror_map.MapError as error:
-        raise refused("bad-mirror-map", f"mirror map {generation}: {error}") from None
-    if read_map.generation != generation:
-        raise refused(
-            "bad-mirror-map", f"mirror map {generation} calls itself {read_map.generation}"
-        )
-    for name, files in read_map.trees.items():
-        unknown = {(path, file.size) for path, file in files.items()}
-        published = Publication.objects.filter(tree__name=name, state=PublicationState.PUBLISHED)
-        for one in published.select_related("tree").order_by("-revision")[:2]:
-            if unknown:
-                unknown -= set(files_of(one.tree, one.revision).values_list("path", "blob__size"))
-        if unknown:
-            path, size = min(unknown)
-            raise refused(
-                "bad-mirror-map",
-                f"mirror map {generation} names {name}/{path} of {size} bytes, which is not"
-                " published",
-            )
-    return payload
 
 
 def _release(

@@ -1,4 +1,4 @@
-"""The signer's process: one request after the other from its socket.
+"""The signer's process: one request after the other from its socket, mirror maps beside them.
 
 It holds no session, and what it remembers of past checks only saves time: killed at any point, the
 same request is answered again.
@@ -12,6 +12,8 @@ import os
 import signal
 import socketserver
 import sys
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +27,9 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.errors import CommonfarmError, Reason, RefusedError
 
 READ_SECONDS = 10.0
+UNHURRIED = ("mirror-map", "mirror-map-delta")
+"""To check a full map takes a while; nothing waits for that, and what it needs is its own."""
+_one_at_a_time = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -57,8 +62,10 @@ def _start_django(config: Config) -> None:
     django.setup()
 
 
-class Server(socketserver.UnixStreamServer):
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Listens on the socket; who may connect is decided by its group."""
+
+    daemon_threads = True
 
     def __init__(self, path: Path, keys: Any) -> None:
         self.keys = keys
@@ -75,6 +82,14 @@ class Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Read one line, answer one line."""
+        from django.db import connections
+
+        try:
+            self._handle()
+        finally:
+            connections.close_all()  # they are of this thread, which ends
+
+    def _handle(self) -> None:
         try:
             line = self.rfile.readline(MOST_REQUEST_BYTES + 1)
         except OSError:
@@ -99,7 +114,8 @@ def answer_to(line: bytes, keys: Any) -> dict[str, Any]:
     ids: list[int] = []
     try:
         kind, ids = _parse(line)
-        done = _sign(kind, ids, keys)
+        with nullcontext() if kind in UNHURRIED else _one_at_a_time:
+            done = _sign(kind, ids, keys)
     except RefusedError as error:
         _log.warning("refused %s %s: %s", kind, ids, error)
         return {"refused": _told(error.reason)}
@@ -137,8 +153,10 @@ def _parse(line: bytes) -> tuple[str, list[int]]:
 
 
 def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
+    from django.conf import settings
+
     from commonfarm.archive import manifest, provenance
-    from commonfarm.archive.signer import approve, approve_manifest
+    from commonfarm.archive.signer import approve, approve_manifest, approve_map
     from commonfarm.redirector import mirror_map
 
     match kind:
@@ -157,9 +175,10 @@ def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
         case "statements":
             sealed = [provenance.seal(one, keys.statements) for one in approve.statements(ids)]
             return {"envelopes": [one.decode() for one in sealed]}
-        case "mirror-map":
-            payload = approve.map_payload(ids[0])
-            return {"signature": keys.statements.sign(mirror_map.to_be_signed(payload)).hex()}
+        case "mirror-map" | "mirror-map-delta":
+            folder = settings.COMMONFARM.mirror_map.parent
+            header = approve_map.header(folder, ids[0], delta=kind == "mirror-map-delta")
+            return {"signature": keys.statements.sign(mirror_map.to_be_signed(header)).hex()}
         case _:
             return {"fingerprint": keys.fingerprint()}
 

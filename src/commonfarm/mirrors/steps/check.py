@@ -1,0 +1,120 @@
+"""A mirror is asked for just the files that are new, so that clients are sent there within seconds;
+and for what changes in place, whose bytes tell which revision it is at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+
+from commonfarm.archive.interface import (
+    FileColumns,
+    Publication,
+    PublicationState,
+    current_revision,
+    file_columns,
+    joined,
+    older_versions,
+)
+from commonfarm.guard.interface import alone
+from commonfarm.mirrors import schedule
+from commonfarm.mirrors.addresses import Policy
+from commonfarm.mirrors.holdings import FOLLOWED_FOR, bits_of, new_files, record_check
+from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.scanning import Limits, Wanted
+from commonfarm.mirrors.scanning import check as ask
+from commonfarm.mirrors.steps.scan import bases, find, looked_at, path_there
+
+MOST_CHANGING = 1000
+LIMITS = Limits(connect_seconds=10, silence_seconds=20, request_seconds=30, total_seconds=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a check brought: whether anything is new, and in how many seconds to ask again."""
+
+    news: bool = False
+    again: int | None = None
+
+
+def check(mirror_id: int, now: datetime, *, whole: bool = False) -> Done:
+    """Ask a mirror for new files that it was not seen to have; with `whole` also for all that
+    changes in place.
+
+    Raises BusyError while another check of it runs.
+    """
+    with alone(f"check of mirror {mirror_id}", wait=False):
+        mirror = find(mirror_id)
+        revision = current_revision(mirror.tree) if mirror else 0
+        if mirror is None or not revision:
+            return Done()
+        awaited = new_files(mirror, revision, now)
+        news = _ask(mirror, revision, awaited, now, whole=whole)
+        return Done(news, _again(mirror, revision, now))
+
+
+def due(now: datetime) -> list[Mirror]:
+    """Return the mirrors that should be asked now: all whose tree has files they may lack yet."""
+    recent = Publication.objects.filter(
+        state=PublicationState.PUBLISHED, published_at__gt=now - FOLLOWED_FOR
+    )
+    trees = set(recent.values_list("tree", flat=True))
+    some = [mirror for mirror in looked_at() if mirror.tree_id in trees]
+    return [one for one in some if new_files(one, current_revision(one.tree), now).paths]
+
+
+def _ask(
+    mirror: Mirror, revision: int, awaited: FileColumns, now: datetime, *, whole: bool
+) -> bool:
+    fixed: dict[str, tuple[int, int]] = {}
+    versions: dict[str, dict[str, int]] = {}
+    held = bits_of(mirror).has(awaited.numbers)
+    for path, number, size, changes, is_there in zip(
+        *(awaited.paths, awaited.numbers, awaited.sizes, awaited.changes, held), strict=True
+    ):
+        if not changes and not is_there:
+            fixed[path_there(mirror, path.decode())] = (int(number), int(size))
+    changing = awaited
+    if whole:
+        below = mirror.subtree
+        changing = joined(file_columns(mirror.tree, revision, below=below, only_changing=True))
+    if changing.changes.any():
+        versions = _versions(mirror, revision, changing)
+    wanted = [Wanted(path, size) for path, (_, size) in fixed.items()]
+    wanted += [Wanted(path, -1, changes=True) for path in versions]
+    if not wanted:
+        return False
+    checked = ask(bases(mirror), wanted, Policy.of(settings.COMMONFARM), LIMITS)
+    if checked.problem is not None:
+        return False
+    seen = [fixed[path][0] for path in checked.held if path in fixed]
+    not_seen = [fixed[path][0] for path in checked.missing if path in fixed]
+    for name, known in versions.items():
+        there = known.get(checked.hashes.get(name, ""))
+        seen += [there] if there is not None else []
+        not_seen += [number for number in known.values() if number != there]
+    return record_check(mirror, revision, seen, not_seen, now=now)
+
+
+def _versions(mirror: Mirror, revision: int, files: FileColumns) -> dict[str, dict[str, int]]:
+    """Return for each path that changes in place the number of each kept version, by its hash."""
+    older = older_versions(mirror.tree, revision)
+    found: dict[str, dict[str, int]] = {}
+    for row in files.changes.nonzero()[0][-MOST_CHANGING:]:
+        path = files.paths[row]
+        known = {one.revision.sha256.hex(): one.number for one in reversed(older.get(path, ()))}
+        known[files.sha256[row].tobytes().hex()] = int(files.numbers[row])
+        found[path_there(mirror, path.decode())] = known
+    return found
+
+
+def _again(mirror: Mirror, revision: int, now: datetime) -> int | None:
+    """Return in how many seconds to ask again for what is still awaited."""
+    awaited = new_files(mirror, revision, now)
+    if not awaited.numbers.size:
+        return None
+    newest = Publication.objects.get(tree=mirror.tree, revision=int(awaited.since.max()))
+    assert newest.published_at is not None
+    return schedule.check_again(now - newest.published_at)

@@ -1,0 +1,166 @@
+"""A mirror's whole listing is compared with its tree: by rsync, else by its web index, else by
+asking for each file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from django.conf import settings
+
+from commonfarm.archive.interface import current_revision, file_columns
+from commonfarm.guard.interface import alone
+from commonfarm.mirrors import schedule
+from commonfarm.mirrors.addresses import Policy
+from commonfarm.mirrors.holdings import record_listing
+from commonfarm.mirrors.models import Mirror, Scan, ScanKind
+from commonfarm.mirrors.scanning import (
+    Listed,
+    ScanError,
+    Wanted,
+    check,
+    list_http,
+    list_rsync,
+)
+
+MOST_ASKED = 100_000
+"""A tree with more files is not asked for file by file."""
+ASKED_AT_ONCE = 2000
+
+
+def due(now: datetime) -> list[Mirror]:
+    """Return the mirrors that should be scanned now."""
+    found = []
+    revisions: dict[int, int] = {}
+    for mirror in looked_at():
+        if mirror.tree_id not in revisions:
+            revisions[mirror.tree_id] = current_revision(mirror.tree)
+        finished = mirror.scans.exclude(ok=None).exclude(finished_at=None)
+        if mirror.proved_at is not None:
+            finished = finished.filter(started_at__gte=mirror.proved_at)
+        at = schedule.next_scan([_look(scan) for scan in finished.order_by("-id")[:8]])
+        if revisions[mirror.tree_id] and (at is None or at <= now):
+            found.append(mirror)
+    return found
+
+
+def looked_at() -> list[Mirror]:
+    """Return the mirrors that are looked at: enabled, and control of them was shown."""
+    shown = Mirror.registered().filter(enabled=True).exclude(proved_at=None)
+    return list(shown.order_by("name"))
+
+
+def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
+    """Scan one mirror and write down what was seen; None when there is nothing to scan.
+
+    Raises BusyError while another scan of it runs.
+    """
+    with alone(f"scan of mirror {mirror_id}", wait=False):
+        mirror = find(mirror_id)
+        revision = current_revision(mirror.tree) if mirror else 0
+        if mirror is None or not revision:
+            return None
+        listing = _Listing(mirror, revision, Policy.of(settings.COMMONFARM))
+        done = record_listing(
+            mirror,
+            revision,
+            listing.files(),
+            kind=listing.ways()[0][0],
+            url=listing.ways()[0][1],
+            clock=clock,
+            verify=listing.count_served,
+        )
+        if done.ok:
+            done.kind, done.url, done.problem = listing.kind, listing.url, listing.note
+            done.save(update_fields=["kind", "url", "problem"])
+        return done
+
+
+def find(mirror_id: int) -> Mirror | None:
+    """Return the mirror if it is looked at, else None."""
+    return next((one for one in looked_at() if one.pk == mirror_id), None)
+
+
+def bases(mirror: Mirror) -> list[str]:
+    """Return its web addresses, in the order to try them."""
+    return [url for url in (mirror.https, mirror.http) if url]
+
+
+def path_there(mirror: Mirror, path: str) -> str:
+    """Return the path of a file below the mirror's addresses, which are of its subtree."""
+    return path[len(mirror.subtree) + 1 :] if mirror.subtree else path
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The files of a mirror, by the first way that works. `note` says which ways did not."""
+
+    mirror: Mirror
+    revision: int
+    policy: Policy
+    kind: ScanKind = ScanKind.CHECK
+    url: str = ""
+    note: str = ""
+
+    def ways(self) -> list[tuple[ScanKind, str]]:
+        """Return the ways there are, best first, each with the address that is used."""
+        found = [(ScanKind.RSYNC, self.mirror.rsync_url)] if self.mirror.rsync_url else []
+        web = bases(self.mirror)
+        return [*found, (ScanKind.HTTP, web[0]), (ScanKind.CHECK, web[0])]
+
+    def files(self) -> Iterator[Listed]:
+        """Yield what is there. A file that one way listed counts even if that way then failed.
+
+        Raises ScanError, that of the best way, when none works.
+        """
+        first: ScanError | None = None
+        for kind, url in self.ways():
+            self.kind, self.url = kind, url
+            try:
+                yield from self._by(kind)
+            except ScanError as error:
+                first = first or error
+                self.note = "; ".join(filter(None, [self.note, f"{kind}: {error.reason.text}"]))
+            else:
+                return
+        assert first is not None
+        raise first
+
+    def _by(self, kind: ScanKind) -> Iterator[Listed]:
+        if kind is ScanKind.RSYNC:
+            return list_rsync(self.url, self.policy)
+        return list_http(self.url, self.policy) if kind is ScanKind.HTTP else self._asked()
+
+    def _asked(self) -> Iterator[Listed]:
+        """Ask for every file of the tree."""
+        columns = file_columns(self.mirror.tree, self.revision, below=self.mirror.subtree)
+        files = (
+            (path_there(self.mirror, path.decode()), int(size))
+            for some in columns
+            for path, size, changes in zip(some.paths, some.sizes, some.changes, strict=True)
+            if not changes
+        )
+        for _ in range(MOST_ASKED // ASKED_AT_ONCE):
+            some = [Wanted(*file) for file in islice(files, ASKED_AT_ONCE)]
+            if not some:
+                return
+            checked = check(bases(self.mirror), some, self.policy)
+            if checked.problem is not None:
+                raise ScanError(checked.problem)
+            sizes = {file.path: file.size for file in some}
+            for path in checked.held:
+                yield Listed(path, sizes[path], True, None)
+
+    def count_served(self, files: Sequence[tuple[str, int]]) -> int:
+        """Return how many of these files of the tree the mirror serves when asked for them."""
+        wanted = [Wanted(path_there(self.mirror, path), size) for path, size in files]
+        return len(check(bases(self.mirror), wanted, self.policy).held)
+
+
+def _look(scan: Scan) -> schedule.Look:
+    assert scan.finished_at is not None
+    lacks = scan.files_found < scan.files_expected
+    return schedule.Look(bool(scan.ok), lacks, scan.started_at, scan.finished_at)
