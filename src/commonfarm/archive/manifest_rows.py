@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain, islice
-from typing import TypeVar
 
 from django.conf import settings
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Collate
 
 from commonfarm.archive import hashing, manifest
@@ -23,7 +22,7 @@ from commonfarm.archive.models import (
     TreeAlias,
     TreeFile,
 )
-from commonfarm.archive.trees import WHOLE_EVERY
+from commonfarm.archive.trees import WHOLE_EVERY, aliases_of, listed_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.store.interface import Blob, put_bytes
 
@@ -75,16 +74,15 @@ def lines(publication: Publication, since: int) -> Iterator[bytes]:
 
 def new_files(tree: ReleaseTree, since: int, revision: int) -> QuerySet[TreeFile]:
     """Return the files that the manifest of `revision` has and that of `since` had not."""
-    rows = _told(TreeFile.objects.filter(tree=tree), revision)
+    rows = listed_files(tree, revision).filter(since_revision__gt=since)
     # What belongs to the manifest is pinned by the statement.
-    rows = rows.exclude(path__startswith=f"{manifest.FOLDER}/")
-    return rows.filter(since_revision__gt=since).order_by(Collate("path", "C"))
+    return rows.exclude(path__startswith=f"{manifest.FOLDER}/").order_by(Collate("path", "C"))
 
 
 def new_aliases(tree: ReleaseTree, since: int, revision: int) -> QuerySet[TreeAlias]:
     """Return the aliases that `revision` has and `since` had not."""
-    rows = _at(TreeAlias.objects.filter(tree=tree), revision)
-    return rows.filter(since_revision__gt=since).order_by(Collate("path", "C"))
+    rows = aliases_of(tree, revision).filter(since_revision__gt=since)
+    return rows.order_by(Collate("path", "C"))
 
 
 def statement(publication: Publication, earlier: Sequence[manifest.Segment]) -> manifest.Statement:
@@ -138,22 +136,8 @@ def _put(publication: Publication, path: str, blob: Blob, *, changes: bool) -> N
     )
 
 
-RowT = TypeVar("RowT", bound=Model)
-
-
-def _at(rows: QuerySet[RowT], revision: int) -> QuerySet[RowT]:
-    """Return those of a revision."""
-    there = Q(until_revision=None) | Q(until_revision__gt=revision)
-    return rows.filter(there, since_revision__lte=revision)
-
-
-def _told(rows: QuerySet[TreeFile], revision: int) -> QuerySet[TreeFile]:
-    """Return those that the manifest of a revision has: not what only lies there for a while."""
-    return _at(rows, revision).filter(Q(leaving_revision=None) | Q(leaving_revision__gt=revision))
-
-
 def _files(rows: QuerySet[TreeFile]) -> Iterator[manifest.Entry]:
-    found = rows.iterator(chunk_size=ROWS_AT_ONCE)
+    found = rows.select_related(None).iterator(chunk_size=ROWS_AT_ONCE)
     while some := list(islice(found, ROWS_AT_ONCE)):
         long = {one.sha256 for one in some if hashing.piece_bytes_of(one.size)}
         hashes = FileHashes.objects.in_bulk(long)
@@ -176,12 +160,11 @@ def _aliases(rows: QuerySet[TreeAlias]) -> Iterator[manifest.Entry]:
 
 def _gone(tree: ReleaseTree, since: int, revision: int) -> Iterable[manifest.Entry]:
     """Return what the manifest of `since` had and that of `revision` says nothing of."""
-    rows = TreeFile.objects.filter(tree=tree)
     ended = Q(until_revision__gt=since, until_revision__lte=revision)
     left = Q(leaving_revision__gt=since, leaving_revision__lte=revision)
-    paths = set(_told(rows.filter(ended | left), since).values_list("path", flat=True))
-    aliases = TreeAlias.objects.filter(ended, tree=tree)
-    paths.update(_at(aliases, since).values_list("path", flat=True))
+    files = listed_files(tree, since).filter(ended | left)
+    paths = {*files.values_list("path", flat=True)}
+    paths.update(aliases_of(tree, since).filter(ended).values_list("path", flat=True))
     for new in (new_files(tree, since, revision), new_aliases(tree, since, revision)):
         paths.difference_update(new.filter(path__in=paths).values_list("path", flat=True))
     return (

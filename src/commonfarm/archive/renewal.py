@@ -1,4 +1,4 @@
-"""Signs a tree anew before its indexes are no longer valid."""
+"""Signs a tree anew before its manifest, or an index of its repositories, is no longer valid."""
 
 from __future__ import annotations
 
@@ -22,15 +22,12 @@ def renew(now: datetime) -> int:
         newest = Publication.objects.filter(tree=tree).order_by("-revision").first()
         if newest is None or newest.state != PublicationState.PUBLISHED:
             continue
-        shortest = (
-            Repository.objects.filter(tree=tree)
-            .order_by("valid_seconds")
-            .values_list("valid_seconds", flat=True)
-            .first()
-        )
-        if shortest is None or newest.assembled_at is None:
+        # Of the manifest's statement, and of each repository's indexes.
+        validities = [] if tree.adopts else [tree.valid_seconds]
+        validities += Repository.objects.filter(tree=tree).values_list("valid_seconds", flat=True)
+        if not validities or newest.assembled_at is None:
             continue
-        if now - newest.assembled_at > timedelta(seconds=shortest) / 2:
-            ask_publication(tree, "half of the indexes' validity is over", who=WHO)
+        if now - newest.assembled_at > timedelta(seconds=min(validities)) / 2:
+            ask_publication(tree, "half of its validity is over", who=WHO)
             asked += 1
     return asked

@@ -1,0 +1,314 @@
+"""The manifest of a real tree: what is signed is what the folder holds, revision by revision."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from django.utils import timezone
+
+from commonfarm.archive import (
+    copies,
+    manifest,
+    manifest_rows,
+    provenance,
+    publishing,
+    renewal,
+    signing,
+    verifying,
+)
+from commonfarm.archive import interface as archive
+from commonfarm.archive.models import (
+    FileHashes,
+    Publication,
+    PublicationState,
+    Release,
+    ReleaseState,
+    TreeAlias,
+    TreeFile,
+)
+from commonfarm.archive.releases import going_public, lifecycle
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.lib.config import Config
+from commonfarm.lib.errors import RefusedError
+from commonfarm.store.interface import path_of, put_bytes
+from tests.archive.world import World, make_deb
+
+STATEMENT = manifest.STATEMENT_PATH
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish as often as asked; only HTTP clients care for whole seconds."""
+    monkeypatch.setattr(publishing, "_wait_for_another_second", lambda _publication: None)
+
+
+@pytest.fixture
+def tree(world: World, signer: Config, published_calls: list[tuple[str, int]]) -> ReleaseTree:
+    """A tree of releases, without a repository."""
+    return ReleaseTree.objects.create(name="files", review="none", keep_revisions=2)
+
+
+def release(
+    tree: ReleaseTree, files: dict[str, bytes], aliases: dict[str, str] | None = None
+) -> Release:
+    """Put a release and publish it; the tree is not yet."""
+    one = lifecycle.open_release(tree, title="t", who="user:anna")
+    listed = [(path, put_bytes(content).sha256) for path, content in files.items()]
+    if listed:
+        lifecycle.add_files(one, listed, owner=None)
+    if aliases:
+        lifecycle.add_aliases(one, list(aliases.items()))
+    lifecycle.close(one, who="user:anna", now=timezone.now())
+    one.refresh_from_db()
+    going_public.publish(one, who="user:anna", now=timezone.now())
+    return one
+
+
+def publish(tree: ReleaseTree) -> Publication:
+    publishing.publish(tree)
+    newest = Publication.objects.filter(tree=tree).latest("revision")
+    assert newest.state == PublicationState.PUBLISHED, newest.problem
+    return newest
+
+
+def verified(tree: ReleaseTree, config: Config, **asked: int) -> verifying.Report:
+    """Verify the published folder, which must be whole."""
+    key = provenance.read_key((config.public_keys / "statements.pub").read_bytes())
+    report = verifying.verify(
+        lambda: copies.open_copy(str(config.published / tree.name)),
+        key,
+        verifying.Asked(None, **asked),
+        now=datetime.now(UTC),
+        choose=Random(1),
+    )
+    assert report.problems == []
+    assert report.statement.revision == archive.current_revision(tree)
+    return report
+
+
+def said(publication: Publication) -> list[manifest.Entry]:
+    """Return what the segment of a revision says."""
+    assert publication.manifest is not None
+    head, entries = manifest.read_segment(
+        io.BytesIO(path_of(publication.manifest.sha256).read_bytes())
+    )
+    assert head.revision == publication.revision
+    return list(entries)
+
+
+def test_packages_are_listed_and_a_revision_says_what_it_changes(
+    world: World, pool: Path, signer: Config, published_calls: list[tuple[str, int]]
+) -> None:
+    for number in range(4):
+        world.add(f"job:{number}", make_deb(pool, f"p{number}", "1", "all"))
+        publication = publish(world.tree)
+        report = verified(world.tree, signer)
+        assert report.others == []
+        assert publication.manifest_base == 1
+        assert [one.revision for one in report.statement.segments] == list(range(1, number + 2))
+        files = {one.path for one in said(publication) if isinstance(one, manifest.File)}
+        assert len([path for path in files if path.endswith(".deb")]) == 1
+        assert len([path for path in files if path.endswith(".intoto.jsonl")]) == 1
+        assert "demo/dists/bookworm/InRelease" in files
+    listed = {
+        str(one.relative_to((signer.published / "main").resolve()))
+        for one in (signer.published / "main").resolve().rglob("*")
+        if one.is_file()
+    }
+    assert report.files == len([one for one in listed if not manifest.is_reserved(one)])
+    statement = json.loads((signer.published / "main" / STATEMENT).read_text())
+    assert statement["payloadType"] == manifest.PAYLOAD_TYPE
+    assert TreeFile.objects.get(path=STATEMENT, until_revision=None).changes
+    sha256s = set(archive.current_files(world.tree).values_list("sha256", flat=True))
+    assert set(FileHashes.objects.values_list("pk", flat=True)) >= sha256s
+
+
+def test_releases_aliases_and_what_is_gone(tree: ReleaseTree, signer: Config) -> None:
+    long = bytes(5 * 2**20)
+    one = release(tree, {"a/x": b"x", "a/long.iso": long}, {"latest": "a"})
+    first = publish(tree)
+    entries = said(first)
+    file = next(one for one in entries if one.path == "a/long.iso")
+    assert isinstance(file, manifest.File)
+    assert (file.piece_bytes, len(file.pieces)) == (2**18, 20 * 32)
+    assert file.not_before == first.assembled_at + timedelta(seconds=1800)  # type: ignore[operator]
+    assert manifest.Alias("latest", "a") in entries
+    assert verified(tree, signer).aliases == 1
+
+    release(tree, {"b/y": b"y"}, {"latest": "b"})
+    second = publish(tree)
+    assert [one.path for one in said(second)] == ["b/y", "latest"]
+    assert verified(tree, signer).files == 3
+
+    one.refresh_from_db()
+    going_public.withdraw(one, who="user:anna", why="a fault")
+    third = publish(tree)
+    assert said(third) == [manifest.Gone("a/long.iso"), manifest.Gone("a/x")]
+    report = verified(tree, signer)
+    assert (report.files, sorted(report.others)) == (1, ["a/long.iso", "a/x"])
+
+    going_public.rollback(tree, 1, who="user:anna", why="it was none")
+    fourth = publish(tree)
+    report = verified(tree, signer)
+    assert report.files == 2 and {"a/x", "a/long.iso"} <= {one.path for one in said(fourth)}
+
+
+def test_now_and_then_a_base_says_everything_again(
+    tree: ReleaseTree, signer: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest_rows, "WHOLE_EVERY", 3)
+    bases = []
+    for number in range(8):
+        release(tree, {f"f{number}": b"%d" % number})
+        publication = publish(tree)
+        bases.append(publication.manifest_base)
+        report = verified(tree, signer)
+        assert (report.files, report.others) == (number + 1, [])
+        assert len(report.statement.segments) == number % 3 + 1
+    assert bases == [1, 1, 1, 4, 4, 4, 7, 7]
+    # Those of the base before stay for `keep_revisions` after the new one.
+    names = sorted(one.name for one in (signer.published / "files/manifest").iterdir())
+    kept = [manifest.segment_path(number).rpartition("/")[2] for number in (4, 5, 6, 7, 8)]
+    assert names == [*kept, "statement.json"]
+    release(tree, {"last": b"last"})
+    publish(tree)
+    names = sorted(one.name for one in (signer.published / "files/manifest").iterdir())
+    assert names[0] == manifest.segment_path(7).rpartition("/")[2]
+
+
+def test_after_a_failed_revision_the_manifest_goes_on_from_what_users_see(
+    world: World, pool: Path, signer: Config, published_calls: list[tuple[str, int]]
+) -> None:
+    world.add("job:1", make_deb(pool, "p1", "1", "all"))
+    publish(world.tree)
+    world.add("job:2", make_deb(pool, "p2", "1", "all"))
+    (signer.state / "disowned").write_text("job:2")
+    publishing.publish(world.tree)
+    assert Publication.objects.latest("revision").state == PublicationState.FAILED
+    (signer.state / "disowned").unlink()
+    world.add("job:3", make_deb(pool, "p3", "1", "all"))
+    third = publish(world.tree)
+    assert [one.revision for one in verified(world.tree, signer).statement.segments] == [1, 3]
+    assert third.manifest_base == 1
+
+
+def test_a_tree_from_before_manifests_begins_with_a_base(tree: ReleaseTree, signer: Config) -> None:
+    release(tree, {"a": b"a"})
+    first = publish(tree)
+    Publication.objects.filter(pk=first.pk).update(
+        manifest=None, manifest_base=None, statement=None
+    )
+    TreeFile.objects.filter(path__startswith="manifest/").update(until_revision=2)
+    release(tree, {"b": b"b"})
+    assert publish(tree).manifest_base == 2
+    assert verified(tree, signer).files == 2
+
+
+def test_statements_are_renewed_before_they_end(tree: ReleaseTree, signer: Config) -> None:
+    release(tree, {"a": b"a"})
+    publish(tree)
+    now = timezone.now()
+    assert renewal.renew(now + timedelta(seconds=tree.valid_seconds // 2 - 60)) == 0
+    assert renewal.renew(now + timedelta(seconds=tree.valid_seconds // 2 + 60)) == 1
+    second = publish(tree)
+    assert (second.revision, said(second)) == (2, [])
+    verified(tree, signer, at_least=2)
+
+
+def signed(tree: ReleaseTree) -> Publication:
+    """Bring the next revision to where only its manifest is to be signed."""
+    while True:
+        publication = Publication.objects.filter(tree=tree).latest("revision")
+        if publication.state == PublicationState.SIGNED:
+            return publication
+        publishing.advance(publication)
+
+
+def refuses(publication: Publication, code: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        signing.sign_manifest(publication.pk)
+    assert refused.value.reason.code == code, refused.value
+
+
+@pytest.fixture
+def second(tree: ReleaseTree, signer: Config) -> Publication:
+    """A second revision of which only the manifest is to be signed."""
+    release(tree, {"a": b"a"})
+    publish(tree)
+    release(tree, {"b": b"b"}, {"latest": "b"})
+    return signed(tree)
+
+
+def test_the_signer_refuses_a_segment_that_is_not_what_the_database_says(
+    tree: ReleaseTree, second: Publication, signer: Config
+) -> None:
+    assert second.manifest is not None
+    head = manifest.Head("files", 2, 1)
+    lines = manifest.lines(head, [*said(second), manifest.Gone("a")])
+    Publication.objects.filter(pk=second.pk).update(manifest=put_bytes(manifest.pack(lines)))
+    refuses(second, "other-bytes")
+    Publication.objects.filter(pk=second.pk).update(manifest=second.manifest, manifest_base=2)
+    refuses(second, "other-bytes")
+    Publication.objects.filter(pk=second.pk).update(manifest_base=1)
+    path_of(second.manifest.sha256).write_bytes(b"")
+    refuses(second, "other-bytes")
+
+
+def test_the_signer_refuses_files_and_aliases_from_nowhere(
+    tree: ReleaseTree, second: Publication, signer: Config
+) -> None:
+    evil = put_bytes(b"evil")
+    row = TreeFile.objects.get(tree=tree, path="b")
+    TreeFile.objects.filter(pk=row.pk).update(blob=evil, sha256=evil.sha256, size=evil.size)
+    refuses(second, "not-approved")
+    TreeFile.objects.filter(pk=row.pk).update(blob=row.blob, sha256=row.sha256, size=row.size)
+    more = TreeAlias.objects.create(tree=tree, path="x", target="a", since_revision=2)
+    refuses(second, "not-approved")
+    more.delete()
+    Release.objects.update(state=ReleaseState.REJECTED)
+    refuses(second, "not-approved")
+
+
+def test_the_signer_refuses_what_nobody_looked_at(
+    tree: ReleaseTree, second: Publication, signer: Config
+) -> None:
+    ReleaseTree.objects.filter(pk=tree.pk).update(review="other")
+    Release.objects.update(reviewed_by="user:anna", reviewed_at=timezone.now())
+    refuses(second, "not-reviewed")
+    ReleaseTree.objects.filter(pk=tree.pk).update(review="any")
+    Release.objects.update(reviewed_by="", reviewed_at=None)
+    refuses(second, "not-reviewed")
+
+
+def test_the_signer_builds_on_its_own_statement_only(
+    tree: ReleaseTree, second: Publication, signer: Config
+) -> None:
+    first = Publication.objects.get(tree=tree, revision=1)
+    key = provenance.Ed25519PrivateKey.generate()
+    assert first.statement is not None and first.assembled_at is not None
+    statement = manifest_rows.statement(first, [])
+    for envelope in (manifest.seal(statement, key), b"{}"):
+        Publication.objects.filter(pk=first.pk).update(statement=put_bytes(envelope))
+        refuses(second, "not-ours")
+    release_of_other = ReleaseTree.objects.create(name="other", review="none")
+    release(release_of_other, {"a": b"a"})
+    other = publish(release_of_other)
+    Publication.objects.filter(pk=first.pk).update(statement=other.statement)
+    refuses(second, "not-ours")
+    Publication.objects.filter(pk=first.pk).update(statement=None)
+    refuses(second, "no-base")
+
+
+def test_only_what_is_due_is_signed(tree: ReleaseTree, second: Publication, signer: Config) -> None:
+    first = Publication.objects.get(tree=tree, revision=1)
+    refuses(first, "not-signed-yet")
+    with pytest.raises(RefusedError, match="there is no publication"):
+        signing.sign_manifest(second.pk + 1000)
+    assert signing.sign_manifest(second.pk) == signing.sign_manifest(second.pk)
+    publish(tree)
+    assert verified(tree, signer).files == 2
