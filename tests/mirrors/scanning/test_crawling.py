@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 import socket
@@ -127,8 +128,7 @@ def test_a_base_that_redirects_is_named(where: str) -> None:
         (answer(status=403), Code.NO_LISTING),
         (answer(b"{}", kind="application/json"), Code.NO_LISTING),
         (answer(status=500), Code.SERVER_ERROR),
-        (answer(status=503), Code.SERVER_ERROR),
-        (answer(status=429), Code.SERVER_ERROR),
+        (answer(status=502), Code.SERVER_ERROR),
         (answer(status=302, Server="Commonfarm-redirector"), Code.REDIRECTOR),
         (b"hello there, this is HTTP/0.9\n", Code.BAD_ANSWER),
         (b"\x16\x03\x01\x00\xff" * 100, Code.BAD_ANSWER),
@@ -171,6 +171,32 @@ def test_one_connection_that_breaks_is_tried_again() -> None:
     )
     with saying(lambda _: next(told)) as server:
         assert listed(server.url) == ["1.deb"]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("7", 7), ("", 1), ("0", 1), ("soon", 1), ("-5", 1), ("9" * 8, 30)]
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_asks_for_a_pause_gets_one(
+    monkeypatch: pytest.MonkeyPatch, status: int, told: str, seconds: float
+) -> None:
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    busy = answer(status=status, Retry_After=told)
+    for answers, good in (([busy, busy, index("1.deb")], True), ([busy, busy, busy], False)):
+        paused.clear()
+        following = iter(answers)
+        with saying(lambda _, following=following: next(following)) as server:  # type: ignore[misc]
+            monkeypatch.setattr(asyncio, "sleep", sleep)
+            if good:
+                assert listed(server.url) == ["1.deb"]
+            else:
+                assert ended(server.url).reason.code == Code.SERVER_ERROR
+            monkeypatch.undo()
+        assert paused == [seconds, seconds]
 
 
 def test_200_to_everything_comes_to_an_end() -> None:

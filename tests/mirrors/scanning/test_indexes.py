@@ -28,6 +28,8 @@ SIZES = {
     "pool/~+=@,!$()*": 40,
     "empty": 0,
 }
+EDGES = (972, 973, 1023, 1024, 9999, 10_000, 10_189, 10_239, 1_048_575, 1_048_576, 1_572_865)
+SIZES |= {f"edges/{size}": size for size in EDGES}
 AT = 1_795_000_000 // 60 * 60
 URL = "http://mirror.example.org/debian/"
 

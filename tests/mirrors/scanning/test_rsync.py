@@ -123,6 +123,20 @@ def test_a_module_that_wants_a_password_is_refused_and_does_not_ask(tmp_path: Pa
     assert refused.reason.code == Code.NO_LISTING and "auth failed" in str(refused)
 
 
+def test_a_daemon_that_is_too_busy_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    options = f"{AS_US}\nmax connections = 1\nlock file = {tmp_path}/lock"
+    with rsyncd(tmp_path / "home", tmp_path / "tree", options) as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            other.sendall(b"@RSYNCD: 29.0\ntree\n")
+            with other.makefile("rb") as told:
+                while told.readline() != b"@RSYNCD: OK\n":
+                    pass
+            busy = ended(url)
+    assert busy.reason.code == Code.SERVER_ERROR and "max connections" in str(busy)
+
+
 def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         kind = socket.SOCK_STREAM
@@ -348,7 +362,8 @@ def test_rsync_does_not_outlive_a_killed_worker() -> None:
             assert worker.stdout is not None
             pid = int(worker.stdout.readline())
             until = time.monotonic() + 10
-            while b"--list-only" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            # Before that it is not told of our death; its broken pipe or its timeout ends it.
+            while not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"rsync"):
                 assert time.monotonic() < until
             worker.send_signal(signal.SIGKILL)
         while _runs(pid):

@@ -65,23 +65,27 @@ class Asker:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask for `url`, which is escaped already, and give the answer as soon as it begins.
 
-        What goes wrong until the block ends is raised as ScanError.
+        What goes wrong with it until the block ends is raised as ScanError.
         """
         self._admit_literal(url)
         try:
-            async with self.session.request(
+            response = await self.session.request(
                 method, URL(url, encoded=True), headers=headers, allow_redirects=False
-            ) as response:
-                if response.headers.get("Server", "") == SERVER_NAME:
-                    raise failure(
-                        Code.REDIRECTOR,
-                        "a redirector answers there, not a mirror",
-                        "register the mirror's own address",
-                    )
-                yield response
+            )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # TimeoutError is an OSError: the one of a single request ends up here, too.
+            # TimeoutError is an OSError, and what is no name of a host a ValueError.
             raise ScanError(reason_of(error, self.limits)) from None
+        async with response:
+            if response.headers.get("Server", "") == SERVER_NAME:
+                raise failure(
+                    Code.REDIRECTOR,
+                    "a redirector answers there, not a mirror",
+                    "register the mirror's own address",
+                )
+            try:
+                yield response
+            except (aiohttp.ClientError, OSError) as error:
+                raise ScanError(reason_of(error, self.limits)) from None
 
     def _admit_literal(self, url: str) -> None:
         """Judge an address that is written out: aiohttp resolves only names."""

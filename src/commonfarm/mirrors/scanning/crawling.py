@@ -13,7 +13,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import aiohttp
 
 from commonfarm.lib.terminal import harmless
-from commonfarm.mirrors.addresses import Policy
+from commonfarm.mirrors.addresses import PORTS, Policy
 from commonfarm.mirrors.scanning.asking import (
     REDIRECTS,
     Asker,
@@ -31,6 +31,8 @@ _MOST_REDIRECTS = 5
 _MOST_ALIKE = 2
 """So often a page may stand within itself; the next time it is taken for a link to a parent."""
 _TRIED_AGAIN = (Code.NOT_REACHED, Code.BAD_ANSWER, Code.TOO_SLOW)
+_PAUSES, _SHORTEST_PAUSE, _LONGEST_PAUSE = 2, 1.0, 30.0
+_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _PAGES = ("text/html", "application/xhtml+xml", "application/json")
 # Caddy sends its index as JSON, which has exact sizes, to who asks for it.
 _ACCEPT = {"Accept": "application/json, text/html;q=0.9"}
@@ -48,8 +50,10 @@ def list_http(url: str, policy: Policy, limits: Limits | None = None) -> Iterato
     """Yield the files that the web indexes below `url` (ending in /) name.
 
     A folder below `url` that cannot be read (403, 404, no index, a redirect elsewhere) is left out:
-    its files could not be had there either. Links on the mirror are followed by its web server; one
-    that leads to a parent is noticed by its page, which stands within itself.
+    its files could not be had there either, or not be seen. So are names that the server does not
+    show (Apache leaves out README, as Debian ships it). Links on the mirror are followed by its web
+    server; one that leads to a parent is noticed by its page, which stands within itself. A server
+    that asks for a pause (429 or 503, RFC 6585 and 9110) gets one, twice.
 
     Raises ScanError when the mirror cannot be listed, or not to its end. Then what was not yielded
     is unknown. The listing pauses while the caller works on what was yielded (`total_seconds` runs
@@ -151,17 +155,31 @@ async def _read(asker: Asker, base: str, folder: _Folder) -> tuple[_Folder, list
 async def _follow(asker: Asker, base: str, folder: _Folder) -> tuple[list[Entry], int]:
     """Read a folder's index, wherever below the base it redirects to."""
     url = address_of(base, folder.path)
-    for _ in range(_MOST_REDIRECTS):
+    pauses = redirects = 0
+    while redirects < _MOST_REDIRECTS:
         async with asker.ask("GET", url, _ACCEPT) as response:
-            if response.status not in REDIRECTS:
+            busy = response.status in _BUSY and pauses < _PAUSES
+            if not busy and response.status not in REDIRECTS:
                 return await _index(response, url, asker.limits, is_base=not folder.path)
             response.close()
             told = response.headers.get("Location", "")
+            wait = _pause(response.headers.get("Retry-After", ""))
+        if busy:
+            pauses += 1
+            await asyncio.sleep(wait)
+            continue
+        redirects += 1
         url = _joined(url, told)
         if not _is_below(base, url):
             text = f"it redirects to {harmless(told[:200])}"
             return _unlisted(folder, Code.REDIRECTED, text, "register that address, if it is right")
     return _unlisted(folder, Code.REDIRECTED, "it redirects in a loop", "look at its web server")
+
+
+def _pause(told: str) -> float:
+    """Return for how many seconds to leave a server alone that says `Retry-After: told`."""
+    seconds = float(told) if told.isascii() and told.isdigit() and len(told) < 9 else 0.0
+    return min(seconds or _SHORTEST_PAUSE, _LONGEST_PAUSE)
 
 
 def _joined(url: str, told: str) -> str:
@@ -173,9 +191,17 @@ def _joined(url: str, told: str) -> str:
 
 def _is_below(base: str, url: str) -> bool:
     """Say whether `url` is of the same scheme, host and port as the base, and in its folder."""
-    if not url.startswith(base) or "?" in url or any(not "!" <= char <= "~" for char in url):
+    if "?" in url or any(not "!" <= char <= "~" for char in url):
         return False
-    return ".." not in unquote(urlsplit(url).path).split("/")
+    try:
+        there, here = urlsplit(url), urlsplit(base)
+        place = (there.scheme, there.hostname, there.port or PORTS.get(there.scheme))
+        home = (here.scheme, here.hostname, here.port or PORTS[here.scheme])
+    except ValueError:
+        return False
+    path = unquote(there.path)
+    is_inside = path.startswith(unquote(here.path)) and ".." not in path.split("/")
+    return place == home and is_inside and there.username is None
 
 
 def _unlisted(folder: _Folder, code: Code, text: str, to_do: str) -> tuple[list[Entry], int]:

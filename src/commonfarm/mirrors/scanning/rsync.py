@@ -233,6 +233,8 @@ def _judge_end(code: int, errors: bytes, names: int, limits: Limits) -> None:
         raise failure(Code.NOT_REACHED, text, "look whether its rsync daemon runs")
     if code == 30:
         raise failure(Code.TOO_SLOW, text, "try again when it is less busy")
+    if "max connections" in said:
+        raise failure(Code.SERVER_ERROR, text, "try again when it is less busy")
     if code in (5, 23):
         raise failure(Code.NO_LISTING, text, "look at module and path of its rsync address")
     if (code == 22 and "out of memory" in said) or code < 0:

@@ -59,7 +59,7 @@ class Limits:
 
     at_once: int = 8
     connect_seconds: float = 15.0
-    silence_seconds: float = 60.0
+    silence_seconds: float = 120.0
     request_seconds: float = 60.0
     total_seconds: float = 3600.0
     failures_in_a_row: int = 5
