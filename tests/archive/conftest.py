@@ -16,8 +16,10 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from commonfarm.archive import interface as archive
+from commonfarm.archive import publishing, signing
 from commonfarm.lib.config import Config, dump
 from commonfarm.lib.errors import Reason
+from tests.archive.releases import Releases
 from tests.archive.world import World
 
 
@@ -113,3 +115,22 @@ def running_signer(installation: Config) -> Iterator[subprocess.Popen[bytes]]:
 def pool(tmp_path: Path) -> Path:
     """A folder to make packages in."""
     return tmp_path
+
+
+@pytest.fixture
+def unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the signer out, where what it signs is not what is looked at."""
+    monkeypatch.setattr(signing, "sign_publication", lambda _publication: [])
+    monkeypatch.setattr(signing, "sign_manifest", lambda publication: b"%d" % publication)
+    monkeypatch.setattr(publishing, "_wait_for_another_second", lambda _publication: None)
+
+
+@pytest.fixture
+def releases(
+    db: None,
+    installation: Config,
+    unsigned: None,
+    published_calls: list[tuple[str, int]],
+) -> Releases:
+    """A tree for releases, whose tests are rolled back."""
+    return Releases(installation)

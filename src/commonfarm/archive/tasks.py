@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
+from django.db.models.functions import Now
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
@@ -30,13 +29,13 @@ def sweep(timestamp: int) -> None:  # noqa: ARG001 - given by name
         folders.prune(tree)
         reveal_soon(tree)
         staging.stage_soon(tree)
-    end_grace(timezone.now())
+    end_grace()
     rsync_modules.write()
 
 
-def end_grace(now: datetime) -> None:
+def end_grace() -> None:
     """Ask for a revision without the files whose time to leave has come."""
-    due = TreeFile.objects.filter(leaves_at__lte=now, until_revision=None)
+    due = TreeFile.objects.filter(leaves_at__lte=Now(), until_revision=None)
     for tree in ReleaseTree.objects.filter(files__in=due).distinct():
         if not Publication.objects.filter(tree=tree, state__in=UNFINISHED).exists():
             ask_publication(tree, "the grace period of withdrawn files is over", who=WHO)

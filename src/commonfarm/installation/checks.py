@@ -155,8 +155,8 @@ def disk(config: Config | None) -> Result:
 
 def users_of_processes() -> Result:
     """Which operating system user each process runs as."""
-    names = ("hub", "live", "scheduler", "worker", "signer", "redirector", "rsyncd", "postgres")
-    names += ("agent",)
+    served = ("hub", "live", "scheduler", "worker", "signer", "redirector", "rsyncd")
+    names = (*served, "postgres", "agent")
     if users.separate():
         return ", ".join(f"{name} as {users.user_of(name)}" for name in names), ""
     return f"agent as root by sudo, all others as {users.user_of('hub')}", ""

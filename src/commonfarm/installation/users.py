@@ -23,7 +23,7 @@ STORE_GROUP = "commonfarm"
 WEB_GROUP = "commonfarm-web"
 """Who reads the key that signs sessions."""
 RSYNC_GROUP = "commonfarm-rsyncd"
-"""Who reads what is under embargo, and the passwords for it: rsync's daemon has its user's group."""
+"""Who reads what is under embargo, and the passwords for it: the own group of rsync's daemon."""
 
 _GROUPS = {
     "hub": (STORE_GROUP, WEB_GROUP),

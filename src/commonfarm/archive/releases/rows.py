@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models.functions import Now
 
 from commonfarm.archive.events import AliasesEnded
 from commonfarm.archive.models import Publication, Release, ReleaseFile, TreeAlias, TreeFile
@@ -95,7 +96,7 @@ def apply(publication: Publication, now: datetime) -> None:
         _roll_back(publication, publication.rolls_back_to, now)
     for release in publication.releases.order_by("number"):
         bring(publication, release, now)
-    due = TreeFile.objects.filter(tree=publication.tree, leaves_at__lte=now, until_revision=None)
+    due = TreeFile.objects.filter(tree=publication.tree, leaves_at__lte=Now(), until_revision=None)
     due.update(until_revision=publication.revision)
     if leaving or publication.rolls_back_to is not None:
         _end_dangling(publication)

@@ -166,7 +166,7 @@ def _read(tree: ReleaseTree) -> Note | None:
 
 def _write(tree: ReleaseTree, note: Note) -> None:
     file = _note_file(tree)
-    partial = file.with_suffix(".new")
+    partial = file.with_name(f"{file.name}.new")
     with partial.open("w", encoding="ascii") as out:
         json.dump(asdict(note), out)
         out.flush()
