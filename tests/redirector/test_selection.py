@@ -103,7 +103,8 @@ def at(point: tuple[float, float]) -> dict[str, Any]:
             id="the distance counts also in a country where it is known",
         ),
         pytest.param(
-            [mirror("tls", http=""), mirror("plain", https="")],
+            [mirror("plain", https="", weight=1)]
+            + [mirror(f"tls{number}", http="", weight=1000) for number in range(9)],
             GERMAN,
             "plain",
             Tier.COUNTRY,
@@ -271,21 +272,6 @@ def test_the_longest_override_counts_and_lends_no_other_its_words() -> None:
     assert selector.choose(DEB, client("DE", "203.9.9.9"), NOON, {}).mirror is None
 
 
-@pytest.mark.parametrize("first", [0, 1, 2])
-def test_what_is_said_of_one_network_is_not_kept_for_its_country(first: int) -> None:
-    mirrors = [
-        mirror("de"),
-        mirror("far", "US"),
-        mirror("isp", "FR", prefixes=("198.51.100.0/24",)),
-    ]
-    selector = Selector(world(mirrors, overrides=[Override("192.0.2.0/24", mirrors=("far",))]))
-    goes_to = {"203.0.113.1": "de", "192.0.2.1": "far", "198.51.100.1": "isp"}
-    addresses = [*goes_to][first:] + [*goes_to][:first]
-    for address in [*addresses, *addresses]:
-        chosen = selector.choose(DEB, client("DE", address), NOON, {}).mirror
-        assert chosen is not None and chosen.name == goes_to[address]
-
-
 def test_a_mirror_without_the_file_is_not_chosen_and_explain_says_so() -> None:
     the_map = world([mirror("one"), mirror("two")], {DEB: file([1])})
     choice = Selector(the_map).explain(DEB, GERMAN, NOON, {})
@@ -361,6 +347,18 @@ def test_explain_tells_tier_distance_and_share_in_words() -> None:
     }
     best = choice.ranked[0].mirror.name
     assert str(choice.reason) == f"{best} (FR) has it: on the same continent, 875 km away"
+
+
+@pytest.mark.parametrize(
+    ("point", "located", "km"),
+    [(None, False, None), (None, True, None), (BERLIN, False, None), (BERLIN, True, 506)],
+)
+def test_no_distance_is_told_that_is_only_one_to_the_main_city(
+    point: tuple[float, float] | None, located: bool, km: int | None
+) -> None:
+    one = mirror("de", **(at(MUNICH) if located else {}))
+    [ranked] = Selector(world([one])).choose(DEB, client("DE", point=point), NOON, {}).ranked
+    assert (ranked.distance_km and round(ranked.distance_km)) == km
 
 
 def test_as_many_are_named_as_are_wanted() -> None:

@@ -59,6 +59,13 @@ def test_a_file_is_taken_from_the_second_it_was_promised_for(
         assert not budgets.takes(budget, before, size, at - 1)
 
 
+def test_what_would_fit_at_midnight_must_fit_the_next_day() -> None:
+    assert not budgets.takes(80, 40, 40, MIDNIGHT + budgets.DAY_SECONDS - 1)
+    at = budgets.free_at(80, 40, 40, MIDNIGHT)
+    assert at == MIDNIGHT + budgets.DAY_SECONDS + 37_029
+    assert budgets.takes(80, 0, 40, at) and not budgets.takes(80, 0, 40, at - 1)
+
+
 requests = st.lists(
     st.tuples(st.integers(0, 9000), st.integers(0, 400 * 10**6), st.integers(0, 2**16)),
     max_size=60,

@@ -144,6 +144,7 @@ def test_nobody_is_sent_past_the_date_line_the_long_way() -> None:
         ((51.5, -0.12), (-33.87, 151.21), 16_994),
         ((90, 0), (-90, 123), math.pi * EARTH_KM),
         ((0, 0), (0, 180), math.pi * EARTH_KM),
+        ((-52, 64), (52, 244), math.pi * EARTH_KM),  # by rounding further apart than can be
         ((90, 0), (90, 77), 0),
         ((10, -180), (10, 180), 0),
         ((48.1, 11.6), (48.1, 11.6), 0),

@@ -55,7 +55,6 @@ class _Source:
     file: Path
     seen: tuple[int, ...]
     reader: maxminddb.Reader
-    versions: frozenset[int]
 
 
 class Places:
@@ -92,7 +91,7 @@ class Places:
                 try:
                     source = _open(source.file)
                 except PlacesError as error:
-                    source = _Source(source.file, seen, source.reader, source.versions)
+                    source = _Source(source.file, seen, source.reader)
                     problems.append(str(error))
             fresh.append(source)
         self._sources = fresh
@@ -111,7 +110,6 @@ def _open(file: Path) -> _Source:
     seen = _seen(file)
     try:
         reader = maxminddb.open_database(file, maxminddb.MODE_FILE)
-        versions = frozenset({4, 6} if reader.metadata().ip_version == 6 else {4})
         known = any(_known(record) for _, record in islice(reader, SAMPLED))
     except OSError as error:
         raise PlacesError(f"{file} cannot be used to find places: {error.strerror}") from None
@@ -121,16 +119,14 @@ def _open(file: Path) -> _Source:
         raise PlacesError(
             f"{file} cannot be used to find places: it tells neither country nor AS nor coordinates"
         )
-    return _Source(file, seen, reader, versions)
+    return _Source(file, seen, reader)
 
 
 def _get(source: _Source, address: Address) -> Any:
-    if address.version not in source.versions:
-        return None
     try:
         return source.reader.get(address)
     except (OSError, *_DAMAGE):
-        return None  # what cannot be read says nothing
+        return None  # what cannot be read says nothing, nor does a file of IPv4 only of IPv6
 
 
 def _known(record: Any) -> bool:
