@@ -61,7 +61,7 @@ def test_a_dsc_is_submitted_shown_and_cancelled(
     dsc = make_source(tmp_path)
     done = run(environment, "build", dsc, "--project", "demo", "--memory", "8 GiB")
     assert done.returncode == 0, done.stderr
-    assert "uploaded greeting_1.0.orig.tar.gz" in done.stderr
+    assert "greeting_1.0.orig.tar.gz: done" in done.stderr
     job = Job.objects.get()
     assert job.needs["memory_bytes"] == 8 * 2**30
     assert f"build {job.build_id}: greeting 1.0-1 in demo, by user:anna" in done.stdout

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
 
 from commonfarm.accounts.interface import Role
+from commonfarm.archive import tree_api
 from commonfarm.archive.adding import ask_publication
 from commonfarm.archive.models import Artifact, Entry, Publication
 from commonfarm.archive.trees import current_revision
@@ -19,6 +20,7 @@ from commonfarm.lib.errors import NotFoundError, Reason
 from commonfarm.store.interface import read
 
 router = Router(tags=["archive"])
+router.add_router("/trees", tree_api.router)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]+$")]

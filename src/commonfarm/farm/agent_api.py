@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from commonfarm.agent import protocol
 from commonfarm.farm import log, reports
-from commonfarm.farm.downloads import ranged
 from commonfarm.farm.models import Lease, SourceFile
 from commonfarm.fleet.interface import (
     Builder,
@@ -35,6 +34,7 @@ from commonfarm.store.interface import (
     add_chunk,
     checked_chunk,
     path_of,
+    ranged,
     received,
     start_upload,
 )

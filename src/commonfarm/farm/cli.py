@@ -63,6 +63,7 @@ def submit(
     """Check a source package and have it built."""
     from commonfarm.farm.bringing import find_dsc, upload
     from commonfarm.farm.choosing import choose_targets
+    from commonfarm.http.progress import Progress
 
     needs: dict[str, Any] = {"features": feature}
     for name, text in (("memory_bytes", memory), ("disk_bytes", disk)):
@@ -78,7 +79,7 @@ def submit(
     targets = {one["name"]: one for one in _items(client.get("/estate/targets"))}
     with tempfile.TemporaryDirectory(prefix="commonfarm-build-") as work:
         dsc = find_dsc(source, targets[first], Path(work))
-        with _Progress(quiet=as_json) as progress:
+        with Progress(quiet=as_json) as progress:
             body = upload(client, dsc, progress)
     body |= {"project": chosen, "targets": target, "needs": needs}
     made = client.post("/farm/builds", body)
@@ -238,33 +239,3 @@ def _for_terminal(text: str) -> str:
     if not sys.stdout.isatty():
         return text
     return harmless(text, kept="\n\t")
-
-
-class _Progress:
-    """A bar on a terminal, a line per file elsewhere, nothing when quiet; on the error output."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> _Progress:
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("uploading")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, name: str, sent: int, size: int) -> None:
-        """Show how far a file is."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=name, completed=sent, total=size)
-        elif not self._quiet and sent == size:
-            typer.echo(f"uploaded {name}", err=True)

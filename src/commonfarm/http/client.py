@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,12 @@ class HubClient:
                 sent = self.put_bytes(f"/store/uploads/{sha256}", chunk, offset=sent)["received"]
         progress(file.name, size, size)
         return sha256, size
+
+    def download(self, path: str, to: Path, **query: Any) -> None:
+        """Write the bytes at `path` into the file `to`."""
+        with self._open("GET", path, query=query) as answer, to.open("wb") as out:
+            with self._reaching():
+                shutil.copyfileobj(answer, out, CHUNK_BYTES)
 
     def _json(self, *arguments: Any, **options: Any) -> Any:
         """Return the JSON that `_open` is answered with, None for an empty body."""

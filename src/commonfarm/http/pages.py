@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from commonfarm.accounts.interface import Role, User
@@ -16,7 +16,7 @@ from commonfarm.http.permissions import require
 from commonfarm.http.problems import status_of
 from commonfarm.lib.errors import CommonfarmError, Reason
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(role: Role | None = Role.READER) -> Callable[[View], View]:
@@ -28,7 +28,7 @@ def page(role: Role | None = Role.READER) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if role is not None and not isinstance(request.user, User):
                 return redirect_to_login(request.get_full_path())
             try:

@@ -2,6 +2,7 @@
 
 from commonfarm.store.blobs import check, path_of, put_all, put_bytes, put_file, read
 from commonfarm.store.disk import blob_path, full_disk_is_said, sync_folder
+from commonfarm.store.downloads import ranged
 from commonfarm.store.errors import BlobDamagedError, GapError, StoreFullError, UploadLiesError
 from commonfarm.store.models import Blob
 from commonfarm.store.receiving import (
@@ -33,6 +34,7 @@ __all__ = [
     "put_all",
     "put_bytes",
     "put_file",
+    "ranged",
     "read",
     "received",
     "start_upload",

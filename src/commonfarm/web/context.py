@@ -14,6 +14,7 @@ NAVIGATION = (
     ("Overview", "overview", ()),
     ("Builds", "builds", ("/jobs/",)),
     ("Builders", "builders", ()),
+    ("Trees", "trees", ()),
     ("Repositories", "repositories", ()),
     ("Mirrors", "mirrors", ()),
     ("Estate", "estate", ("/sponsors/",)),

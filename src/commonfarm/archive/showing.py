@@ -1,0 +1,107 @@
+"""Trees and releases as API and pages show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, Sum
+
+from commonfarm.archive.models import (
+    UNFINISHED,
+    Publication,
+    PublicationState,
+    Release,
+    ReleaseFile,
+    ReleaseState,
+    TreeAlias,
+)
+from commonfarm.archive.releases.history import Difference
+from commonfarm.archive.trees import current_revision, files_of
+from commonfarm.estate.interface import ReleaseTree
+
+WAITING = (ReleaseState.OPEN, ReleaseState.UNLISTED, ReleaseState.REVIEWED, ReleaseState.EMBARGOED)
+
+
+def show_tree(tree: ReleaseTree) -> dict[str, Any]:
+    """Return a tree: its policy, what users see of it, and what waits."""
+    names = ("name", "environment", "promotes_to", "review", "adopts")
+    seconds = ("origin_only_seconds", "grace_seconds", "valid_seconds")
+    revision = current_revision(tree)
+    public = Publication.objects.filter(
+        tree=tree, revision=revision, state=PublicationState.PUBLISHED
+    ).first()
+    counted = files_of(tree, revision).order_by().aggregate(files=Count("pk"), size=Sum("size"))
+    aliases = TreeAlias.objects.filter(tree=tree, since_revision__lte=revision).exclude(
+        until_revision__lte=revision
+    )
+    return {
+        **{name: getattr(tree, name) for name in (*names, *seconds)},
+        "revision": revision,
+        "published_at": public.published_at if public else None,
+        "files": counted["files"],
+        "size": counted["size"] or 0,
+        "aliases": aliases.count(),
+        "waiting": Release.objects.filter(tree=tree, state__in=WAITING).count(),
+        "problem": _problem(tree),
+    }
+
+
+def _problem(tree: ReleaseTree) -> str:
+    """Return why what comes next does not come, empty if it does."""
+    newest = Publication.objects.filter(tree=tree).order_by("-revision").first()
+    if newest is None or newest.state not in (*UNFINISHED, PublicationState.FAILED):
+        return ""
+    return newest.problem
+
+
+def show_release(release: Release) -> dict[str, Any]:
+    """Return a release: how far it is, and what would take it further."""
+    names = ("number", "title", "state", "origin", "put_by", "put_at", "why")
+    more = ("reviewed_by", "reviewed_at", "visible_from")
+    rows = ReleaseFile.objects.filter(release=release)
+    counted = rows.filter(target="").aggregate(files=Count("pk"), size=Sum("blob__size"))
+    back = release.withdrawn_by_publication
+    return {
+        **{name: getattr(release, name) for name in (*names, *more)},
+        "tree": release.tree.name,
+        "files": counted["files"],
+        "aliases": rows.exclude(target="").count(),
+        "size": counted["size"] or 0,
+        "revision": release.publication.revision if release.publication else None,
+        "withdrawn_revision": back.revision if back else None,
+        "next": next_step(release),
+    }
+
+
+def next_step(release: Release) -> str:
+    """Return what would take a release further, empty where nothing would."""
+    name, number = release.tree.name, release.number
+    if release.waits_for_publication:
+        return f"wait: revision {release.publication.revision} is being published"  # type: ignore[union-attr]
+    match release.state:
+        case ReleaseState.OPEN:
+            return f"close it once all files are added: commonfarm tree put {name}"
+        case ReleaseState.UNLISTED:
+            by = "somebody else" if release.tree.review == "other" else "a coordinator"
+            return f"{by} looks at it: commonfarm tree review {name} {number}"
+        case ReleaseState.REVIEWED:
+            return f"commonfarm tree publish {name} {number}"
+        case ReleaseState.EMBARGOED:
+            return f"wait: it is public from {release.visible_from:%Y-%m-%d %H:%M:%S} UTC on"
+    return ""
+
+
+def show_difference(found: Difference, most: int) -> dict[str, Any]:
+    """Return counts of what differs, and the first `most` paths of each kind."""
+    kinds = {"new": found.new, "changed": found.changed, "gone": found.gone}
+    aliases = [{"path": path, "old": old, "new": new} for path, (old, new) in found.aliases.items()]
+    return {
+        **{kind: len(paths) for kind, paths in kinds.items()},
+        **{f"{kind}_paths": paths[:most] for kind, paths in kinds.items()},
+        "aliases": aliases[:most],
+        "bytes_new": found.bytes_new,
+        "bytes_gone": found.bytes_gone,
+        "not_told": sum(
+            max(count - most, 0) for count in (*map(len, kinds.values()), len(aliases))
+        ),
+    }

@@ -1,0 +1,1 @@
+"""The commands of `commonfarm tree`, by what they are for."""

@@ -1,0 +1,72 @@
+"""What the verbs of trees share: the hub they ask, and how its answers are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+import typer
+
+from commonfarm.lib.terminal import harmless
+
+AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
+TREE = typer.Argument(metavar="TREE", help="A release tree of the estate.")
+RELEASE = typer.Argument(metavar="RELEASE", min=1, help="The number of a release of the tree.")
+
+
+def hub() -> Any:
+    """Return the client of the chosen installation's hub."""
+    from commonfarm.http.session import hub as chosen
+
+    return chosen()
+
+
+def tree_path(tree: str, *parts: str | int) -> str:
+    """Return the API's path of a tree, or of something below it."""
+    return "/".join(["/archive/trees", quote(tree, safe=""), *map(str, parts)])
+
+
+def release_path(tree: str, release: int, *parts: str) -> str:
+    """Return the API's path of a release, or of something below it."""
+    return tree_path(tree, "releases", release, *parts)
+
+
+def tell(answer: Any, as_json: bool, lines: Callable[[Any], Iterable[str]]) -> None:
+    """Print an answer as JSON, or as lines for people."""
+    if as_json:
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for line in lines(answer):
+        typer.echo(harmless(line))
+
+
+def table(columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:
+    """Print rows; `columns` maps a heading to the key of the rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*columns, box=None)
+    for row in rows:
+        cells = ("" if row[key] is None else str(row[key]) for key in columns.values())
+        shown.add_row(*map(harmless, cells))
+    Console().print(shown)
+
+
+def release_lines(release: dict[str, Any]) -> Iterable[str]:
+    """Yield what is to be known of a release, and what would take it further."""
+    from commonfarm.lib.units import format_bytes
+
+    name = f"{release['tree']} release {release['number']}"
+    yield f"{name} is {release['state']}" + (f": {release['title']}" if release["title"] else "")
+    what = f"{release['files']} files, {format_bytes(release['size'])}"
+    if release["aliases"]:
+        what += f", {release['aliases']} aliases"
+    yield f"  {what}, put by {release['put_by']} at {release['put_at']}"
+    if release["why"]:
+        yield f"  {release['why']}"
+    if release.get("link"):
+        yield f"  look at it: {release['link']}"
+    if release["next"]:
+        yield f"  next: {release['next']}"

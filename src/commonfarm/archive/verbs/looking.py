@@ -1,0 +1,111 @@
+"""`tree list`, `show`, `diff`, `history`: what is in a tree, and how it came to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from commonfarm.archive.verbs.hub import (
+    AS_JSON,
+    TREE,
+    hub,
+    release_lines,
+    release_path,
+    table,
+    tell,
+    tree_path,
+)
+
+
+def list_trees(as_json: bool = AS_JSON) -> None:
+    """List the release trees."""
+    from commonfarm.lib.units import format_bytes
+
+    rows = hub().get("/archive/trees")
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        typer.echo("The estate declares no release tree: `trees:` in its YAML")
+        return
+    columns = ("name", "environment", "revision", "published_at", "files", "size", "waiting")
+    table(
+        {key.removesuffix("_at"): key for key in columns},
+        [{**row, "size": format_bytes(row["size"])} for row in rows],
+    )
+
+
+def show(
+    tree: str = TREE,
+    release: int | None = typer.Argument(None, metavar="[RELEASE]", min=1),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Show a tree with the releases that wait, or one release."""
+    client = hub()
+    if release is not None:
+        tell(client.get(release_path(tree, release)), as_json, release_lines)
+        return
+    found = client.get(tree_path(tree))
+    found["releases"] = client.get(tree_path(tree, "releases"), limit=20)["items"]
+    tell(found, as_json, _tree_lines)
+
+
+def diff(
+    tree: str = TREE,
+    old: int | None = typer.Argument(None, metavar="[OLD]", min=0, help="A revision."),
+    new: int | None = typer.Argument(None, metavar="[NEW]", min=0, help="A revision."),
+    release: int | None = typer.Option(None, "--release", min=1, help="What it would change."),
+    other: str = typer.Option("", "--tree", metavar="TREE", help="Compare with this tree."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say what is new, gone and changed: in the newest revision, or between two things."""
+    asked = {"old": old, "new": new, "release": release, "tree": other or None}
+    tell(hub().get(tree_path(tree, "diff"), **asked), as_json, _diff_lines)
+
+
+def history(
+    tree: str = TREE,
+    limit: int = typer.Option(30, min=1, max=500, help="The newest so many."),
+    as_json: bool = AS_JSON,
+) -> None:
+    """List a tree's revisions, newest first: when, why, and what keeps one from being public."""
+    rows = hub().get("/archive/publications", tree=tree, limit=limit)["items"]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    names = ("revision", "state", "published_at", "why", "problem")
+    table({key.removesuffix("_at"): key for key in names}, rows)
+
+
+def _tree_lines(tree: dict[str, Any]) -> Iterable[str]:
+    from commonfarm.lib.units import format_bytes, format_seconds
+
+    yield f"{tree['name']}: revision {tree['revision']}, {tree['published_at'] or 'not public yet'}"
+    yield f"  {tree['files']} files, {format_bytes(tree['size'])}, {tree['aliases']} aliases"
+    if tree["adopts"]:
+        yield f"  adopted: what lies in {tree['adopts']}"
+    yield (
+        f"  review: {tree['review']}; new files come from ourselves alone for"
+        f" {format_seconds(tree['origin_only_seconds'])}"
+    )
+    if tree["promotes_to"]:
+        yield f"  promoted to {tree['promotes_to']}"
+    if tree["problem"]:
+        yield f"  what comes next waits: {tree['problem']}"
+    for release in tree["releases"]:
+        if release["next"]:
+            yield from release_lines(release)
+
+
+def _diff_lines(changes: dict[str, Any]) -> Iterable[str]:
+    yield f"{changes['new']} new, {changes['changed']} changed, {changes['gone']} gone"
+    for mark, key in (("+", "new_paths"), ("~", "changed_paths"), ("-", "gone_paths")):
+        for path in changes[key]:
+            yield f"  {mark} {path}"
+    for one in changes["aliases"]:
+        yield f"  {one['path']} stands for {one['new'] or 'nothing'}, was {one['old'] or 'nothing'}"
+    if changes["not_told"]:
+        yield f"  and {changes['not_told']} more"
