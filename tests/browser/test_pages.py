@@ -25,6 +25,8 @@ PAGES = (
     *("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"),
     *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
     *("/estate/changes/", "/estate/wanted/", "/sponsors/"),
+    *("/mirrors/downloads/", "/mirrors/releases/", "/mirrors/files/", "/mirrors/explain/"),
+    *("/mirrors/public/", "/mirrors/register/"),
 )
 DESK, PHONE = (1280, 900), (390, 844)
 

@@ -1,63 +1,455 @@
-"""The mirrors' pages."""
+"""The mirrors' pages: what each says first, who sees what, and who may do what."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date, timedelta
 from html import unescape
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
 
 from commonfarm.accounts.interface import Role, User
-from commonfarm.mirrors import reconcile
-from commonfarm.mirrors.models import Mirror
-from tests.mirrors.conftest import DEB, NOW
-from tests.mirrors.web import Web
+from commonfarm.archive.models import TreeFile
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.mirrors import arriving, sharing
+from commonfarm.mirrors.coverage import coverage, of_tree, thin
+from commonfarm.mirrors.forms import exact
+from commonfarm.mirrors.models import Arrival, FileCount, Holdings, Mirror, MirrorCount, Scan
+from commonfarm.store.interface import put_bytes
+from tests.mirrors.registered import FILES, NOW, jobs, published, registered
+from tests.redirector.world import file_of, public_pem, write_map
+from tests.redirector.world import mirror as in_map
 
 pytestmark = pytest.mark.django_db
+TURTLE, PAINT, ISO = FILES
 
 
-def signed_in(role: Role) -> Client:
-    client = Client()
-    client.force_login(User.add(f"a-{role}", role, who="test"))
-    return client
+@pytest.fixture
+def demo(db: None) -> ReleaseTree:
+    return published()
 
 
-def test_the_list_shows_what_was_seen(mirror: Mirror, web: Web) -> None:
-    (web.folder / DEB).unlink()
-    reconcile.scan(mirror.pk, lambda: NOW)
-    page = signed_in(Role.READER).get("/mirrors/").content.decode()
-    assert 'href="/mirrors/north"' in page
-    assert "1 of 2" in page
+class Browser:
+    """Looks at pages as somebody, or as nobody."""
+
+    def __init__(self, name: str = "", role: Role = Role.READER) -> None:
+        self.client = Client()
+        if name:
+            self.user = User.objects.filter(username=name).first() or User.add(
+                name, role, who="test"
+            )
+            self.client.force_login(self.user)
+
+    def see(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.content
+        return unescape(answer.content.decode()).partition("<main")[2]
+
+    def send(self, path: str, **fields: Any) -> Any:
+        return self.client.post(path, fields)
 
 
-def test_without_mirrors_the_list_says_how_to_add_one(db: None) -> None:
-    page = unescape(signed_in(Role.READER).get("/mirrors/").content.decode())
-    assert "commonfarm mirror add NAME" in page
+@pytest.fixture
+def anna(db: None) -> Browser:
+    return Browser("anna", Role.COORDINATOR)
 
 
-def test_a_mirror_shows_what_is_missing_and_what_went_wrong(mirror: Mirror, web: Web) -> None:
-    (web.folder / DEB).unlink()
-    reconcile.scan(mirror.pk, lambda: NOW)
-    client = signed_in(Role.READER)
-    page = client.get("/mirrors/north").content.decode()
-    assert f"<code>{DEB}</code>" in page
-    assert "<button name=" not in page.split("<main")[-1].split("</main")[0]
-    web.behaviour = "broken"
-    reconcile.scan(mirror.pk, lambda: NOW)
-    assert "it answers 500" in client.get("/mirrors/north").content.decode()
+@pytest.fixture
+def ben(db: None) -> Browser:
+    return Browser("ben")
 
 
-def test_a_coordinator_acts_on_the_page_and_a_reader_may_not(mirror: Mirror) -> None:
-    reader, coordinator = signed_in(Role.READER), signed_in(Role.COORDINATOR)
-    assert reader.post("/mirrors/north", {"action": "disable"}).status_code == 403
+def scanned(mirror: Mirror, found: int = 3, **fields: Any) -> Scan:
+    told = {"ok": True, "files_expected": 3, "files_found": found, "kind": "rsync"}
+    return Scan.objects.create(
+        mirror=mirror, revision=1, started_at=NOW, finished_at=NOW, **(told | fields)
+    )
+
+
+def holds(mirror: Mirror, *paths: str) -> None:
+    numbers = TreeFile.objects.filter(path__in=paths).values_list("pk", flat=True)
+    first = TreeFile.objects.order_by("pk")[0].pk
+    bits = bytearray(1)
+    for number in numbers:
+        bits[0] |= 1 << number - first
+    Holdings.objects.create(mirror=mirror, first=first, bits=bytes(bits), seen_at=NOW)
+
+
+def counted(mirror: str, size: int, day: date, country: str = "DE", downloads: int = 1) -> None:
+    MirrorCount.objects.create(
+        day=day, tree="demo", mirror=mirror, country=country, downloads=downloads, size=size
+    )
+
+
+# The list ------------------------------------------------------------------------------------
+
+
+def test_without_mirrors_the_pages_say_how_to_begin(anna: Browser) -> None:
+    assert "commonfarm mirror add NAME" in anna.see("/mirrors/")
+    assert "commonfarm mirror replay ACCESS_LOG" in anna.see("/mirrors/downloads/")
+    assert "Nothing was published yet" in anna.see("/mirrors/releases/")
+    assert "No release tree is declared" in anna.see("/mirrors/files/")
+    assert "No mirrors serve at present" in anna.see("/mirrors/public/")
+    assert "Give a file" in anna.see("/mirrors/explain/")
+
+
+def test_what_needs_a_person_stands_first(anna: Browser, demo: ReleaseTree) -> None:
+    for number in range(38):
+        scanned(registered(demo, f"m{number}", "FR"))
+    registered(demo, "liar", quarantine="piece 3 of x differs", quarantined_at=NOW)
+    registered(demo, "dead", answers=0, probe_problem="it answers 404")
+    scanned(registered(demo, "stale"), ok=False, problem="connection refused")
+    registered(demo, "off", enabled=False)
+    page = anna.see("/mirrors/")
+    assert "3 of 42 mirrors need a person." in page
+    needs = page.partition('class="needs"')[2].partition("</ul>")[0]
+    for text in ("liar is quarantined", "piece 3 of x differs", "dead is down", "it answers 404"):
+        assert text in needs
+    assert "stale cannot be scanned" in needs
+    assert "off" not in needs
+    assert page.index("France") < page.index("Germany")
+
+
+def test_why_is_only_for_those_who_run_it(ben: Browser, demo: ReleaseTree) -> None:
+    registered(demo, "dead", answers=0, probe_problem="it answers 404").administrators.add(ben.user)
+    registered(demo, "other", answers=0, probe_problem="a secret")
+    page = ben.see("/mirrors/")
+    assert "1 of 2 mirrors needs a person." in page
+    assert "it answers 404" in page
+    assert "a secret" not in page
+    assert "You run" in page
+
+
+def test_three_hundred_mirrors_take_few_queries(
+    anna: Browser, demo: ReleaseTree, django_assert_max_num_queries: Any
+) -> None:
+    Mirror.objects.bulk_create(
+        Mirror(
+            name=f"m{number}",
+            tree=demo,
+            country=("DE", "FR", "US")[number % 3],
+            https=f"https://m{number}.example.org/",
+            added_by="user:anna",
+            proved_at=NOW,
+            probed_at=NOW,
+            answers=12,
+        )
+        for number in range(300)
+    )
+    with django_assert_max_num_queries(15):
+        assert anna.see("/mirrors/").count("<tr>") > 300
+    with django_assert_max_num_queries(15):
+        anna.see("/mirrors/files/")
+
+
+# Downloads -----------------------------------------------------------------------------------
+
+
+def test_shares_of_mirrors_and_of_ourselves(anna: Browser, demo: ReleaseTree) -> None:
+    today = timezone.now().date()
+    registered(demo, "north")
+    counted("north", 970, today)
+    counted("", 30, today, "FR")
+    counted("north", 9_000, today - timedelta(days=29))
+    counted("north", 10**9, today - timedelta(days=30))
+    FileCount.objects.create(day=today, tree="demo", path=ISO, downloads=2, size=1000)
+    day, month = sharing.shares(today), sharing.shares(today, 30)
+    assert (day.mirrors.percent, day.ours.percent) == ("97.0%", "3.0%")
+    assert (month.size, month.of("north").size) == (10_000, 9_970)
+    assert month.of("nobody").size == 0
+    assert [one.name for one in sharing.countries(today)] == ["DE", "FR"]
+    page = anna.see("/mirrors/downloads/")
+    assert "<strong>97.0%</strong> of 1000 B today" in page
+    assert f"demo/{ISO}" in page
+    assert anna.client.get("/mirrors/downloads/days.svg")["Content-Type"] == "image/svg+xml"
+
+
+def test_days_without_downloads_are_days_too(db: None) -> None:
+    today = date(2026, 11, 21)
+    counted("", 5, today - timedelta(days=2))
+    rows = sharing.by_day(today, 4)
+    assert [one.ours for one in rows] == [0, 5, 0, 0]
+    assert rows[-1].day == today
+    assert "<script" not in sharing.draw_days(rows)
+    sharing.draw_days(sharing.by_day(today - timedelta(days=99), 4))
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [(0, "0.0%"), (1e-9, "under 0.1%"), (0.04, "4.0%"), (1 - 1e-9, "over 99.9%"), (1, "100.0%")],
+)
+def test_little_is_not_nothing(part: float, text: str) -> None:
+    assert sharing.percent(part) == text
+
+
+# Files ---------------------------------------------------------------------------------------
+
+
+def test_files_with_too_few_mirrors(anna: Browser, demo: ReleaseTree) -> None:
+    for name, paths in (("a", FILES), ("b", (TURTLE,)), ("c", ())):
+        mirror = registered(demo, name)
+        scanned(mirror)
+        holds(mirror, *paths)
+    down = registered(demo, "down", answers=0)
+    scanned(down)
+    holds(down, *FILES)
+    page = anna.see("/mirrors/files/")
+    assert "<strong>2</strong> of 3 files of demo" in page
+    assert "fewer than 2 of 3 mirrors" in page
+    assert page.index(ISO) < page.index(PAINT)
+    assert f"?path=demo/{ISO}" in page
+    assert TURTLE not in page
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 60), st.integers(0, 1000)),
+        max_size=40,
+        unique_by=lambda one: one[0],
+    ),
+    st.lists(st.sets(st.integers(1, 70)), max_size=9),
+)
+@how(deadline=None, max_examples=60)
+def test_coverage_counts_as_sets_do(files: list[tuple[int, int]], held: list[set[int]]) -> None:
+    holdings = []
+    for one in held:
+        first = min(one, default=0)
+        bits = np.zeros(max(one, default=0) - first + 1, np.uint8)
+        bits[[number - first for number in one]] = 1
+        holdings.append((first, np.packbits(bits, bitorder="little").tobytes()))
+    numbers = np.array([number for number, _ in files], np.int64)
+    sizes = np.array([size for _, size in files], np.int64)
+    found = coverage(numbers, sizes, holdings)
+    expected = {number: sum(number in one for one in held) for number, _ in files}
+    assert (found.files, found.mirrors) == (len(files), len(held))
+    assert dict(found.thin) == {number: count for number, count in expected.items() if count < 2}
+    assert sum(step.files for step in found.steps) == len(files)
+    assert found.few_size == sum(size for number, size in files if expected[number] < 2)
+    assert [count for _, count in found.thin] == sorted(count for _, count in found.thin)
+
+
+def test_what_was_seen_later_counts_at_once(demo: ReleaseTree) -> None:
+    mirror = registered(demo, "a")
+    holds(mirror, TURTLE)
+    assert of_tree(demo, [mirror]).few == 3
+    assert [one.path for one in thin(of_tree(demo, [mirror]))] == [ISO, PAINT, TURTLE]
+    Holdings.objects.update(bits=b"\x07", seen_at=NOW + timedelta(seconds=1))
+    assert of_tree(demo, [mirror], enough=1).few == 0
+
+
+# Releases ------------------------------------------------------------------------------------
+
+
+def test_a_release_on_its_way(anna: Browser, demo: ReleaseTree) -> None:
+    mirrors = [registered(demo, name) for name in ("a", "b", "c", "d")]
+    for mirror in mirrors:
+        scanned(mirror)
+    for mirror, minutes in zip(mirrors, (1, 3, 40), strict=False):
+        Arrival.objects.create(mirror=mirror, revision=1, seen_at=NOW + timedelta(minutes=minutes))
+    [release] = arriving.releases(mirrors)
+    assert (release.files, release.size) == (3, 6000)
+    assert [mirror.name for mirror, _ in release.there] == ["a", "b", "c"]
+    assert release.missing == (mirrors[3],)
+    assert release.half_seconds == 180
+    page = anna.see("/mirrors/releases/")
+    assert "<strong>3 of 4</strong> mirrors; half had it after 3 min" in page
+    drawn = anna.client.get("/mirrors/releases/demo/1.svg")
+    assert b"3 of 4 mirrors have it" in drawn.content
+    assert b"<script" not in drawn.content
+    assert anna.client.get("/mirrors/releases/demo/2.svg").status_code == 404
+    for later in (timedelta(0), timedelta(minutes=7), timedelta(days=400)):
+        arriving.draw(release, NOW + later)
+
+
+# The public list -----------------------------------------------------------------------------
+
+
+def test_everybody_sees_those_that_serve(demo: ReleaseTree) -> None:
+    logo = put_bytes(b"<svg xmlns='x'><script>alert(1)</script></svg>")
+    scanned(registered(demo, "north", sponsor="<b>North</b>", logo=logo))
+    registered(demo, "dead", answers=0)
+    registered(demo, "new", proved_at=None, logo=logo)
+    nobody = Browser()
+    answer = nobody.client.get("/mirrors/public/").content.decode()
+    assert "https://north.example.org/pub/" in answer
+    assert "&lt;b&gt;North&lt;/b&gt;" in answer
+    assert "dead" not in answer and "new.example.org" not in answer
+    picture = nobody.client.get("/mirrors/north/logo")
+    assert picture["Content-Type"] == "image/svg+xml"
+    assert "sandbox" in picture["Content-Security-Policy"]
+    nobody.see("/mirrors/new/logo", 404)
+    nobody.see("/mirrors/dead/logo", 404)
+    page = nobody.see("/mirrors/north")
+    assert "Health" not in page and "Weight" not in page
+    nobody.see("/mirrors/dead", 404)
+    for path in ("/mirrors/", "/mirrors/downloads/", "/mirrors/register/", "/mirrors/north/edit"):
+        assert nobody.client.get(path).status_code == 302, path
+
+
+# One mirror ----------------------------------------------------------------------------------
+
+
+def test_whoever_runs_it_sees_what_is_wrong(ben: Browser, demo: ReleaseTree) -> None:
+    mirror = registered(demo, "north", http="http://north.example.org/", answers=4)
+    mirror.administrators.add(ben.user)
+    scanned(mirror, 1, missing=[PAINT, ISO])
+    mirror.probes.create(at=NOW, answers=4, problems={"http6": "no route <b>"})
+    mirror.audits.create(at=NOW, pieces=8, ok=True)
+    mirror.pushes.create(at=NOW, revision=1, ok=False, problem="it answers 500")
+    page = ben.see("/mirrors/north")
+    for text in ("It misses 2 files", PAINT, "https over IPv4", "no route", "1 of 3", "500"):
+        assert text in page, text
+    other = Browser("carl").see("/mirrors/north")
+    for text in (PAINT, "no route", "Weight", "<button name="):
+        assert text not in other, text
+    assert "https://north.example.org/pub/" in other
+
+
+def test_it_does_what_its_buttons_say(ben: Browser, anna: Browser, demo: ReleaseTree) -> None:
+    registered(demo, "north").administrators.add(ben.user)
+    carl = Browser("carl")
+    assert carl.send("/mirrors/north", action="disable").status_code == 403
+    assert Browser().send("/mirrors/north", action="disable").status_code == 401
     assert Mirror.named("north").enabled
-    assert coordinator.post("/mirrors/north", {"action": "disable"}).status_code == 302
+    assert ben.send("/mirrors/north", action="disable").status_code == 302
     assert not Mirror.named("north").enabled
-    assert "disabled" in coordinator.get("/mirrors/north").content.decode()
-    coordinator.post("/mirrors/north", {"action": "enable"})
+    assert "disabled" in ben.see("/mirrors/north")
+    ben.send("/mirrors/north", action="enable")
     assert Mirror.named("north").enabled
+    ben.send("/mirrors/north", action="scan")
+    assert "mirrors.scan" in jobs()
+    Mirror.objects.update(quarantine="x differs")
+    assert ben.send("/mirrors/north", action="lift-quarantine", why="x").status_code == 403
+    assert "Lift the quarantine" in anna.see("/mirrors/north")
+    anna.send("/mirrors/north", action="lift-quarantine", why="disk replaced")
+    assert Mirror.named("north").quarantine == ""
+    assert ben.send("/mirrors/north", action="remove").headers["Location"] == "/mirrors/"
+    ben.see("/mirrors/north", 404)
 
 
-def test_strangers_sign_in_and_unknown_names_are_not_found(db: None) -> None:
-    assert Client().get("/mirrors/").status_code == 302
-    assert signed_in(Role.READER).get("/mirrors/none").status_code == 404
+FORM = {
+    "name": "north",
+    "tree": "demo",
+    "https": "https://north.example.org/pub",
+    "country": "de",
+    "budget_bytes": "500 GB",
+    "prefixes": "192.0.2.0/24, 198.51.100.0/24",
+    "only_countries": "de\nat",
+}
+
+
+def test_whoever_is_signed_in_registers_by_a_form(ben: Browser, demo: ReleaseTree) -> None:
+    assert "Weight" not in ben.see("/mirrors/register/")
+    logo = SimpleUploadedFile("x.png", b"\x89PNG\r\n\x1a\n" + bytes(20))
+    assert ben.send("/mirrors/register/", **FORM, logo=logo).headers["Location"] == "/mirrors/north"
+    made = Mirror.named("north")
+    assert (made.budget_bytes, made.only_countries) == (500 * 10**9, ["AT", "DE"])
+    assert made.logo is not None and len(made.prefixes) == 2
+    page = ben.see("/mirrors/north")
+    assert "Show that you run it" in page
+    assert made.token in page
+    assert "https://north.example.org/pub/commonfarm-mirror.txt" in page
+    ben.send("/mirrors/north", action="prove")
+    assert "mirrors.prove" in jobs()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"country": "Germany"}, "at most 2 characters"),
+        ({"country": "d1"}, "'d1' is no country"),
+        ({"https": ""}, "a mirror needs an address for its users"),
+        ({"https": "https://10.0.0.1/"}, "10.0.0.1 is not a public address"),
+        ({"name": "../x"}, "Enter a valid value"),
+        ({"tree": "none"}, "Select a valid choice"),
+        ({"budget_bytes": "much"}, "'much' is not a size"),
+        ({"prefixes": "0.0.0.0/0"}, "larger than a mirror may say"),
+        ({"latitude": "1"}, "one coordinate is given without the other"),
+        ({"logo": SimpleUploadedFile("x.png", b"GIF89a")}, "no picture that is shown"),
+    ],
+)
+def test_what_is_wrong_stands_in_the_form(
+    ben: Browser, demo: ReleaseTree, change: dict[str, Any], told: str
+) -> None:
+    answer = ben.send("/mirrors/register/", **(FORM | change))
+    assert answer.status_code == 422
+    assert told in unescape(answer.content.decode())
+    assert Mirror.objects.count() == 0
+
+
+def test_an_edit_keeps_what_it_does_not_touch(
+    ben: Browser, anna: Browser, demo: ReleaseTree
+) -> None:
+    mirror = registered(demo, "north", budget_bytes=123_456_789, as_number=680, weight=70)
+    mirror.administrators.add(ben.user)
+    before = Mirror.objects.filter(pk=mirror.pk).values().get()
+
+    def sent(browser: Browser, **change: str) -> Any:
+        page = browser.client.get("/mirrors/north/edit")
+        form, version = page.context["form"], page.context["version"]
+        fields = {one.name: one.value() for one in form if one.value() is not None}
+        return browser.send("/mirrors/north/edit", **(fields | {"version": version} | change))
+
+    assert sent(ben).status_code == 302
+    assert Mirror.objects.filter(pk=mirror.pk).values().get() == before
+    assert sent(ben, country="at").status_code == 302
+    assert (Mirror.named("north").country, Mirror.named("north").weight) == ("AT", 70)
+    assert sent(anna, weight="150").status_code == 302
+    assert Mirror.named("north").weight == 150
+    stale = sent(anna, weight="10", version="of before")
+    assert "somebody changed it meanwhile" in stale.content.decode()
+    assert Browser("carl").client.get("/mirrors/north/edit").status_code == 403
+
+
+@given(st.integers(1, 2**53))
+@how(deadline=None)
+def test_a_budget_is_shown_so_that_it_can_be_read_again(size: int) -> None:
+    from commonfarm.lib.units import parse_bytes
+
+    assert parse_bytes(exact(size)) == size
+
+
+# Where to ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def the_map() -> Iterator[None]:
+    key = Ed25519PrivateKey.generate()
+    config = settings.COMMONFARM
+    public: Path = config.public_keys / "statements.pub"
+    public.parent.mkdir(parents=True, exist_ok=True)
+    public.write_bytes(public_pem(key))
+    mirrors = [in_map("de"), in_map("us", country="US"), in_map("off", problem="down: 404")]
+    write_map(config.mirror_map.parent, key, mirrors, {f"demo/{TURTLE}": file_of(b"x", 0, 1, 2)})
+    yield
+    public.unlink()
+    config.mirror_map.unlink()
+
+
+def test_where_a_client_would_be_sent_and_why(anna: Browser, the_map: None) -> None:
+    asked = f"/mirrors/explain/?path=demo/{TURTLE}"
+    page = anna.see(f"{asked}&country=us")
+    assert ">us</a></strong>: us (US) has it: in the same country" in page
+    assert "United States" in page
+    assert f"http://us.example.org/demo/{TURTLE}" in page
+    assert "down: 404" in page
+    assert "it has no https" in anna.see(f"{asked}&from=8.8.8.8&https=1")
+    assert "By ourselves" in anna.see("/mirrors/explain/?path=demo/none")
+    for wrong in ("from=nowhere", "country=<x>", "as=99999999999999999999"):
+        anna.see(f"{asked}&{wrong}")
+    assert "'nowhere' is not an address" in anna.see(f"{asked}&from=nowhere")
+
+
+def test_without_a_map_the_page_says_so(anna: Browser) -> None:
+    assert "cannot be used" in anna.see("/mirrors/explain/?path=demo/x")

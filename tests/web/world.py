@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.archive.models import Publication, PublicationState
+from commonfarm.accounts.interface import User
+from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.estate.answers import forecast
 from commonfarm.estate.disclosure import veiled
 from commonfarm.estate.facts import Facts
@@ -30,7 +31,16 @@ from commonfarm.farm.models import Build, Job, JobState, Lease, Source
 from commonfarm.fleet.models import Builder
 from commonfarm.journal.interface import Event, record
 from commonfarm.lib.errors import Problem
-from commonfarm.mirrors.models import Mirror, Scan
+from commonfarm.mirrors.models import (
+    Arrival,
+    Audit,
+    FileCount,
+    Holdings,
+    Mirror,
+    MirrorCount,
+    Probe,
+    Scan,
+)
 from commonfarm.store.interface import put_bytes
 from commonfarm.store.models import Blob
 from tests.estate import pictured
@@ -139,6 +149,8 @@ def addresses() -> tuple[str, ...]:
         (Builder, "/builders/{0.name}"),
         (Repository, "/repositories/{0.name}"),
         (Mirror, "/mirrors/{0.name}"),
+        (Mirror, "/mirrors/mirror0/edit"),
+        (Mirror, "/mirrors/explain/?path=first/x&country=DE"),
         (Load, "/estate/hosts/host-001"),
         (Load, "/estate/services/bugs"),
     ]
@@ -202,19 +214,86 @@ def _trees(rows: int) -> None:
     Publication.objects.create(
         tree=tree, revision=1, state=PublicationState.PUBLISHED, published_at=now
     )
-    for number in range(rows):
-        url = f"http://mirror{number}.example.org/pub/first/"
-        mirror = Mirror.objects.create(
-            name=f"mirror{number}", tree=tree, url=url, country="DE", added_by="user:anna"
+    _mirrors(tree, rows, now)
+
+
+def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
+    """Make mirrors in every state, what was seen there, and what they carried."""
+    day = timedelta(days=1)
+    files = [
+        TreeFile(
+            tree=tree,
+            path=f"activities/{number}/a-rather-long-name-of-an-activity-{number}.xo",
+            size=1_000_000 * (number + 1),
+            sha256=f"{number:064x}",
+            since_revision=1,
         )
+        for number in range(rows)
+    ]
+    TreeFile.objects.bulk_create(files)
+    numbers = [file.pk for file in files]
+    states: list[dict[str, Any]] = [
+        {},
+        {"answers": 0, "probe_problem": f"a page of HTML answers for a file {HOSTILE}"},
+        {"proved_at": None, "proof_problem": "https://x/commonfarm-mirror.txt: it answers 404"},
+        {"quarantine": "piece 3 of a.xo differs", "quarantined_at": now},
+        {"enabled": False},
+        *({} for _ in range(15)),
+    ]
+    countries = ("DE", "US", "BR", "JP", "ZA", "AU", "IN", "KE")
+    anna = User.objects.filter(username="anna").first()
+    for number in range(rows):
+        fields = {"proved_at": now - day, "answers": 13, "probed_at": now, "token": "cf_mirror_x"}
+        mirror = Mirror.objects.create(
+            name=f"mirror{number}",
+            tree=tree,
+            https=f"https://mirror{number}.example.org/pub/first/",
+            http=f"http://mirror{number}.example.org/pub/first/",
+            rsync_url=f"rsync://mirror{number}.example.org/first/" if number % 2 else "",
+            country=countries[number % len(countries)],
+            sponsor=f"University {number} {HOSTILE}" if number % 3 else "",
+            sponsor_url="https://example.org/" if number % 2 else "",
+            logo=put_bytes(LOGO) if number % 5 == 0 else None,
+            budget_bytes=500 * 10**9 if number % 2 else 0,
+            added_by="user:anna",
+            **(fields | states[number % len(states)]),
+        )
+        if anna is not None:
+            mirror.administrators.add(anna)
+        held = numbers[: rows - number % 7]
         Scan.objects.create(
             mirror=mirror,
-            url=url,
+            kind="rsync",
+            url=mirror.https,
             revision=1,
             started_at=now,
             finished_at=now,
-            ok=number % 4 != 0,
-            problem="" if number % 4 else "connection refused",
-            files_expected=10,
-            files_found=10 if number % 4 else 0,
+            ok=number % 9 != 8,
+            problem="" if number % 9 != 8 else "connection refused",
+            files_expected=rows,
+            files_found=len(held),
+            missing=[file.path for file in files[len(held) :]],
         )
+        bits = bytearray(-(-rows // 8))
+        for one in held:
+            bits[(one - numbers[0]) // 8] |= 1 << (one - numbers[0]) % 8
+        Holdings.objects.create(mirror=mirror, first=numbers[0], bits=bytes(bits), seen_at=now)
+        Probe.objects.create(mirror=mirror, at=now, answers=13, problems={"http6": "no route"})
+        Audit.objects.create(mirror=mirror, at=now, pieces=8, ok=number % 20 != 3)
+        if number % 4:
+            Arrival.objects.create(
+                mirror=mirror, revision=1, seen_at=now + timedelta(minutes=number % 50)
+            )
+        for back in range(1 if number else 30):
+            MirrorCount.objects.create(
+                day=(now - back * day).date(),
+                tree=tree.name,
+                mirror=mirror.name if number else "",
+                country=countries[number % len(countries)],
+                downloads=100 + number,
+                size=10**9 * (number + 1),
+            )
+    FileCount.objects.bulk_create(
+        FileCount(day=now.date(), tree=tree.name, path=file.path, downloads=7, size=file.size)
+        for file in files
+    )

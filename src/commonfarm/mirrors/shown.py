@@ -104,19 +104,36 @@ class ShownMirror(Schema):
 
 
 class Standing:
-    """A mirror with its last scan: where it stands, and why nobody is sent there if so."""
+    """A mirror with its last scan: where it stands, and why nobody is sent there if so.
+
+    For one that is up `why` says what its last scan failed of, if it did.
+    """
 
     def __init__(self, mirror: Mirror, last: Scan | None) -> None:
         self.mirror = mirror
         self.last = last
         self.state, self.why = mirror.standing(last)
+        if self.why is None and last is not None and last.ok is False:
+            self.why = Reason("scan-failed", last.problem, "a scan that finds it well")
 
     @property
     def needs_a_person(self) -> bool:
-        """Whether it does not come right by itself: that is for its administrator to see."""
-        return self.state in (State.QUARANTINED, State.DOWN, State.UNPROVED) or bool(
-            self.last and self.last.ok is False
-        )
+        """Whether it may not come right by itself: whoever runs it should look."""
+        states = (State.QUARANTINED, State.DOWN, State.UNPROVED, State.UP)
+        return self.state in states and self.why is not None
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it stands so, as far as that is known."""
+        match self.state:
+            case State.QUARANTINED:
+                return self.mirror.quarantined_at
+            case State.UNPROVED:
+                return self.mirror.added_at
+            case State.DOWN:
+                return self.mirror.probed_at
+            case _:
+                return self.last.finished_at if self.last else None
 
 
 def standings(mirrors: QuerySet[Mirror] | Sequence[Mirror]) -> list[Standing]:

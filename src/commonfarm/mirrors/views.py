@@ -1,65 +1,235 @@
-"""The mirrors' pages: all of them, and one with its scans."""
+"""Pages of all mirrors: how they stand, what they carry, what they lack, where clients are sent."""
 
 from __future__ import annotations
 
-from django.contrib import messages
-from django.db import transaction
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+import time
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
 
 from commonfarm.accounts.interface import Role, User
-from commonfarm.http.interface import page, require
-from commonfarm.mirrors import tasks
-from commonfarm.mirrors.models import Mirror
+from commonfarm.archive.interface import TreeFile
+from commonfarm.estate.interface import ReleaseTree
+from commonfarm.http.interface import page
+from commonfarm.lib.errors import BadInputError, UnreachableError
+from commonfarm.mirrors import arriving, changing, coverage, explaining, sharing
+from commonfarm.mirrors.models import Mirror, State
+from commonfarm.mirrors.shown import sees_all, standings
+from commonfarm.redirector.countries import COUNTRIES
+from commonfarm.store.interface import read
 
-MOST_SCANS = 20
-MOST_MISSING = 50
-MOST_MIRRORS = 500
+MOST_NEEDS = 10
+MOST_TREES = 20
+MOST_LACKING = 20
+MOST_EXPLAINED = 300
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""What a picture may do: be looked at. Its own style counts; nothing is loaded, nothing runs."""
+PARTS = (
+    ("Mirrors", "mirrors"),
+    ("Downloads", "mirror-downloads"),
+    ("Releases", "mirror-releases"),
+    ("Files", "mirror-files"),
+    ("Where to?", "mirror-explain"),
+    ("Public list", "mirror-list"),
+)
+
+
+def today() -> datetime:
+    """Return now, in UTC."""
+    return datetime.now(UTC)
 
 
 @require_safe
 @page()
 def mirrors(request: HttpRequest) -> HttpResponse:
-    """Show every mirror and how its last scan found it."""
-    rows = Mirror.objects.filter(removed_at=None).select_related("tree").order_by("tree", "name")
-    shown = []
-    for row in rows[:MOST_MIRRORS]:
-        last = row.last_scan()
-        shown.append({"mirror": row, "last": last, "state": row.state(last)})
-    return render(request, "mirrors/mirrors.html", {"mirrors": shown})
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@page()
-def mirror(request: HttpRequest, name: str) -> HttpResponse:
-    """Show one mirror; a coordinator may have it scanned, disabled or enabled."""
-    found = Mirror.named(name)
-    if request.method == "POST":
-        user = require(request, Role.COORDINATOR)
-        _act(found, request.POST.get("action", ""), user)
-        messages.success(request, "Done: the mirror map follows in a moment.")
-        return redirect("mirror", name)
-    last = found.last_scan()
-    missing = last.missing if last else []
+    """Show every mirror by country, those that need a person first."""
+    rows = Mirror.registered().prefetch_related("administrators").order_by("country", "name")
+    found = standings(rows)
+    user = request.user
+    assert isinstance(user, User)
+    month = sharing.shares(today().date(), sharing.DAYS)
+    # Whoever runs none of them cannot help, and may not know why.
+    needs = [one for one in found if one.needs_a_person and sees_all(user, one.mirror)]
+    carried = {one.name: one for one in month.rows}
+    by_country = [
+        {
+            "name": _country(code),
+            "rows": [{"standing": one, "share": carried.get(one.mirror.name)} for one in group],
+        }
+        for code, group in groupby(found, key=lambda one: one.mirror.country)
+    ]
+    by_country.sort(key=lambda one: str(one["name"]))
     shown = {
-        "mirror": found,
-        "last": last,
-        "state": found.state(last),
-        "missing": missing[:MOST_MISSING],
-        "more_missing": max(0, len(missing) - MOST_MISSING),
-        "scans": found.scans.order_by("-id").defer("missing")[:MOST_SCANS],
-        "may_change": isinstance(request.user, User) and request.user.may(Role.COORDINATOR),
+        "standings": found,
+        "up": sum(one.state == State.UP for one in found),
+        "needs": needs[:MOST_NEEDS],
+        "more_needs": max(0, len(needs) - MOST_NEEDS),
+        "need_count": len(needs),
+        "countries": by_country,
+        "month": month,
+        "mine": [one for one in found if user in one.mirror.administrators.all()],
     }
-    return render(request, "mirrors/mirror.html", shown)
+    return _show(request, "mirrors", **shown)
 
 
-def _act(mirror: Mirror, action: str, user: User) -> None:
-    with transaction.atomic():
-        if action == "disable":
-            mirror.disable(who=user.label)
-        elif action == "enable":
-            mirror.enable(who=user.label)
-        if action in ("scan", "enable"):
-            tasks.want_scan(mirror)
-        tasks.want_map()
+@require_safe
+@page()
+def downloads(request: HttpRequest) -> HttpResponse:
+    """Show who carried the downloads, today and in the last thirty days."""
+    now = today().date()
+    month = sharing.shares(now, sharing.DAYS)
+    shown = {
+        "day": sharing.shares(now),
+        "month": month,
+        "rows": month.rows[: sharing.MOST_ROWS],
+        "countries": [{"share": one, "name": _country(one.name)} for one in sharing.countries(now)],
+        "files": sharing.files(now),
+    }
+    return _show(request, "downloads", **shown)
+
+
+@require_safe
+@page()
+def days(request: HttpRequest) -> HttpResponse:
+    """Draw what mirrors and we ourselves carried, day by day."""
+    return picture(sharing.draw_days(sharing.by_day(today().date())), "image/svg+xml")
+
+
+@require_safe
+@page()
+def releases(request: HttpRequest) -> HttpResponse:
+    """Show the newest releases, and how many mirrors have them."""
+    found = arriving.releases(_serving())
+    return _show(request, "releases", releases=found, most_lacking=MOST_LACKING)
+
+
+@require_safe
+@page()
+def release(request: HttpRequest, tree: str, revision: int) -> HttpResponse:
+    """Draw how many mirrors had a release, minute by minute."""
+    for one in arriving.releases(_serving()):
+        if (one.tree.name, one.revision) == (tree, revision):
+            return picture(arriving.draw(one, today()), "image/svg+xml")
+    raise Http404("there is no such release")
+
+
+@require_safe
+@page()
+def files(request: HttpRequest) -> HttpResponse:
+    """Show how many mirrors have the files of each tree, and those that too few have."""
+    trees = list(ReleaseTree.objects.filter(retired_at=None).order_by("name")[:MOST_TREES])
+    wanted = request.GET.get("tree", "")
+    chosen = next((one for one in trees if one.name == wanted), trees[0] if trees else None)
+    serving = _serving()
+    found = coverage.of_tree(chosen, serving) if chosen else None
+    shown = {
+        "trees": trees,
+        "chosen": chosen,
+        "coverage": found,
+        "thin": coverage.thin(found) if found else [],
+        "enough": coverage.ENOUGH,
+    }
+    return _show(request, "files", **shown)
+
+
+@require_safe
+@page()
+def explain(request: HttpRequest) -> HttpResponse:
+    """Show where a client would be sent and why, each mirror with its reason."""
+    asked = {key: request.GET.get(key, "").strip() for key in ("path", "from", "country", "as")}
+    https = "https" in request.GET or not request.GET
+    shown: dict[str, Any] = {"asked": asked, "https": https, "example": _example()}
+    if asked["path"]:
+        try:
+            the_map = explaining.map_in_force(settings.COMMONFARM)
+            number = asked["as"].upper().removeprefix("AS")
+            question = explaining.Asked(
+                path=asked["path"],
+                at=time.time(),
+                address=asked["from"],
+                country=asked["country"],
+                as_number=int(number) if number.isdecimal() and len(number) < 11 else None,
+                https=https,
+            )
+            spent = explaining.spent_today(settings.COMMONFARM, question.at)
+            answer = explaining.document(explaining.explain(the_map, question, spent))
+            left_out = answer["left_out"]
+            shown |= {
+                "answer": answer,
+                "country_name": _country(answer["country"]),
+                "mirrors": [
+                    {**one, "percent": "" if one["share"] is None else f"{one['share']:.0%}"}
+                    for one in answer["mirrors"][:MOST_EXPLAINED]
+                ],
+                "left_out": left_out[:MOST_EXPLAINED],
+                "more": len(left_out[MOST_EXPLAINED:]),
+            }
+        except (BadInputError, UnreachableError) as error:
+            shown["refused"] = error.reason
+    return _show(request, "explain", **shown)
+
+
+@require_safe
+@page(None)
+def public(request: HttpRequest) -> HttpResponse:
+    """List the mirrors that serve, by country, for everybody."""
+    rows = [one.mirror for one in standings(_registered()) if one.state == State.UP]
+    by_country = [
+        {"code": code, "name": _country(code), "mirrors": list(group)}
+        for code, group in groupby(rows, key=lambda one: one.country)
+    ]
+    by_country.sort(key=lambda one: str(one["name"]))
+    return _show(request, "public", countries=by_country, count=len(rows))
+
+
+@require_safe
+@page(None)
+def logo(request: HttpRequest, name: str) -> HttpResponse:
+    """Give the logo of a mirror's sponsor: to everybody once control of the mirror is proved."""
+    mirror = Mirror.named(name)
+    user = request.user
+    seen = mirror.proved_at is not None or (isinstance(user, User) and sees_all(user, mirror))
+    if mirror.logo_id is None or not seen:
+        raise Http404("there is no such logo")
+    data = read(mirror.logo_id)
+    answer = picture(data, changing.logo_kind(data) or "application/octet-stream")
+    answer.headers["Cache-Control"] = "public, max-age=300"
+    return answer
+
+
+def picture(data: str | bytes, kind: str) -> HttpResponse:
+    """Answer with a picture in which nothing runs."""
+    headers = {"Content-Security-Policy": PICTURE_POLICY}
+    return HttpResponse(data, content_type=kind, headers=headers)
+
+
+def _registered() -> Any:
+    return Mirror.registered().order_by("country", "name")
+
+
+def _serving() -> list[Mirror]:
+    return [one.mirror for one in standings(_registered()) if one.state == State.UP]
+
+
+def _example() -> str:
+    """Return a path that clients may ask for, empty while nothing is published."""
+    found = TreeFile.objects.filter(until_revision=None, changes=False).select_related("tree")
+    newest = found.order_by("-pk").first()
+    return f"{newest.tree}/{newest.path}" if newest else ""
+
+
+def _country(code: str) -> str:
+    known = COUNTRIES.get(code)
+    return known.name if known else "an unknown country" if code == "ZZ" else code
+
+
+def _show(request: HttpRequest, name: str, **shown: Any) -> HttpResponse:
+    """Render a page, with what all of them show."""
+    coordinates = isinstance(request.user, User) and request.user.may(Role.COORDINATOR)
+    told = {"parts": PARTS, "coordinates": coordinates, **shown}
+    return render(request, f"mirrors/{name}.html", told)

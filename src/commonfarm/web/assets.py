@@ -16,7 +16,7 @@ from pathlib import Path
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 
-HOLDERS = ("commonfarm.web", "commonfarm.estate", "django_htmx")
+HOLDERS = ("commonfarm.web", "commonfarm.estate", "commonfarm.mirrors", "django_htmx")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from commonfarm.farm.interface import Build, Job, JobState, Lease
 from commonfarm.fleet.interface import SILENT_AFTER, Builder
 from commonfarm.http.interface import page
 from commonfarm.lib.errors import Problem
-from commonfarm.mirrors.interface import Mirror
+from commonfarm.mirrors.interface import Mirror, standings
 
 RECENT = timedelta(days=7)
 NEEDS_OF_A_KIND = 3
@@ -131,16 +131,16 @@ def silent_builders(now: datetime) -> Iterator[Need]:
 
 
 def lost_mirrors() -> Iterator[Need]:
-    """Mirrors whose last scan failed; nobody is sent there."""
-    for one in Mirror.objects.filter(removed_at=None, enabled=True).order_by("name"):
-        last = one.last_scan()
-        if last is not None and not last.ok:
+    """Mirrors that do not come right by themselves; nobody is sent there."""
+    urgent = sorted(standings(Mirror.registered().order_by("name")), key=lambda one: one.state)
+    for one in urgent:
+        if one.needs_a_person and one.why is not None:
             yield Need(
-                f"Mirror {one.name} is down",
-                reverse("mirror", args=[one.name]),
-                last.problem,
-                last.finished_at,
-                "wait",
+                f"Mirror {one.mirror} is {one.state}",
+                reverse("mirror", args=[one.mirror.name]),
+                str(one.why),
+                one.since,
+                "bad" if one.mirror.quarantine else "wait",
             )
 
 

@@ -20,9 +20,11 @@ TONES = {
     "good": (
         "succeeded published ready clean ok up added identical verified signed enabled current"
     ),
-    "bad": "failed silent broken missing down expired refused differs rejected",
+    "bad": "failed silent broken missing down expired refused differs rejected quarantined",
     "busy": "leased building running pending assembled scanning publishing renewing",
-    "wait": "waiting cordoned dirty cleaning behind stale partial disabled",
+    "wait": (
+        "waiting cordoned dirty cleaning behind stale partial disabled unproved unprobed unscanned"
+    ),
 }
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})")
 _TONE = {word: tone for tone, words in TONES.items() for word in words.split()}
