@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,7 +22,7 @@ from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.paths import is_file_name
-from commonfarm.store.interface import path_of
+from commonfarm.store.interface import Blob, blob_path, path_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,16 @@ def add_build(
     can be made, RefusedError for a version lower than the published one.
     """
     _check_facts(statement_facts)
-    candidates = [_examine(new, target) for new in files]
+    candidates = _examine(files, target)
     with transaction.atomic():
         repository = project.repository
         if repository is not None:
             # One producer at a time: what is published must not change between look and entry.
             ReleaseTree.objects.select_for_update().get(pk=repository.tree_id)
-        artifacts = {
-            one.new.filename: _artifact(producer, one, statement_facts) for one in candidates
-        }
+        artifacts = _artifacts(producer, candidates, statement_facts)
         if repository is None:
             return [Verdict(one.new.filename, Outcome.KEPT) for one in candidates]
-        verdicts = [_judge(one, repository, producer) for one in candidates]
+        verdicts = _judge(candidates, repository, producer)
         if any(one.verdict is Outcome.DIFFERS for one in verdicts):
             return [
                 Verdict(one.filename, Outcome.KEPT, version=one.version)
@@ -97,11 +98,12 @@ def add_build(
             Entry.objects.filter(artifact__producer=producer).values_list("path", flat=True)
         )
         added = [one for one in verdicts if one.verdict is Outcome.ADDED and one.path not in known]
+        added = list({one.path: one for one in added}.values())
         if added:
             _refuse_steps_back([artifacts[one.filename] for one in added], repository, target.suite)
             publication = next_publication(repository.tree, f"{producer} adds packages")
-            for one in added:
-                Entry.objects.create(
+            Entry.objects.bulk_create(
+                Entry(
                     repository=repository,
                     distribution=target.suite,
                     component=COMPONENT,
@@ -109,6 +111,8 @@ def add_build(
                     path=one.path,
                     publication=publication,
                 )
+                for one in added
+            )
             _record_added(publication, producer, added, who)
         return verdicts
 
@@ -139,72 +143,99 @@ def _check_facts(facts: dict[str, Any]) -> None:
         raise BadInputError(Problem("facts", 0, 0, fault, "install less in the build"))
 
 
-def _examine(new: NewArtifact, target: Target) -> _Candidate:
-    if not is_file_name(new.filename):
-        raise BadInputError(
-            Problem(new.filename[:80], 0, 0, "it has an odd name", "use a plain file name")
-        )
-    file = path_of(new.blob_sha256)
-    if not new.filename.endswith(".deb"):
-        return _Candidate(new, None, "")
-    control = deb.read_control(file, new.filename, target.architecture)
-    path = index.pool_path(target.suite, COMPONENT, control.source, new.filename)
-    return _Candidate(new, control, path)
-
-
-def _artifact(producer: str, one: _Candidate, facts: dict[str, Any]) -> Artifact:
-    """Return the artifact's row; a producer cannot change what it brought before."""
-    fields: dict[str, Any] = {"blob_id": one.new.blob_sha256, "statement": facts}
-    if one.control is not None:
-        fields |= {
-            "package": one.control.package,
-            "version": one.control.version,
-            "architecture": one.control.architecture,
-            "control": one.control.fields,
-        }
-    artifact, _ = Artifact.objects.get_or_create(
-        producer=producer, filename=one.new.filename, defaults=fields
-    )
-    if artifact.blob_id != one.new.blob_sha256:
-        raise RefusedError(
-            Reason(
-                "artifact-changed",
-                f"{producer} brought {one.new.filename} before with other bytes",
-                "build again as a new job",
+def _examine(files: Sequence[NewArtifact], target: Target) -> list[_Candidate]:
+    """Read what the packages say of themselves, as many at once as there are processors."""
+    for new in files:
+        if not is_file_name(new.filename):
+            raise BadInputError(
+                Problem(new.filename[:80], 0, 0, "it has an odd name", "use a plain file name")
             )
+    stored = Blob.objects.in_bulk([new.blob_sha256 for new in files])
+    for new in files:
+        if new.blob_sha256 not in stored:
+            path_of(new.blob_sha256)  # says that it is not there
+
+    def examine(new: NewArtifact) -> _Candidate:
+        if not new.filename.endswith(".deb"):
+            return _Candidate(new, None, "")
+        file = blob_path(new.blob_sha256)
+        control = deb.read_control(file, new.filename, target.architecture)
+        path = index.pool_path(target.suite, COMPONENT, control.source, new.filename)
+        return _Candidate(new, control, path)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(examine, files))
+
+
+def _artifacts(
+    producer: str, candidates: Sequence[_Candidate], facts: dict[str, Any]
+) -> dict[str, Artifact]:
+    """Return the artifacts' rows by file name; a producer cannot change what it brought before."""
+    made = []
+    for one in candidates:
+        fields: dict[str, Any] = {"blob_id": one.new.blob_sha256, "statement": facts}
+        if one.control is not None:
+            fields |= {
+                "package": one.control.package,
+                "version": one.control.version,
+                "architecture": one.control.architecture,
+                "control": one.control.fields,
+            }
+        made.append(Artifact(producer=producer, filename=one.new.filename, **fields))
+    Artifact.objects.bulk_create(made, ignore_conflicts=True)
+    names = [one.new.filename for one in candidates]
+    rows = Artifact.objects.filter(producer=producer, filename__in=names)
+    artifacts = {artifact.filename: artifact for artifact in rows}
+    for one in candidates:
+        if artifacts[one.new.filename].blob_id != one.new.blob_sha256:
+            raise RefusedError(
+                Reason(
+                    "artifact-changed",
+                    f"{producer} brought {one.new.filename} before with other bytes",
+                    "build again as a new job",
+                )
+            )
+    return artifacts
+
+
+def _judge(
+    candidates: Sequence[_Candidate], repository: Repository, producer: str
+) -> list[Verdict]:
+    paths = [one.path for one in candidates if one.path]
+    entries = {
+        entry.path: entry.artifact
+        for entry in Entry.objects.filter(repository=repository, path__in=paths).select_related(
+            "artifact"
         )
-    return artifact
-
-
-def _judge(one: _Candidate, repository: Repository, producer: str) -> Verdict:
-    name = one.new.filename
-    if one.control is None:
-        return Verdict(name, Outcome.KEPT)
-    entry = (
-        Entry.objects.filter(repository=repository, path=one.path)
-        .select_related("artifact")
-        .first()
-    )
-    if entry is None or entry.artifact.producer == producer:
-        outcome = Outcome.ADDED
-    elif entry.artifact.blob_id == one.new.blob_sha256:
-        outcome = Outcome.IDENTICAL
-    else:
-        outcome = Outcome.DIFFERS
-    return Verdict(name, outcome, one.path, one.control.version)
+    }
+    verdicts = []
+    for one in candidates:
+        if one.control is None:
+            verdicts.append(Verdict(one.new.filename, Outcome.KEPT))
+            continue
+        before = entries.get(one.path)
+        if before is None or before.producer == producer:
+            outcome = Outcome.ADDED
+        elif before.blob_id == one.new.blob_sha256:
+            outcome = Outcome.IDENTICAL
+        else:
+            outcome = Outcome.DIFFERS
+        verdicts.append(Verdict(one.new.filename, outcome, one.path, one.control.version))
+    return verdicts
 
 
 def _refuse_steps_back(
-    artifacts: Iterable[Artifact], repository: Repository, distribution: str
+    artifacts: Sequence[Artifact], repository: Repository, distribution: str
 ) -> None:
+    published = defaultdict(set)
+    for package, architecture, version in Entry.objects.filter(
+        repository=repository,
+        distribution=distribution,
+        artifact__package__in={one.package for one in artifacts},
+    ).values_list("artifact__package", "artifact__architecture", "artifact__version"):
+        published[package, architecture].add(version)
     for new in artifacts:
-        published = Entry.objects.filter(
-            repository=repository,
-            distribution=distribution,
-            artifact__package=new.package,
-            artifact__architecture=new.architecture,
-        ).values_list("artifact__version", flat=True)
-        highest = max(published, key=Version, default=None)
+        highest = max(published[new.package, new.architecture], key=Version, default=None)
         if highest is not None and Version(new.version) < Version(highest):
             raise RefusedError(
                 Reason(
