@@ -20,7 +20,7 @@ from tests.mirrors.scanning.hostile import (
     saying,
     without_end,
 )
-from tests.mirrors.scanning.servers import free_port, nginx
+from tests.mirrors.scanning.servers import apache, free_port, nginx
 
 SHORT = Limits(connect_seconds=5, silence_seconds=5, request_seconds=5, total_seconds=20)
 FILE = Wanted("pool/a.deb", 7)
@@ -50,6 +50,20 @@ def test_a_real_mirror_is_seen_as_it_is(tmp_path: Path) -> None:
     assert codes(seen) == {"pool/none.deb": Code.MISSING, names[0]: Code.OTHER_SIZE}
     assert seen.hashes == {"InRelease": hashlib.sha256(b"today's").hexdigest()}
     assert seen.addresses == ("127.0.0.1",)
+
+
+def test_what_servers_say_of_packed_files_and_pages_by_their_names_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    sizes = {"a.tar.gz": 5, "b.tgz": 6, "c.html.gz": 7, "d.html.en": 8, "e.XHTML": 9, "f.xz": 10}
+    (tmp_path / "tree").mkdir()
+    for name, size in sizes.items():
+        (tmp_path / "tree" / name).write_bytes(b"x" * size)
+    options = "AddEncoding x-gzip .gz .tgz\nAddEncoding xz .xz\nAddLanguage en .en"
+    with apache(tmp_path / "home", tmp_path / "tree", options) as url:
+        wanted = [Wanted(name, size) for name, size in sizes.items()]
+        assert looked(url, *wanted).held == sorted(sizes)
+        assert looked(url, Wanted("a.tar.gz", 0, True)).hashes.keys() == {"a.tar.gz"}
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,9 @@ HEAD_REFUSED = (HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.
 _CHUNK = 64 * 1024
 _NO_ROUTE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})")
+_PAGE = re.compile(r"\.[sx]?html?(\.[^/]*)?$", re.IGNORECASE)
+_PACKED = re.compile(r"\.(gz|tgz|svgz|bz2|tbz2?|xz|txz|zst|tzst|lzma|lz|br|z)$", re.IGNORECASE)
+"""Files that servers call packed by their names (Apache's AddEncoding), and send as they are."""
 _EXPIRED, _NAME_DIFFERS = 10, (62, 63, 64)
 """What OpenSSL calls certificates that expired, or are of another name (openssl-verification)."""
 
@@ -213,9 +216,9 @@ def why_missing(wanted: Wanted, status: int, headers: Mapping[str, str]) -> Reas
     if not sensible:
         return Reason(Code.MISSING, f"it answers {status}")
     packed = headers.get("Content-Encoding", "identity").strip().lower()
-    if packed not in ("", "identity"):
+    if packed not in ("", "identity") and not _PACKED.search(wanted.path):
         return Reason(Code.PACKED, f"it sends the file packed ({harmless(packed[:40])})")
-    page = media_type(headers) == "text/html" and not wanted.path.endswith((".html", ".htm"))
+    page = media_type(headers) == "text/html" and not _PAGE.search(wanted.path)
     if page and status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return Reason(Code.PAGE, "it sends a page where a file is expected")
     if wanted.changes:
