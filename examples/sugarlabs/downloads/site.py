@@ -111,18 +111,21 @@ class MirrorSite:
             process.wait()
         self._processes.clear()
 
-    def pull(self, source: str) -> None:
-        """Fetch what is public from the rsync module at `source`, whatever is staged without moving
-        it again; what is gone goes last.
+    def pull(self, source: str, tree: str) -> None:
+        """Fetch what is public of a tree from the rsync module at `source`, without moving again
+        what is staged; what is gone goes last.
         """
-        copy = [*self._rsync(), f"--link-dest={self.staged}"]
-        target = f"{self.files}/"
+        copy = [*self._rsync(), f"--link-dest={self.staged / tree}"]
+        target = f"{self.files / tree}/"
         run(*copy, source, target)
         run(*copy, "--delete-after", source, target)
 
-    def stage(self, source: str, password_file: Path) -> None:
-        """Fetch what is under embargo, from the module for registered mirrors."""
-        run(*self._rsync(), f"--password-file={password_file}", source, f"{self.staged}/")
+    def stage(self, source: str, password_file: Path, tree: str) -> None:
+        """Fetch what is under embargo, from the module for registered mirrors; without moving what
+        is served already.
+        """
+        known = [f"--password-file={password_file}", f"--link-dest={self.files / tree}"]
+        run(*self._rsync(), *known, source, f"{self.staged / tree}/")
 
     def alter(self, path: str) -> None:
         """Change one byte of a file, and nothing that a listing shows."""

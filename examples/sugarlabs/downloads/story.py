@@ -1,0 +1,284 @@
+"""The story: trees behind symlinks are put right, ten mirrors take the downloads of a day.
+
+A release is made at noon. It was under embargo, and its mirrors were filled before. In the
+afternoon one mirror dies and one serves altered bytes; another was not filled, and stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from examples.first.command import StoryError
+from examples.first.installation import Installation
+from examples.sugarlabs.downloads.demand import COUNTRIES, SCALE, Asked, Item, day
+from examples.sugarlabs.downloads.internet import Internet, networks_of
+from examples.sugarlabs.downloads.site import MirrorSite
+
+ESTATE = Path(__file__).parent
+NOON = 12 * 3600
+DAY_BYTES = 120 * 10**9
+ACTIVITIES = 300
+NEW_ACTIVITIES = 24
+PLACES = ("UY", "UY", "PE", "BR", "US", "US", "US", "DE", "DE", "IN")
+WITHOUT_RSYNC = 2
+STAGED_SECONDS = 20.0
+WAIT_SECONDS = 90.0
+WORKING_DIRECTORY = Path(__file__).parents[3]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A download as it went: what was asked, the mirror it was sent to ("" is ourselves), and
+    whether a client that follows got it.
+    """
+
+    asked: Asked
+    status: int
+    mirror: str
+    fetched: bool
+
+
+@dataclass
+class Day:
+    """What came of the downloads so far."""
+
+    answered: list[Answered] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Accounted bytes in all."""
+        return sum(one.asked.item.size for one in self.answered)
+
+    @property
+    def origin_share(self) -> float:
+        """Which part of the bytes we had to send ourselves."""
+        ours = sum(one.asked.item.size for one in self.answered if not one.mirror)
+        return ours / self.size if self.answered else 0.0
+
+
+class InstallationThere(Installation):
+    """An installation whose processes and commands run inside an internet of its own."""
+
+    def __init__(self, internet: Internet, name: str, home: Path) -> None:
+        super().__init__(name, {"COMMONFARM_HOME": str(home)})
+        self._command = internet.command(*self._command)
+
+
+class Downloads:
+    """Sugar Labs' downloads in `internet`, with files below `home`. Needs root."""
+
+    def __init__(self, internet: Internet, home: Path) -> None:
+        self.internet = internet
+        self.home = home
+        self.installation = InstallationThere(internet, "sugarlabs", home / "farm")
+        self.clients = networks_of(list(COUNTRIES), 40, seed=2009)
+        found = networks_of(sorted(set(PLACES)), max(map(PLACES.count, PLACES)), seed=13)
+        self.mirrors = [
+            MirrorSite(
+                internet,
+                home / "mirrors",
+                f"{country.lower()}{number}",
+                country,
+                found[country].pop(),
+                has_rsync=number >= WITHOUT_RSYNC,
+            )
+            for number, country in enumerate(PLACES)
+        ]
+        self.old: list[Item] = []
+        self.new: list[Item] = []
+
+    # The two application trees, as they were found in 2009.
+
+    def make_application_trees(self) -> tuple[Path, Path]:
+        """Make both folders: one behind a symlink, one with a wrong owner, a private mode and a
+        link that leaves it. Returns the paths that people know.
+        """
+        dice = random.Random(8)  # noqa: S311 - the same files each time
+        disk = self.home / "disk"
+        activities, soas = disk / "activities", disk / "soas"
+        for number in range(ACTIVITIES):
+            file = activities / f"{number:04d}/activity-{number}.xo"
+            size = max(int(dice.lognormvariate(14.2, 1.2)), 40_000)
+            self.old.append(_make(file, size, dice, f"activities/{file.relative_to(activities)}"))
+        (activities / "index.json").write_text("{}\n")
+        for arch in ("i386", "x86_64"):
+            file = soas / f"1/soas-1-strawberry-{arch}.iso"
+            self.old.append(_make(file, 400 * 2**20, dice, f"soas/{file.relative_to(soas)}"))
+        for folder in (activities, soas):
+            _open_up(folder)
+        known = self.home / "srv/activities"
+        known.parent.mkdir(parents=True)
+        known.symlink_to(activities)
+        (soas / "latest").symlink_to("1")
+        (soas / "logs").symlink_to("/var/log")
+        private = soas / "1/soas-1-strawberry-i386.iso"
+        private.chmod(0o600)
+        return known, soas
+
+    def mend_application_trees(self, soas: Path) -> None:
+        """Do what the refusals said."""
+        (soas / "logs").unlink()
+        (soas / "1/soas-1-strawberry-i386.iso").chmod(0o644)
+
+    def make_new_release(self) -> Path:
+        """Make what is released at noon: new activities and a new system."""
+        dice = random.Random(9)  # noqa: S311 - the same files each time
+        folder = self.home / "disk/new"
+        for number in range(NEW_ACTIVITIES):
+            file = folder / f"2/activity-{number}-2.xo"
+            size = max(int(dice.lognormvariate(14.2, 1.2)), 40_000)
+            self.new.append(_make(file, size, dice, f"soas/{file.relative_to(folder)}", NOON))
+        file = folder / "2/soas-2-blueberry-x86_64.iso"
+        self.new.append(_make(file, 500 * 2**20, dice, f"soas/{file.relative_to(folder)}", NOON))
+        _open_up(folder)
+        return folder
+
+    # Publishing.
+
+    def put(self, tree: str, folder: Path, accept: tuple[int, ...] = (0,)) -> str:
+        """Put a folder into a tree; return what the command said."""
+        return self.installation.run("tree", "put", tree, folder, accept=accept)
+
+    def publish(self, tree: str, visible_from: datetime | None = None) -> int:
+        """Review and publish the newest release of a tree; return its number."""
+        newest = max(
+            one["number"] for one in self.installation.json("tree", "show", tree)["releases"]
+        )
+        self.installation.run("tree", "review", tree, str(newest))
+        at = ["--at", visible_from.isoformat()] if visible_from else []
+        self.installation.run("tree", "publish", tree, str(newest), *at)
+        return int(newest)
+
+    def wait_until_public(self, tree: str, release: int) -> None:
+        """Return when users see a release."""
+        self.wait_for(
+            lambda: self.installation.json("tree", "show", tree, str(release))["state"] == "public",
+            f"{tree} release {release} to be public",
+        )
+
+    # Mirrors.
+
+    def start_mirrors(self) -> None:
+        """Start the servers of every mirror, and register each for both trees."""
+        for mirror in self.mirrors:
+            mirror.start()
+            for tree in ("activities", "soas"):
+                where = ["--http", f"{mirror.http}{tree}/", "--country", mirror.country, "--vouch"]
+                if mirror.has_rsync:
+                    where += ["--rsync", f"{mirror.rsync}{tree}/"]
+                name = f"{mirror.name}-{tree}"
+                self.installation.run("mirror", "add", name, "--tree", tree, *where)
+
+    def fill_mirrors(self, tree: str, but: Sequence[MirrorSite] = ()) -> None:
+        """Have every mirror pull a tree from our rsync server."""
+        for mirror in self.mirrors:
+            if mirror not in but:
+                mirror.pull(f"{self.rsync_url()}{tree}/", tree)
+
+    def stage_mirrors(self, tree: str, but: Sequence[MirrorSite] = ()) -> None:
+        """Have every mirror fetch what is under embargo, from the module for registered ones."""
+        for mirror in self.mirrors:
+            if mirror in but:
+                continue
+            told = self.installation.json("mirror", "rsync-password", f"{mirror.name}-{tree}")
+            password = mirror.home / mirror.name / "password"
+            password.write_text(told["password"])
+            password.chmod(0o600)
+            source = self.rsync_url(told["user"]) + f"{tree}-embargoed/"
+            mirror.stage(source, password, tree)
+
+    def look_at_mirrors(self) -> None:
+        """Have all mirrors probed and scanned, and wait until every one was seen to be whole."""
+        names = [one["name"] for one in self.installation.json("mirror", "list")]
+        for name in names:
+            self.installation.run("mirror", "probe", name)
+            self.installation.run("mirror", "scan", name)
+
+        def whole() -> bool:
+            rows = self.installation.json("mirror", "list")
+            return all(
+                row["state"] == "up"
+                and row["last_scan"]
+                and row["last_scan"]["files_found"] == row["last_scan"]["files_expected"]
+                for row in rows
+            )
+
+        self.wait_for(whole, "all mirrors to be seen whole")
+
+    def state_of(self, mirror: MirrorSite, tree: str) -> str:
+        """Return how a mirror stands."""
+        return str(self.installation.json("mirror", "show", f"{mirror.name}-{tree}")["state"])
+
+    # Downloads.
+
+    def requests(self) -> list[Asked]:
+        """Return the downloads of the day."""
+        return day([*self.old, *self.new], self.clients, DAY_BYTES, seed=120)
+
+    def replay(self, asked: Sequence[Asked]) -> Iterator[Answered]:
+        """Ask the redirector for each, from the client's own address."""
+        url = self.installation.status_or_fail()["redirector"]
+        command = self.internet.command(
+            sys.executable, "-m", "examples.sugarlabs.downloads.replay", url
+        )
+        with subprocess.Popen(
+            command,
+            cwd=WORKING_DIRECTORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as clients:
+            assert clients.stdin is not None
+            assert clients.stdout is not None
+            for one in asked:
+                line = json.dumps({"client": one.client, "path": one.item.path})
+                clients.stdin.write(line + "\n")
+                clients.stdin.flush()
+                answer: dict[str, Any] = json.loads(clients.stdout.readline())
+                yield Answered(
+                    one,
+                    int(answer["status"]),
+                    str(answer["mirror"] or ""),
+                    bool(answer["fetched"]),
+                )
+            clients.stdin.close()
+
+    def rsync_url(self, user: str = "") -> str:
+        """Return our own rsync server's address."""
+        url = str(self.installation.status_or_fail()["rsync"])
+        return url.replace("rsync://", f"rsync://{user}@") if user else url
+
+    def noon(self) -> datetime:
+        """Return when the embargo is to end: soon, but after the mirrors were filled."""
+        return datetime.now(UTC) + timedelta(seconds=STAGED_SECONDS)
+
+    def wait_for(self, true: Callable[[], bool], what: str) -> None:
+        """Return when `true`; StoryError when that takes too long."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not true():
+            if time.monotonic() > deadline:
+                raise StoryError(f"waited {WAIT_SECONDS:.0f} s for {what}")
+            time.sleep(0.3)
+
+
+def _make(file: Path, size: int, dice: random.Random, path: str, since: int = 0) -> Item:
+    """Write a file that is accounted with `size` bytes, and lies there with a part of them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(dice.randbytes(max(size // SCALE, 1)))
+    return Item(path, size, since)
+
+
+def _open_up(folder: Path) -> None:
+    for one in (folder, *folder.rglob("*")):
+        one.chmod(0o755 if one.is_dir() else 0o644)
