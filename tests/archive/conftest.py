@@ -121,7 +121,7 @@ def pool(tmp_path: Path) -> Path:
 def unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the signer out, where what it signs is not what is looked at."""
     monkeypatch.setattr(signing, "sign_publication", lambda _publication: [])
-    monkeypatch.setattr(signing, "sign_manifest", lambda publication: b"%d" % publication)
+    monkeypatch.setattr(signing, "sign_manifest", lambda publication: b"x" * publication)
     monkeypatch.setattr(publishing, "_wait_for_another_second", lambda _publication: None)
 
 

@@ -252,7 +252,8 @@ def test_withdrawn_files_lie_there_for_the_grace_period(releases: Releases) -> N
 
 
 def test_what_must_go_now_goes_from_past_folders_too(
-    releases: Releases, django_capture_on_commit_callbacks: object
+    releases: Releases,
+    django_capture_on_commit_callbacks: Callable[..., AbstractContextManager[Any]],
 ) -> None:
     releases.published({"a": "a"})
     secret = releases.published({"secret": "password"})

@@ -32,9 +32,8 @@ EMBARGOED = "-embargoed"
 MOST_CONNECTIONS = 40
 """So many of a module at once; others are told to come again."""
 IDLE_SECONDS = 600
-REFUSED = ("checksum", "copy-devices", "write-devices", "fake-super", "iconv")
-"""Options of clients that would have us read every file whole, or do what no mirror needs. What
-writes is refused by `read only`."""
+REFUSED = ("checksum", "copy-devices")
+"""Options of clients that have us read files whole, or devices. `read only` refuses writing."""
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PATH = re.compile(r"/[\x20-\x24\x26-\x7e]*[\x21-\x24\x26-\x7e]")
 
