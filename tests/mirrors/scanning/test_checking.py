@@ -221,6 +221,14 @@ def test_a_forbidden_address_is_never_connected_to() -> None:
     assert server.asked == []
 
 
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0127.0.0.1", "127.0.0.1."])
+def test_an_address_in_an_odd_form_is_refused(host: str) -> None:
+    with saying(lambda _: answer(b"x" * 7, kind=DEB)) as server:
+        problem = looked(f"http://{host}:{server.port}/", policy=PUBLIC).problem
+    assert problem is not None and problem.code == Code.ADDRESS_REFUSED
+    assert server.asked == []
+
+
 def test_nothing_wanted_asks_nothing() -> None:
     assert check(["http://127.0.0.1:1/"], [], LOCAL, SHORT) == Checked()
 

@@ -97,6 +97,10 @@ class Asker:
         try:
             version = ip_address(host).version
         except ValueError:
+            # What only looks like an address is not resolved by aiohttp, either.
+            if ":" in host or host.replace(".", "").isdigit():
+                text = f"{host[:200]} is no IP address as they are usually written"
+                raise failure(Code.ADDRESS_REFUSED, text) from None
             return
         wanted = {socket.AF_INET: 4, socket.AF_INET6: 6}.get(self.resolver.family, version)
         try:

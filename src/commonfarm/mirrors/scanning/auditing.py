@@ -46,6 +46,7 @@ def audit(
     unaudited: dict[Sample, Reason] = {}
 
     failures = 0
+    most_failures = min(limits.failures_in_a_row, limits.at_once, len(samples))
 
     async def look() -> None:
         async with asking(policy, limits) as asker:
@@ -58,7 +59,7 @@ def audit(
                 except ScanError as error:
                     unaudited[sample] = error.reason
                     failures += 1
-                    if failures >= min(limits.failures_in_a_row, limits.at_once):
+                    if failures >= most_failures:
                         raise
                     return
                 if isinstance(found, Reason):
