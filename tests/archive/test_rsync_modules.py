@@ -125,14 +125,14 @@ def test_registered_mirrors_hold_a_release_before_its_time(
     releases.published({"v1/a": "a"}, {"latest": "v1"})
     now = timezone.now()
     words = {
-        name: RsyncPassword.renew(mirror(releases.tree, name, **fields), now, who="user:anna")
-        for name, fields in {
-            "good": {},
-            "unproved": {"proved_at": None},
-            "disabled": {"enabled": False},
-            "gone": {"removed_at": now},
-            "quarantined": {"quarantined_at": now},
-        }.items()
+        one.name: RsyncPassword.renew(one, now, who="user:anna")
+        for one in (
+            mirror(releases.tree, "good"),
+            mirror(releases.tree, "unproved", proved_at=None),
+            mirror(releases.tree, "disabled", enabled=False),
+            mirror(releases.tree, "gone", removed_at=now),
+            mirror(releases.tree, "quarantined", quarantined_at=now),
+        )
     }
     mirror(releases.tree, "without")
     rsync_modules.write()

@@ -12,8 +12,10 @@ What others call:
   `reject`.
 - `going_public`: `publish` (at once, or under embargo until a time; again for an embargoed one: at
   another time), `withdraw` (with a grace period, or at once), `rollback` of a tree.
-- `readable`: `check_folder` judges an application tree on disk and lists it, all faults at once;
-  `check_release` and `check_published` say whether all who serve it can read what is published.
+- `application_tree`: `check_folder` judges an application tree on disk and lists it, all faults at
+  once; without Django.
+- `readable`: `check_release` and `check_published` say whether all who serve it can read what is
+  published.
 - `history`: `compare` (pure), `between_revisions`, `of_release` and `between_trees` say what is
   new, gone and changed; `revisions` is a tree's history.
 - `rules`: what paths and aliases may be (pure).

@@ -46,11 +46,15 @@ def path_problem(path: str) -> Problem | None:
 
 def shown_path(path: str) -> str:
     """Return a path as it can be shown on a terminal, cut where it is very long."""
-    printed = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in path[:300].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    )
-    return printed or "(empty)"
+    return "".join(map(_shown, path[:300])) or "(empty)"
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    if "\udc80" <= letter <= "\udcff":  # a byte that is no UTF-8, as Python reads file names
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
 
 
 def folders_of(path: str) -> Iterator[str]:
