@@ -384,3 +384,32 @@ def test_many_hosts_take_no_more_statements_than_one(
         "host arm-001 to arm-600 (600): pool is -, was local",
     ]
     assert Host.objects.filter(architecture="arm64", pool=None).count() == 600
+
+
+def test_a_tree_has_the_policy_it_is_given_or_the_usual_one(folder: Path) -> None:
+    write(
+        folder,
+        "trees:\n"
+        "  - {name: soas, promotes_to: pub, review: other, origin_only: 1 h}\n"
+        "  - {name: pub, changing: ['*.json'], rpm_repositories: {f/x86_64: f/os}}\n",
+    )
+    load_directory(folder, WHO)
+    soas, pub = ReleaseTree.named("soas"), ReleaseTree.named("pub")
+    assert (soas.promotes_to, soas.review, soas.origin_only_seconds) == ("pub", "other", 3600)
+    assert (pub.promotes_to, pub.review, pub.origin_only_seconds) == ("", "any", 1800)
+    assert (pub.changing, pub.rpm_repositories) == (["*.json"], {"f/x86_64": "f/os"})
+    assert pub.grace_seconds == 7 * 86400
+
+
+def test_a_tree_with_files_stays_adopted_where_it_is(folder: Path) -> None:
+    write(folder, "trees: [{name: pub, adopts: /srv/files}]\n")
+    load_directory(folder, WHO)
+    (files,) = [
+        relation.related_model
+        for relation in ReleaseTree._meta.related_objects
+        if relation.get_accessor_name() == "files"
+    ]
+    files._default_manager.create(tree=ReleaseTree.named("pub"), path="a", size=1, since_revision=1)
+    write(folder, "trees: [{name: pub, adopts: /srv/other}]\n")
+    with pytest.raises(BadInputError, match="adopts of the release tree pub is /srv/files"):
+        load_directory(folder, WHO)
