@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from commonfarm.mirrors.addresses import Policy
-from commonfarm.mirrors.scanning import Checked, Code, Limits, Wanted, check
+from commonfarm.mirrors.scanning import (
+    Checked,
+    Code,
+    Limits,
+    Sample,
+    ScanError,
+    Wanted,
+    audit,
+    check,
+    list_http,
+    probe,
+)
 from tests.mirrors.scanning.hostile import (
     LOCAL,
     PUBLIC,
@@ -243,3 +257,39 @@ def test_a_proxy_and_credentials_of_the_environment_are_not_used(
     with saying(lambda _: answer(b"x" * 7, kind=DEB)) as server:
         assert looked(server.url).held == [FILE.path]
     assert "authorization" not in server.asked[0].headers
+
+
+TELLING = [
+    answer(b"x" * 7, kind=DEB),
+    answer(b'<title>Index of</title><a href="a/">a</a>'),
+    answer(b'[{"name": "a", "size": 7}]', kind="application/json"),
+    answer(b"x" * 7, kind=DEB, status=206, Content_Range="bytes 0-6/7"),
+    answer(status=302, Location="/x/"),
+]
+HARM = st.sampled_from(
+    [
+        *(b"\r\n", b"\0", b"\xff", b":", b"Content-Length: 99999999999999999999\r\n"),
+        *(b"Transfer-Encoding: chunked\r\n", b"Location: http://[::1/\r\n", b"Set-Cookie: \1\r\n"),
+        *(b"Content-Range: bytes */\r\n", b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
+        *(b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Type: text/html; charset=\xff\r\n"),
+    ]
+) | st.binary(max_size=8)
+
+
+def test_whatever_bytes_a_server_sends_end_as_an_answer_or_a_named_error() -> None:
+    said = [b""]
+    limits = replace(SHORT, silence_seconds=0.05, request_seconds=0.2, at_once=2)
+
+    @settings(deadline=None, max_examples=30)
+    @given(st.sampled_from(TELLING), st.integers(0, 200), HARM)
+    def ask(good: bytes, place: int, harm: bytes) -> None:
+        said[0] = good[:place] + harm + good[place:]
+        seen = check([server.url], [FILE, Wanted("b", 7, True)], LOCAL, limits)
+        assert {*seen.held, *seen.missing} == {FILE.path, "b"} or seen.problem is not None
+        with suppress(ScanError):
+            list(list_http(server.url, LOCAL, limits))
+        probe(server.url, "", [FILE], LOCAL, limits)
+        assert not audit(server.url, [Sample("a", 7, 0, 0, 7, "0" * 64)], LOCAL, limits).matched
+
+    with saying(lambda _: [*said]) as server:
+        ask()

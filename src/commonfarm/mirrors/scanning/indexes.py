@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -59,7 +60,8 @@ _MONTHS = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
-_LONGEST_ROW = 2048
+_LONGEST_PIECE = 32 * 1024
+"""Of a row: the name in the link, perhaps a picture, the name that is shown, date and size."""
 
 
 def entries_of(page: bytes, url: str, kind: str) -> list[Entry]:
@@ -73,7 +75,7 @@ def entries_of(page: bytes, url: str, kind: str) -> list[Entry]:
     parts = urlsplit(url)
     origin, path = f"{parts.scheme}://{parts.netloc}", unquote(parts.path)
     found: dict[str, Entry] = {}
-    for piece in _ANCHOR.split(text)[1:]:
+    for piece in _pieces(text):
         entry = _from_link(piece, origin, path)
         # Apache can link the icon, too, before the name: what follows the name counts.
         if entry is not None and (entry.name not in found or found[entry.name].size < 0):
@@ -81,6 +83,17 @@ def entries_of(page: bytes, url: str, kind: str) -> list[Entry]:
     if not found and "index of" not in text[:8192].lower():
         raise NotAnIndexError("it is no index of a folder")
     return list(found.values())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield what follows each `<a ` up to the next, of what is too long the beginning."""
+    begin = None
+    for anchor in _ANCHOR.finditer(text):
+        if begin is not None:
+            yield text[begin : min(anchor.start(), begin + _LONGEST_PIECE)]
+        begin = anchor.end()
+    if begin is not None:
+        yield text[begin : begin + _LONGEST_PIECE]
 
 
 def _from_link(piece: str, origin: str, path: str) -> Entry | None:
@@ -92,10 +105,9 @@ def _from_link(piece: str, origin: str, path: str) -> Entry | None:
         return None
     is_folder = name.endswith("/")
     name = name.removesuffix("/")
-    row = piece[link.end() : link.end() + len(link[0]) + _LONGEST_ROW]
-    _, closed, told = row.rpartition("</a>")
+    _, closed, told = piece.rpartition("</a>")
     if not closed:
-        _, closed, told = row.rpartition("</A>")
+        _, closed, told = piece.rpartition("</A>")
     size, slack, modified_at = _columns(told) if closed else (UNKNOWN_SIZE, 0, None)
     return Entry(name, is_folder, UNKNOWN_SIZE if is_folder else size, slack, modified_at)
 

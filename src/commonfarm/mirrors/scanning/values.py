@@ -67,7 +67,7 @@ class Limits:
     folders: int = 500_000
     depth: int = 64
     listing_bytes: int = 4 * 2**30
-    page_bytes: int = 64 * 2**20
+    page_bytes: int = 16 * 2**20
     changing_bytes: int = 16 * 2**20
     piece_bytes: int = 64 * 2**20
     rsync_memory_bytes: int = 2 * 2**30
