@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.utils import timezone
 
 from commonfarm.archive import (
@@ -76,13 +77,13 @@ def publish(tree: ReleaseTree) -> Publication:
     return newest
 
 
-def verified(tree: ReleaseTree, config: Config, **asked: int) -> verifying.Report:
+def verified(tree: ReleaseTree, config: Config, at_least: int = 0) -> verifying.Report:
     """Verify the published folder, which must be whole."""
     key = provenance.read_key((config.public_keys / "statements.pub").read_bytes())
     report = verifying.verify(
         lambda: copies.open_copy(str(config.published / tree.name)),
         key,
-        verifying.Asked(None, **asked),
+        verifying.Asked(None, at_least),
         now=datetime.now(UTC),
         choose=Random(1),
     )
@@ -289,7 +290,7 @@ def test_the_signer_builds_on_its_own_statement_only(
     tree: ReleaseTree, second: Publication, signer: Config
 ) -> None:
     first = Publication.objects.get(tree=tree, revision=1)
-    key = provenance.Ed25519PrivateKey.generate()
+    key = Ed25519PrivateKey.generate()
     assert first.statement is not None and first.assembled_at is not None
     statement = manifest_rows.statement(first, [])
     for envelope in (manifest.seal(statement, key), b"{}"):

@@ -6,6 +6,7 @@ grows, so the new one must be those bytes and the new packages behind them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from commonfarm.archive import distributions, index, ports, provenance
 from commonfarm.archive.models import Artifact, Publication, PublicationState
 from commonfarm.archive.trees import files_of
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
-from commonfarm.store.interface import BlobDamagedError, check, read
+from commonfarm.store.interface import blob_path, read
 
 _vouched: set[tuple[str, str]] = set()
 """Claims that were vouched for before. A job that succeeded stays so: history is not rewritten."""
@@ -78,7 +79,7 @@ def statements(numbers: Sequence[int]) -> list[dict[str, Any]]:
     artifacts = [found[number] for number in numbers]
     vouch_for(artifacts)
     for one in artifacts:
-        _check(one.blob_id, one.filename)
+        _check(one)
     return [provenance.statement(one.filename, one.blob_id, one.statement) for one in artifacts]
 
 
@@ -150,11 +151,16 @@ def whole_blob(sha256: str, name: str) -> bytes:
     return found
 
 
-def _check(sha256: str, name: str) -> None:
+def _check(artifact: Artifact) -> None:
+    """Refuse an artifact whose file is not what its hash says."""
     try:
-        check(sha256)
-    except (BlobDamagedError, NotFoundError) as error:
-        raise refused("damaged", f"{name}: {error.reason.text}") from None
+        with blob_path(artifact.blob_id).open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise refused("damaged", f"{artifact.filename}: {error.strerror}") from None
+    if found != artifact.blob_id:
+        what = f"{artifact.filename}: the stored file {artifact.blob_id} is damaged"
+        raise refused("damaged", what)
 
 
 def vouch_for(artifacts: Sequence[Artifact]) -> None:
