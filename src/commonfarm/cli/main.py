@@ -19,6 +19,7 @@ import typer
 from commonfarm import __version__
 from commonfarm.accounts import cli as accounts
 from commonfarm.archive import cli as archive
+from commonfarm.archive import tree_cli as trees
 from commonfarm.cli import processes
 from commonfarm.estate import cli as estate
 from commonfarm.farm import cli as farm
@@ -36,7 +37,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _room in (installation, estate, fleet, farm, archive, mirrors, journal, accounts, processes):
+for _room in (
+    installation,
+    estate,
+    fleet,
+    farm,
+    archive,
+    trees,
+    mirrors,
+    journal,
+    accounts,
+    processes,
+):
     app.add_typer(_room.app)
 
 
