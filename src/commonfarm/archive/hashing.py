@@ -26,6 +26,7 @@ WHOLE_BYTES = 4 * 2**20
 """A file up to so long is one piece: its SHA-256 is enough to check what was fetched of it."""
 BATCH = 500
 _READ_BYTES = LEAST_PIECE_BYTES
+_SHORT_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,11 @@ def hash_blobs(sha256s: Iterable[str]) -> int:
             if missing := [one for one in lacking if one not in sizes]:
                 what = f"nothing is stored as {missing[0]}"
                 raise NotFoundError(Reason("no-such-blob", what, "upload it first"))
-            save(pool.map(_hash_blob, lacking, (sizes[one] for one in lacking)))
+            # Handing a short one to a thread takes longer than reading it.
+            short = [one for one in lacking if sizes[one] <= _SHORT_BYTES]
+            long = [one for one in lacking if sizes[one] > _SHORT_BYTES]
+            found = pool.map(_hash_blob, long, map(sizes.__getitem__, long))
+            save(chain(map(_hash_blob, short, map(sizes.__getitem__, short)), found))
             count += len(lacking)
     return count
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from django.conf import settings
+from django.db import connection
 
 from commonfarm.archive.models import Artifact
 from commonfarm.archive.signer import client
 from commonfarm.archive.signer.protocol import MOST_IDS, SignedRelease
-from commonfarm.store.interface import put_all
+from commonfarm.store.interface import Blob, put_all
 
 
 def sign_publication(publication_id: int) -> list[SignedRelease]:
@@ -48,14 +49,19 @@ def sign_new_statements(artifacts: Iterable[Artifact]) -> int:
     """
     given = {artifact.pk: artifact for artifact in artifacts}
     producers = {artifact.producer for artifact in given.values()}
-    lacking = list(Artifact.objects.filter(producer__in=producers, provenance=None).order_by("pk"))
-    for begin in range(0, len(lacking), MOST_IDS):
-        batch = lacking[begin : begin + MOST_IDS]
-        for artifact, envelope in zip(
-            batch, put_all(sign_statements([one.pk for one in batch])), strict=True
-        ):
-            artifact.provenance = envelope
-            if artifact.pk in given:
-                given[artifact.pk].provenance = envelope
-        Artifact.objects.bulk_update(batch, ["provenance"])
-    return len(lacking)
+    lacking = Artifact.objects.filter(producer__in=producers, provenance=None).order_by("pk")
+    numbers = list(lacking.values_list("pk", flat=True))
+    envelopes: list[Blob] = []
+    for begin in range(0, len(numbers), MOST_IDS):
+        envelopes += put_all(sign_statements(numbers[begin : begin + MOST_IDS]))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE archive_artifact SET provenance_id = new.sha256"
+            " FROM unnest(%s::bigint[], %s::text[]) AS new (id, sha256)"
+            " WHERE archive_artifact.id = new.id",
+            [numbers, [one.sha256 for one in envelopes]],
+        )
+    for number, envelope in zip(numbers, envelopes, strict=True):
+        if number in given:
+            given[number].provenance = envelope
+    return len(numbers)
