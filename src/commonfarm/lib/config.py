@@ -101,6 +101,14 @@ class Config:
         return f"rsync://{self._host}:{self.listen.rsync}" if self.listen.rsync else ""
 
     @property
+    def public_rsync_url(self) -> str:
+        """Where mirrors reach rsync's daemon: by the redirector's public name, where it has one."""
+        if not self.listen.rsync or not self.public.redirector:
+            return self.rsync_url
+        host = urlsplit(self.public.redirector).netloc
+        return f"rsync://{re.sub(r':[0-9]+$', '', host)}:{self.listen.rsync}"
+
+    @property
     def _host(self) -> str:
         address = self.listen.address
         return f"[{address}]" if ":" in address else address

@@ -102,10 +102,10 @@ def _known_file(asked: Asked, file: bytes, method: bytes) -> Answer:
     if found is None:
         return _serve(asked, asked.path, file, method)
     if method == b"GET":
-        downloads, size = length_of(asked.head.headers, found.size)
+        downloads, size = length_of(asked.head.headers, found[2])
         shared.count_redirect(file, found, downloads, size)
-    lines = redirects.lines(found, escaped(file), asked.base)
-    return Answer(HTTPStatus.FOUND, response.REDIRECT + lines, Outcome.REDIRECTED)
+    lines = redirects.lines(response.REDIRECT, found, escaped(file), asked.base)
+    return Answer(HTTPStatus.FOUND, lines, Outcome.REDIRECTED)
 
 
 def _hash(asked: Asked, file: bytes, form: str) -> Answer:

@@ -28,7 +28,6 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, shared: Redirector) -> None:
         self._shared = shared
-        self._loop = asyncio.get_running_loop()
         self._unread = b""
         self._transfer: Transfer | None = None
         self._closing = False
@@ -36,7 +35,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._route: Route | None = None
         self._era = -1
-        self.deadline = self._loop.time() + HEAD_SECONDS
+        self.deadline = shared.clock + HEAD_SECONDS
 
     # What the event loop calls.
 
@@ -66,6 +65,12 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         begun = self._unread
+        if not begun and self._transfer is None and not self._blocked:
+            redirect = self._redirect_of(data, 0, len(data))
+            if redirect is not None:
+                self.deadline = self._shared.clock + IDLE_SECONDS
+                self._transport.write(redirect)
+                return
         self._unread = begun + data if begun else data
         self._go_on()
         if self._unread and not begun:
@@ -100,7 +105,7 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, seconds: float) -> None:
         if self._transfer is None:
-            self.deadline = self._loop.time() + seconds
+            self.deadline = self._shared.clock + seconds
 
     def _go_on(self) -> None:
         """Answer what has come, until a transfer or a slow client is in the way."""
@@ -121,18 +126,14 @@ class Connection(asyncio.Protocol):
             while data.startswith(b"\r\n", at):  # some send one more than they should
                 at += 2
             end = data.find(b"\r\n\r\n", at) + 4
-            if end < 4 or end - at > MOST_HEAD_BYTES:
+            if end < 4 or end - at > MOST_HEAD_BYTES or not data[at : at + 1].isalpha():
                 self._judge_rest(data, at, out)
                 break
-            line = PLAIN.match(data, at)
-            if line is not None:
-                head = heads.get(data[line.end() : end])
-                if head is not None and head.plain:
-                    redirect = self._redirect(line[1], head)
-                    if redirect is not None:
-                        at = end
-                        out.append(redirect)
-                        continue
+            redirect = self._redirect_of(data, at, end)
+            if redirect is not None:
+                at = end
+                out.append(redirect)
+                continue
             try:
                 request = heads.read(data[at:end])
             except BadRequestError as error:
@@ -147,38 +148,50 @@ class Connection(asyncio.Protocol):
 
     def _judge_rest(self, data: bytes, at: int, out: list[bytes]) -> None:
         """Refuse what cannot become a request any more."""
-        if len(data) - at > MOST_HEAD_BYTES:
+        if not (data[at : at + 1].isalpha() or data[at:] in (b"", b"\r")):
+            self._end(out, response.refusal(HTTPStatus.BAD_REQUEST, "this is not plain HTTP"))
+        elif len(data) - at > MOST_HEAD_BYTES:
             text = f"a request's head may have {MOST_HEAD_BYTES} bytes"
             self._end(out, response.refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text))
-        elif not (data[at : at + 1].isalpha() or data[at:] in (b"", b"\r")):
-            self._end(out, response.refusal(HTTPStatus.BAD_REQUEST, "this is not plain HTTP"))
 
     # Answering.
 
     def _route_of(self, head: Head) -> Route:
         """Return the route of who sent `head`: a proxy's client by its lines, else the peer."""
         shared = self._shared
-        if self._trusted:
-            if head.route is None or head.peer is not self._peer or head.era != shared.era:
-                head.route = shared.route(self._peer, head)
-                head.peer, head.era = self._peer, shared.era
-            return head.route
-        if self._route is None or self._era != shared.era:
+        if self._trusted or self._route is None or self._era != shared.era:
             self._route = shared.route(self._peer, head)
             self._era = shared.era
+        if self._trusted:
+            head.route, head.peer, head.era = self._route, self._peer, shared.era
         return self._route
 
-    def _redirect(self, path: bytes, head: Head) -> bytes | None:
-        """Return the redirect of a plain request; None where there is more to it than that."""
+    def _redirect_of(self, data: bytes, at: int, end: int) -> bytes | None:
+        """Return the redirect of a plain request that stands there; None: there is more to it.
+
+        Such are nearly all that a redirector answers, so they cost no object of their own: the
+        request line is matched, what the lines below it say was read before, and the rest is a few
+        look-ups. What this answers, `answers.answer` would answer with the very same bytes.
+        """
+        line = PLAIN.match(data, at)
+        if line is None:
+            return None
         shared = self._shared
-        route = self._route_of(head)
+        head = shared.heads.get(data[line.end() : end])
+        if head is None or not head.plain:
+            return None
+        if self._trusted and head.peer is self._peer and head.era == shared.era:
+            route = head.route or self._route_of(head)
+        else:
+            route = self._route_of(head)
+        path = line[1]
         found = shared.redirects.find(path, route)
         if found is None:
             return None
         shared.metrics.redirected += 1
         shared.count_redirect(path, found, 1, found[2])
         base = shared.base(head, route.client.scheme)
-        return shared.found + redirects.lines(found, path, base) + b"\r\n"
+        return redirects.lines(shared.found, found, path, base, b"\r\n")
 
     def _answer(self, request: Request, out: list[bytes]) -> None:
         shared = self._shared

@@ -52,9 +52,9 @@ class Counts:
 
     def add(self, path: bytes, end: bytes, downloads: int, size: int) -> None:
         """Count for `path` (`tree/path`) and `end` (see `key_end`)."""
-        key = path + end
-        self.entries[key] = self.entries.get(key, 0) + (downloads * ONE + size)
-        if len(self.entries) >= MOST_ENTRIES:
+        entries, key = self.entries, path + end
+        entries[key] = entries.get(key, 0) + (ONE * downloads + size)
+        if len(entries) >= MOST_ENTRIES:
             self.close()
 
     def close(self) -> None:

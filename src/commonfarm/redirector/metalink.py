@@ -104,10 +104,10 @@ def version3(file: Described) -> bytes:
     lines += _alternates(file)
     lines.append('      <resources maxconnections="1">')
     for number, one in enumerate(file.addresses):
-        scheme = one.url.partition(":")[0]
+        scheme = attribute(one.url.partition(":")[0])
         place = f" location={attribute(one.country)}" if one.country else ""
         lines.append(
-            f'        <url protocol="{scheme}" type="{scheme}"{place}'
+            f"        <url protocol={scheme} type={scheme}{place}"
             f' preference="{max(100 - number, 1)}">{text(one.url)}</url>'
         )
     lines += ["      </resources>", "    </file>", "  </files>", "</metalink>", ""]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from binascii import b2a_base64
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from commonfarm.redirector.client import Client
 from commonfarm.redirector.counts import key_end
@@ -24,6 +23,9 @@ MOST_LINKS = 256
 ALTERNATES = 5
 
 _DESCRIBED = b'.meta4>; rel=describedby; type="application/metalink4+xml"\r\n'
+
+
+_REPR = b"\r\nRepr-Digest: sha-256=:"
 
 
 class Route:
@@ -42,6 +44,7 @@ class Links:
 
     def __init__(self, bases: Sequence[str], mirrors: Sequence[Mirror]) -> None:
         self.bases = [base.encode() for base in bases]
+        self.firsts = [b"\r\nLink: <" + base for base in self.bases]
         self.ends = [
             [
                 b">; rel=duplicate; pri=%d; geo=%s\r\nLink: <"
@@ -56,12 +59,10 @@ class Links:
             if mirror.subtree
         }
 
-    def places(self, numbers: Sequence[int], inside: bytes) -> list[bytes]:
+    def places(self, numbers: tuple[int, ...], inside: bytes) -> list[bytes]:
         """Return the addresses of `inside` (escaped path in its tree) on these mirrors."""
-        bases, cuts = self.bases, self.cuts
-        if not cuts:
-            return [bases[number] + inside for number in numbers]
-        return [bases[number] + inside[cuts.get(number, 0) :] for number in numbers]
+        cut = self.cuts.get
+        return [self.bases[number] + inside[cut(number, 0) :] for number in numbers]
 
 
 class Way:
@@ -75,13 +76,10 @@ class Way:
         self.counted = counted
 
 
-class Found(NamedTuple):
-    """Where one request is sent: the mirrors, best first, and what is known of the file."""
-
-    way: Way
-    numbers: tuple[int, ...]
-    size: int
-    sha256: bytes
+Found = tuple[Way, tuple[int, ...], int, bytes]
+"""Where one request is sent: the way, the mirrors there, best first, the file's size and SHA-256.
+No object of its own: it is made for every request.
+"""
 
 
 class Redirects:
@@ -158,12 +156,12 @@ class Redirects:
         if way is None:
             way = self.way(route, tree)
         size, having = part.sizes[index], part.bits(part.sets[index])
-        if tree in self._partial:
-            for folder, others in self._partial[tree]:
+        if self._partial:
+            for folder, others in self._partial.get(tree, ()):
                 if not path.startswith(folder):
                     having &= others
         numbers = self._pick(way.ranking, having, size, self.now, self.spent)
-        return Found(way, numbers, size, part.digest(index)) if numbers else None
+        return (way, numbers, size, part.digest(index)) if numbers else None
 
     def _may_leave(self, part: Part, index: int, flags: int) -> bool:
         """Say whether a file may be redirected: it does not change, its time with us is over."""
@@ -196,23 +194,34 @@ def _same_mirrors(one: MirrorMap, other: MirrorMap) -> bool:
     )
 
 
-def lines(found: Found, path: bytes, base: bytes) -> bytes:
-    """Return the header lines, from the value of `Location` on, that send to the mirrors `found`.
+def lines(first: bytes, found: Found, path: bytes, base: bytes, end: bytes = b"") -> bytes:
+    """Return the header lines that send to the mirrors `found`.
 
-    `path` is the escaped one, `base` our own address. The next best are named as RFC 6249 says,
-    one `Link` line each, since aria2 reads no list; the first equals `Location`, since wget2 takes
-    the lowest `pri` for its target. `Digest` stands beside `Repr-Digest`, which replaced it
+    They stand between `first`, which ends with `Location: `, and `end`. `path` is the escaped one,
+    `base` our own address. The next best are named as RFC 6249 says, one `Link` line each, since
+    aria2 reads no list; the first equals `Location`, since wget2 takes the lowest `pri` for its
+    target. `Digest` stands beside `Repr-Digest`, which replaced it
     (RFC 9530), since aria2 knows only the older one. Both, and `ETag`, tell of the file itself.
     """
     way, numbers, _, sha256 = found
-    links = way.links
-    places = links.places(numbers, path[path.index(b"/") + 1 :])
-    pieces = [places[0], b"\r\nLink: <"]
-    for place, ends, number in zip(places, links.ends, numbers, strict=False):
-        pieces.append(place)
-        pieces.append(ends[number])
-    pieces += (base, b"/", path, _DESCRIBED, digests(sha256))
-    return b"".join(pieces)
+    links, cut = way.links, path.index(b"/") + 1
+    inside, ours = path[cut:], base + b"/" + path[:cut]
+    last = _DESCRIBED + digests(sha256) + end
+    ends = links.ends
+    if links.cuts:
+        pieces = [first, links.places(numbers[:1], inside)[0], b"\r\nLink: <"]
+        for place, number in enumerate(numbers):
+            pieces += links.places((number,), inside)[0], ends[place][number]
+        return b"".join((*pieces, ours, inside, last))
+    # The same, for the usual case that every mirror has the whole tree, in half the time.
+    bases, before, place = links.bases, numbers[0], 0
+    pieces = [first + bases[before], links.firsts[before]]
+    for number in numbers[1:]:
+        pieces.append(ends[place][before] + bases[number])
+        before = number
+        place += 1
+    pieces += ends[place][before] + ours, last
+    return inside.join(pieces)
 
 
 def digests(sha256: bytes) -> bytes:
@@ -220,11 +229,7 @@ def digests(sha256: bytes) -> bytes:
     if not sha256:
         return b""
     value = b2a_base64(sha256, newline=False)
-    return b'Digest: SHA-256=%s\r\nRepr-Digest: sha-256=:%s:\r\nETag: "%s"\r\n' % (
-        value,
-        value,
-        value,
-    )
+    return b"".join((b"Digest: SHA-256=", value, _REPR, value, b':\r\nETag: "', value, b'"\r\n'))
 
 
 def etag_of(sha256: bytes) -> bytes:

@@ -92,10 +92,12 @@ class Heads:
         """Return the request that `data`, up to and with its empty line, is; or BadRequestError."""
         line = PLAIN.match(data)
         lines = data[line.end() :] if line is not None else b""
-        if line is not None and lines in self._old:
-            head = self._old[lines]
-            self._keep(lines, head)
-            return Request(b"GET", b"/" + line[1], head)
+        if line is not None:
+            head = self._young.get(lines)
+            if head is None and (head := self._old.get(lines)) is not None:
+                self._keep(lines, head)
+            if head is not None:
+                return Request(b"GET", b"/" + line[1], head)
         request = parse(data)
         if line is not None and len(lines) <= MOST_KEPT_BYTES:
             self._keep(lines, request.head)

@@ -21,12 +21,10 @@ log = logging.getLogger("commonfarm.redirector")
 
 async def keep_up(shared: Redirector) -> None:
     """Once a second: the date, the map, the counts, and connections whose time is over."""
-    loop = asyncio.get_running_loop()
     while True:
         await shared.tick()
-        now = loop.time()
         for connection in list(shared.connections):
-            if connection.deadline < now:
+            if connection.deadline < shared.clock:
                 connection.give_up()
         await asyncio.sleep(1)
 

@@ -89,6 +89,7 @@ class Redirector:
         self.found = b""
         self.date = b""
         self.now = 0
+        self.clock = 0.0
         self._public = settings.public.rstrip("/").encode()
         self._routes: dict[tuple[Address, str], Route] = {}
         self._seen = _Seen()
@@ -103,6 +104,7 @@ class Redirector:
 
     def set_time(self, now: float) -> None:
         """Let it be `now` (epoch seconds): for the date, for counts, and for budgets."""
+        self.clock = time.monotonic()
         when = datetime.fromtimestamp(now, UTC)
         self.now = self.redirects.now = int(now)
         self.date = when.strftime("%a, %d %b %Y %H:%M:%S GMT").encode()
@@ -152,11 +154,11 @@ class Redirector:
 
     def count_redirect(self, path: bytes, found: Found, downloads: int, size: int) -> None:
         """Count that somebody was sent to the first mirror `found` for `size` bytes."""
-        number = found[1][0]
-        self.counts.add(path, found[0].counted[number], downloads, size)
+        way, numbers, _, _ = found
+        self.counts.add(path, way.counted[numbers[0]], downloads, size)
         self.metrics.redirected_bytes += size
         if self.redirects.budgeted:
-            self.redirects.spend(number, size)
+            self.redirects.spend(numbers[0], size)
 
     def count_served(self, answer: Answer, size: int) -> None:
         """Count `size` bytes of our own that `answer` gave."""
