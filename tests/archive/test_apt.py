@@ -135,7 +135,7 @@ def test_apt_installs_from_it_and_refuses_what_is_old_or_changed(
     assert "is expired" in expired.stderr, expired.stderr
 
     in_release = "demo/dists/bookworm/InRelease"
-    text = path_of(TreeFile.objects.get(path=in_release, until_revision=None).blob_id).read_bytes()
+    text = path_of(TreeFile.objects.get(path=in_release, until_revision=None).sha256).read_bytes()
     forged = put_bytes(text.replace(b"Label: demo", b"Label: evil"))
     (signer.published / "main" / in_release).unlink()
     (signer.published / "main" / in_release).write_bytes(path_of(forged.sha256).read_bytes())
@@ -144,3 +144,38 @@ def test_apt_installs_from_it_and_refuses_what_is_old_or_changed(
     changed = apt(root, "update", "--error-on=any")
     assert changed.returncode != 0
     assert "Label: evil" not in changed.stdout
+
+
+def test_apt_reads_every_member_of_each_packing(
+    world: World,
+    pool: Path,
+    signer: Config,
+    published_calls: list[tuple[str, int]],
+    root: Path,
+    server: tuple[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url, asked = server
+    monkeypatch.setattr(publishing, "_wait_for_another_second", lambda _publication: None)
+    world.target.architecture = host_architecture()
+    world.target.save()
+    names = [f"cf-member-{number}" for number in range(4)]
+    for name in names:
+        world.add(name, make_deb(pool, name, "1", "all"))
+        publishing.publish(world.tree)
+    path = f"demo/dists/bookworm/main/binary-{host_architecture()}/Packages"
+    for suffix, kind in ((".gz", "gz"), (".zst", "zst")):
+        use(root, url, signer)
+        asked.clear()
+        order = f"Acquire::CompressionTypes::Order::={kind}"
+        updated = apt(root, "update", "--error-on=any", "-o", order)
+        assert updated.returncode == 0, updated.stdout + updated.stderr
+        packed = TreeFile.objects.get(path=path + suffix, until_revision=None)
+        assert any(packed.sha256 in line for line in asked)
+        listed = subprocess.run(
+            ["chroot", root, "apt-cache", "pkgnames", "cf-member-"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert sorted(listed.split()) == names
