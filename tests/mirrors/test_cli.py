@@ -152,7 +152,7 @@ def test_explain_says_what_the_redirector_does(files: list[str]) -> None:
     said = run("explain", TURTLE, "--from", "8.8.8.8", *files)
     first, second, third = said.splitlines()
     assert first == f"{TURTLE} is served by us: us (US) has it: in the same country"
-    assert second.startswith("  2. de (DE): on another continent, ")
+    assert second.startswith("  2. de (DE): ") and second.endswith(" km away")
     assert third == "  not off (DE): down: 404; a probe and a scan that find it well again"
     shown = json.loads(
         run("explain", "/demo/latest/Turtle.xo", "--from", "193.99.144.80", "--json", *files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commonfarm.mirrors.verbs import files, redirectors, registry
+from commonfarm.mirrors.verbs import files, receiving, redirectors, registry
 
 app = typer.Typer()
 mirror = typer.Typer(
@@ -28,4 +28,6 @@ mirror.command()(registry.audit)
 mirror.command("lift-quarantine")(registry.lift_quarantine)
 mirror.command("list")(registry.list_mirrors)
 mirror.command()(registry.show)
+mirror.command("rsync-password")(receiving.rsync_password)
 mirror.command()(files.explain)
+mirror.command()(files.replay)

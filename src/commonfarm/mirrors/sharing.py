@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -19,17 +19,21 @@ MOST_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What went to one (a mirror, a country, a file) and its part of all, from 0 to 1."""
+    """What went to one (a mirror, a country, a file) and its part of all, from 0 to 1.
+
+    `largest` is the part whose bar is full: the largest of those it stands beside.
+    """
 
     name: str
     downloads: int
     size: int
     part: float
+    largest: float = 1.0
 
     @property
     def width(self) -> int:
         """The length of its bar, of 1000."""
-        return round(1000 * self.part)
+        return round(1000 * self.part / self.largest)
 
     @property
     def percent(self) -> str:
@@ -69,7 +73,7 @@ def shares(today: date, days: int = 1) -> Shares:
     size = sum(int(row["bytes"]) for row in rows)
     ranked = [_share(str(row["mirror"]), row, size) for row in rows]
     ours = next((one for one in ranked if not one.name), Share("", 0, 0, 0.0))
-    theirs = [one for one in ranked if one.name]
+    theirs = _beside([one for one in ranked if one.name])
     carried = sum(one.size for one in theirs)
     together = Share(
         "mirrors", sum(one.downloads for one in theirs), carried, carried / size if size else 0.0
@@ -83,7 +87,7 @@ def countries(today: date, days: int = DAYS, most: int = 20) -> list[Share]:
     found = _span(MirrorCount.objects.all(), today, days)
     size = int(found.aggregate(all=Sum("size"))["all"] or 0)
     sums = found.values("country").annotate(downloads=Sum("downloads"), bytes=Sum("size"))
-    return [_share(row["country"], row, size) for row in sums.order_by("-bytes")[:most]]
+    return _beside([_share(row["country"], row, size) for row in sums.order_by("-bytes")[:most]])
 
 
 def files(today: date, days: int = DAYS, most: int = 20) -> list[Share]:
@@ -91,9 +95,8 @@ def files(today: date, days: int = DAYS, most: int = 20) -> list[Share]:
     found = _span(FileCount.objects.all(), today, days)
     size = int(found.aggregate(all=Sum("size"))["all"] or 0)
     sums = found.values("tree", "path").annotate(downloads=Sum("downloads"), bytes=Sum("size"))
-    return [
-        _share(f"{row['tree']}/{row['path']}", row, size) for row in sums.order_by("-bytes")[:most]
-    ]
+    rows = sums.order_by("-bytes")[:most]
+    return _beside([_share(f"{row['tree']}/{row['path']}", row, size) for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +152,8 @@ def _span(rows: QuerySet[Any], today: date, days: int) -> QuerySet[Any]:
 def _share(name: str, row: dict[str, Any], size: int) -> Share:
     carried = int(row["bytes"])
     return Share(name, int(row["downloads"]), carried, carried / size if size else 0.0)
+
+
+def _beside(rows: Sequence[Share]) -> list[Share]:
+    largest = max((one.part for one in rows), default=0.0) or 1.0
+    return [replace(one, largest=largest) for one in rows]

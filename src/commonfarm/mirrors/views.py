@@ -23,6 +23,13 @@ from commonfarm.mirrors.shown import sees_all, standings
 from commonfarm.redirector.countries import COUNTRIES
 from commonfarm.store.interface import read
 
+URGENT = {
+    State.QUARANTINED: "quarantined",
+    State.DOWN: "down",
+    State.UP: "not scanned",
+    State.UNPROVED: "unproved",
+}
+"""What is told first of those that need a person; one that is up could not be scanned."""
 MOST_NEEDS = 10
 MOST_TREES = 20
 MOST_LACKING = 20
@@ -55,6 +62,7 @@ def mirrors(request: HttpRequest) -> HttpResponse:
     month = sharing.shares(today().date(), sharing.DAYS)
     # Whoever runs none of them cannot help, and may not know why.
     needs = [one for one in found if one.needs_a_person and sees_all(user, one.mirror)]
+    needs.sort(key=lambda one: (list(URGENT).index(one.state), one.mirror.name))
     carried = {one.name: one for one in month.rows}
     by_country = [
         {
@@ -70,6 +78,9 @@ def mirrors(request: HttpRequest) -> HttpResponse:
         "needs": needs[:MOST_NEEDS],
         "more_needs": max(0, len(needs) - MOST_NEEDS),
         "need_count": len(needs),
+        "kinds": [
+            (sum(one.state == state for one in needs), word) for state, word in URGENT.items()
+        ],
         "countries": by_country,
         "month": month,
         "mine": [one for one in found if user in one.mirror.administrators.all()],

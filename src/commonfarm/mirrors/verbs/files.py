@@ -73,3 +73,67 @@ def _moment(at: str | None) -> float:
         to_do = "write it as 2026-11-21T12:00, in UTC"
         raise BadInputError(Problem("--at", 0, 0, f"{at[:60]!r} is no time", to_do)) from None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def replay(
+    access_logs: list[Path] = typer.Argument(
+        ...,
+        metavar="ACCESS_LOG...",
+        help="Of Apache or nginx; .gz is unpacked, - is standard input.",
+    ),
+    mirrors: Path | None = typer.Option(
+        None,
+        exists=True,
+        dir_okay=False,
+        help="Mirrors to imagine, as YAML or JSON: name, country, http or https, budget, …",
+    ),
+    tree: str = typer.Option("", help="The tree that the logged paths are of, if they name none."),
+    prefix: str = typer.Option("/", help="Count only what lies below this path of the server."),
+    least: str = typer.Option("4 KiB", help="With --mirrors: what is smaller stays with us."),
+    https: bool = typer.Option(False, "--https", help="The clients came by https."),
+    places: list[Path] | None = typer.Option(
+        None, exists=True, dir_okay=False, help=".mmdb file that tells where addresses are."
+    ),
+    map_folder: Path | None = MAP,
+    public_key: Path | None = KEY,
+    as_json: bool = AS_JSON,
+) -> None:
+    """Say from access logs what mirrors would have carried: requests, bytes, by country and file.
+
+    With --mirrors they are imagined to have every file; without, it goes by the mirror map in
+    force. Needs no hub. Addresses are used in memory to find their country, and told nobody.
+    """
+    from commonfarm.lib.errors import BadInputError, Problem
+    from commonfarm.lib.places import find
+    from commonfarm.lib.units import parse_bytes
+    from commonfarm.mirrors import explaining
+    from commonfarm.mirrors.replaying import accesslog, imagined, telling
+    from commonfarm.mirrors.replaying.replay import Replay, Settings
+    from commonfarm.redirector.places import Places, PlacesError
+
+    try:
+        smallest = parse_bytes(least) if mirrors else 0
+        known = Places(places or ())
+    except PlacesError as error:
+        raise BadInputError(Problem("--places", 0, 0, str(error), "")) from None
+    except ValueError as error:
+        raise BadInputError(Problem("--least", 0, 0, str(error), "")) from None
+    if mirrors is not None:
+        tree = tree or "files"
+        the_map = imagined.load(mirrors, tree)
+    elif map_folder is not None and public_key is not None:
+        the_map = explaining.read_map(map_folder, public_key)
+    else:
+        config = find()
+        folder = map_folder or config.mirror_map.parent
+        the_map = explaining.read_map(folder, public_key or config.public_keys / "statements.pub")
+    settings = Settings(tree, prefix, smallest, https, all_held=mirrors is not None)
+    found = Replay(the_map, settings, known).take(accesslog.read(access_logs))
+    if not found.all.requests:
+        what = f"no line of {', '.join(map(str, access_logs[:5]))} is of a format that is known"
+        to_do = "log in Apache's or nginx's common or combined format"
+        raise BadInputError(Problem("ACCESS_LOG", 0, 0, what, to_do))
+    if as_json:
+        typer.echo(json.dumps(telling.document(found), indent=2))
+    else:
+        typer.echo("\n".join(telling.lines(found)))
