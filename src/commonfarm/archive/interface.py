@@ -25,6 +25,7 @@ from commonfarm.archive.models import (
     TreeAlias,
     TreeFile,
 )
+from commonfarm.archive.rsync_modules import embargoed_module, write_modules_soon
 from commonfarm.archive.signing import sign_mirror_map, sign_statements
 from commonfarm.archive.trees import current_files, current_revision, files_of
 
@@ -44,6 +45,7 @@ __all__ = [
     "ask_publication",
     "current_files",
     "current_revision",
+    "embargoed_module",
     "file_columns",
     "file_hashes",
     "files_of",
@@ -53,4 +55,5 @@ __all__ = [
     "publication_of",
     "sign_mirror_map",
     "sign_statements",
+    "write_modules_soon",
 ]

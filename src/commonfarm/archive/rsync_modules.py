@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from procrastinate.contrib.django import app
 
 from commonfarm.archive import ports
 from commonfarm.archive.releases.staging import staging_folder
 from commonfarm.estate.interface import ReleaseTree
+from commonfarm.guard.interface import defer_once
 from commonfarm.lib.secret import Secret
 
 EMBARGOED = "-embargoed"
@@ -103,12 +105,28 @@ def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
         if not path.is_dir():
             continue
         found.append(Module(tree.name, path, f"release tree {tree.name}"))
-        name = f"{tree.name}{EMBARGOED}"
+        name = embargoed_module(tree)
         names = tuple(user for user in sorted(users.get(tree.name, {})) if _USER.fullmatch(user))
         if names and name not in taken and staging_folder(tree).is_dir():
             comment = f"{tree.name} with what is under embargo"
             found.append(Module(name, staging_folder(tree), comment, names))
     return found
+
+
+def embargoed_module(tree: ReleaseTree) -> str:
+    """Return the name of the module from which registered mirrors read what is under embargo."""
+    return f"{tree.name}{EMBARGOED}"
+
+
+@app.task(name="archive.write_rsync_modules", queue="default")
+def write_modules() -> None:
+    """Have the daemon serve the trees there are, to the mirrors there are."""
+    write()
+
+
+def write_modules_soon() -> None:
+    """Have the daemon told of a change, such as a new password, in a moment."""
+    defer_once(write_modules, "archive.write_rsync_modules")
 
 
 def write() -> bool:

@@ -104,6 +104,15 @@ class ShownRedirector(Schema):
     heard_at: Any
 
 
+class ShownAccess(Schema):
+    """By what a mirror reads what is under embargo; the password is shown this once."""
+
+    user: str
+    password: str
+    module: str
+    url: str
+
+
 class Taken(Schema):
     """What became of a batch: counted now, or before."""
 
@@ -307,3 +316,17 @@ def lift_quarantine(request: HttpRequest, name: str, because: Because) -> dict[s
     with transaction.atomic():
         changing.lift_quarantine(changing.locked(name, user), user, because.why)
     return _shown(Mirror.named(name), user)
+
+
+@router.post("/{name}/rsync-password", response={201: ShownAccess})
+def renew_rsync_password(
+    request: HttpRequest, response: HttpResponse, name: str
+) -> Status[dict[str, str]]:
+    """Give a mirror a new password for what is under embargo; the one before is void."""
+    user = require(request, Role.READER)
+    with transaction.atomic():
+        mirror = changing.locked(name, user)
+        access = changing.renew_rsync_password(mirror, user)
+    response["Cache-Control"] = "no-store"
+    shown = {"user": access.user, "module": access.module, "url": access.url}
+    return Status(HTTPStatus.CREATED, {**shown, "password": access.password.reveal()})

@@ -17,7 +17,7 @@ from commonfarm.accounts.interface import Role, User
 from commonfarm.estate.interface import ReleaseTree, logos
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.units import format_bytes
-from commonfarm.mirrors import registering, registry_tasks, tasks
+from commonfarm.mirrors import registering, registry_tasks, rsync_users, tasks
 from commonfarm.mirrors.addresses import Policy
 from commonfarm.mirrors.models import ADDRESSES, Mirror
 from commonfarm.store.interface import put_bytes
@@ -129,6 +129,12 @@ def logo_kind(data: bytes) -> str | None:
     if re.match(rb"(\xef\xbb\xbf)?\s*<(\?xml|!--|svg|!DOCTYPE svg)", data) and b"<svg" in data:
         return logos.KINDS[".svg"]
     return None
+
+
+def renew_rsync_password(mirror: Mirror, user: User) -> rsync_users.Access:
+    """Give a mirror a new password by which it reads by rsync what is under embargo."""
+    require_proof(mirror)
+    return rsync_users.renew_access(mirror, timezone.now(), who=user.label)
 
 
 def require_proof(mirror: Mirror) -> None:

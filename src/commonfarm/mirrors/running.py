@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -15,7 +16,8 @@ from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import changing, registry_tasks, sharing, tasks
 from commonfarm.mirrors.forms import MirrorForm
-from commonfarm.mirrors.models import Mirror, State
+from commonfarm.mirrors.models import Mirror, Probe, RsyncPassword, State
+from commonfarm.mirrors.rsync_users import Access
 from commonfarm.mirrors.shown import (
     ANSWERS,
     MOST_MISSING,
@@ -36,8 +38,24 @@ MOST_LISTED = 100
 @page(None)
 def mirror(request: HttpRequest, name: str) -> HttpResponse:
     """Show one mirror; those who run it may do things with it."""
+    if request.method == "POST" and request.POST.get("action") == "rsync-password":
+        return _renew_rsync_password(request, name)
     if request.method == "POST":
         return _act(request, name)
+    return _show(request, name)
+
+
+def _renew_rsync_password(request: HttpRequest, name: str) -> HttpResponse:
+    """Show a new password, in this answer alone: it is kept in no message and in no cache."""
+    user = require(request, Role.READER)
+    with transaction.atomic():
+        access = changing.renew_rsync_password(changing.locked(name, user), user)
+    response = _show(request, name, access)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _show(request: HttpRequest, name: str, access: Access | None = None) -> HttpResponse:
     user = request.user if isinstance(request.user, User) else None
     found = Mirror.named(name)
     standing = Standing(found, found.last_scan())
@@ -58,7 +76,7 @@ def mirror(request: HttpRequest, name: str) -> HttpResponse:
         "today": sharing.shares(now).of(name),
     }
     if runs_it:
-        shown |= _details(standing)
+        shown |= _details(standing) | {"access": access}
     return render(request, "mirrors/mirror.html", shown)
 
 
@@ -66,13 +84,12 @@ def _details(standing: Standing) -> dict[str, Any]:
     """Return what those see who run a mirror."""
     mirror, last = standing.mirror, standing.last
     probes = list(mirror.probes.order_by("-at")[:MOST_ROWS])
-    problems = probes[0].problems if probes else {}
     has = {"http": bool(mirror.http), "https": bool(mirror.https)}
     ways = [
         {
             "name": f"{way[:-1]} over IPv{way[-1]}",
             "ok": bool(mirror.answers >> number & 1),
-            "problem": problems.get(way, ""),
+            "problem": _why_not(number, way, mirror, probes),
         }
         for number, way in enumerate(ANSWERS)
         if has[way[:-1]]
@@ -91,8 +108,18 @@ def _details(standing: Standing) -> dict[str, Any]:
         "scans": mirror.scans.order_by("-id").defer("missing")[:MOST_ROWS],
         "probes": probes,
         "audits": mirror.audits.order_by("-at")[:MOST_ROWS],
+        "password": RsyncPassword.objects.filter(mirror=mirror).defer("password").first(),
         "pushes": mirror.pushes.order_by("-at")[:MOST_ROWS],
     }
+
+
+def _why_not(number: int, way: str, mirror: Mirror, probes: Sequence[Probe]) -> str:
+    """Return why clients are not sent there by one scheme over one address family."""
+    if not probes or mirror.answers >> number & 1:
+        return ""
+    if probes[0].answers >> number & 1:
+        return "it answers again, and is believed once it has done so for a while"
+    return str(probes[0].problems.get(way, "it cannot be asked from here"))
 
 
 def _act(request: HttpRequest, name: str) -> HttpResponse:
