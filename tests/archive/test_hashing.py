@@ -63,3 +63,5 @@ def test_what_is_damaged_or_missing_gets_no_hashes(installation: Config) -> None
     with pytest.raises(NotFoundError, match="nothing is stored"):
         hashing.hash_blobs(["0" * 64])
     assert not FileHashes.objects.filter(pk__in=[changed, gone]).exists()
+    hashing.hash_blobs([changed, gone, "0" * 64, good], pass_damaged=True)
+    assert list(FileHashes.objects.values_list("pk", flat=True)) == [good]

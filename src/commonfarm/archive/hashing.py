@@ -6,12 +6,12 @@ needs it: nobody waits for hashes while a tree is locked.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO
@@ -87,12 +87,11 @@ def hash_opened(opened: IO[bytes]) -> Hashes:
 def hash_ahead(publication: Publication) -> None:
     """Hash the packages and the files of releases that a publication brings.
 
-    What is damaged is left to the step that needs it, and refuses.
+    What is damaged or lost is passed over: the step that needs it refuses.
     """
     packages = Entry.objects.filter(publication=publication).values_list("artifact__blob_id")
     files = ReleaseFile.objects.filter(release__publication=publication).values_list("blob_id")
-    with contextlib.suppress(BlobDamagedError, NotFoundError):
-        hash_blobs(sha256 for (sha256,) in chain(packages, files) if sha256)
+    hash_blobs((sha256 for (sha256,) in chain(packages, files) if sha256), pass_damaged=True)
 
 
 def hash_all(blobs: Iterable[Blob]) -> None:
@@ -103,12 +102,12 @@ def hash_all(blobs: Iterable[Blob]) -> None:
         raise RefusedError(error.reason) from None
 
 
-def hash_blobs(sha256s: Iterable[str]) -> int:
+def hash_blobs(sha256s: Iterable[str], *, pass_damaged: bool = False) -> int:
     """Have rows of `FileHashes` for all these blobs; return how many were read for that.
 
     Killed in between it goes on where it was, but for what its transaction (if it is in one) lost.
     Raises BlobDamagedError for one that is not what its name says, NotFoundError for one that is
-    not stored.
+    not stored; with `pass_damaged` these get no row.
     """
     count = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -119,15 +118,17 @@ def hash_blobs(sha256s: Iterable[str]) -> int:
             if not lacking:
                 continue
             sizes = dict(Blob.objects.filter(pk__in=lacking).values_list("pk", "size"))
-            if missing := [one for one in lacking if one not in sizes]:
+            missing = [one for one in lacking if one not in sizes]
+            if missing and not pass_damaged:
                 what = f"nothing is stored as {missing[0]}"
                 raise NotFoundError(Reason("no-such-blob", what, "upload it first"))
+            hash_one = partial(_hash_blob, pass_damaged=pass_damaged)
             # Handing a short one to a thread takes longer than reading it.
-            short = [one for one in lacking if sizes[one] <= _SHORT_BYTES]
-            long = [one for one in lacking if sizes[one] > _SHORT_BYTES]
-            found = pool.map(_hash_blob, long, map(sizes.__getitem__, long))
-            save(chain(map(_hash_blob, short, map(sizes.__getitem__, short)), found))
-            count += len(lacking)
+            short = [(one, size) for one, size in sizes.items() if size <= _SHORT_BYTES]
+            long = [(one, size) for one, size in sizes.items() if size > _SHORT_BYTES]
+            found = chain(map(hash_one, short), pool.map(hash_one, long))
+            save(one for one in found if one is not None)
+            count += len(sizes)
     return count
 
 
@@ -149,13 +150,18 @@ def save(found: Iterable[Hashes]) -> None:
     )
 
 
-def _hash_blob(sha256: str, size: int) -> Hashes:
+def _hash_blob(asked: tuple[str, int], *, pass_damaged: bool) -> Hashes | None:
+    sha256, size = asked
     try:
         found = hash_file(blob_path(sha256))
-    except FileNotFoundError:
-        raise BlobDamagedError(sha256, "it is missing") from None
-    if found.size != size:
-        raise BlobDamagedError(sha256, f"it has {found.size} bytes instead of {size}")
-    if found.sha256 != sha256:
-        raise BlobDamagedError(sha256, f"its SHA-256 is {found.sha256}")
+        if found.size != size:
+            raise BlobDamagedError(sha256, f"it has {found.size} bytes instead of {size}")
+        if found.sha256 != sha256:
+            raise BlobDamagedError(sha256, f"its SHA-256 is {found.sha256}")
+    except (BlobDamagedError, FileNotFoundError) as error:
+        if pass_damaged:
+            return None
+        if isinstance(error, FileNotFoundError):
+            raise BlobDamagedError(sha256, "it is missing") from None
+        raise
     return found
