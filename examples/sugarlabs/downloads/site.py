@@ -127,6 +127,11 @@ class MirrorSite:
         known = [f"--password-file={password_file}", f"--link-dest={self.files / tree}"]
         run(*self._rsync(), *known, source, f"{self.staged / tree}/")
 
+    def may_stage(self, source: str, password_file: Path) -> bool:
+        """Say whether the module for registered mirrors is there, and takes the password."""
+        command = self.internet.command("rsync", f"--password-file={password_file}", source)
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
     def alter(self, path: str) -> None:
         """Change one byte of a file, and nothing that a listing shows."""
         file = self.files / path

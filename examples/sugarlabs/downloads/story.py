@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,11 @@ class Downloads:
             password = mirror.home / mirror.name / "password"
             password.write_text(told["password"])
             password.chmod(0o600)
-            source = self.rsync_url(told["user"]) + f"{tree}-embargoed/"
-            mirror.stage(source, password, tree)
+            self.wait_for(
+                partial(mirror.may_stage, told["url"], password),
+                f"{mirror.name} to be let in at {told['url']}",
+            )
+            mirror.stage(told["url"], password, tree)
 
     def look_at_mirrors(self) -> None:
         """Have all mirrors probed and scanned, and wait until every one was seen to be whole."""
@@ -254,10 +258,9 @@ class Downloads:
                 )
             clients.stdin.close()
 
-    def rsync_url(self, user: str = "") -> str:
+    def rsync_url(self) -> str:
         """Return our own rsync server's address."""
-        url = str(self.installation.status_or_fail()["rsync"])
-        return url.replace("rsync://", f"rsync://{user}@") if user else url
+        return str(self.installation.status_or_fail()["rsync"])
 
     def noon(self) -> datetime:
         """Return when the embargo is to end: soon, but after the mirrors were filled."""

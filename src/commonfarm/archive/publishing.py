@@ -20,7 +20,15 @@ from django.db.models import Max
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from commonfarm.archive import assembling, folders, hashing, manifest_rows, ports, signing
+from commonfarm.archive import (
+    assembling,
+    folders,
+    hashing,
+    manifest_rows,
+    ports,
+    rsync_modules,
+    signing,
+)
 from commonfarm.archive.events import Assembled, Outdated, PublicationFailed, Published, Signed
 from commonfarm.archive.models import UNFINISHED, Publication, PublicationState
 from commonfarm.archive.releases import joining, readable, rows, staging
@@ -196,6 +204,7 @@ def _switch(publication: Publication) -> None:
     joining.published(publication)
     ports.tree_published.get()(publication.tree, publication.revision)
     staging.stage_soon(publication.tree)
+    rsync_modules.write_modules_soon()
     keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
     transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))
 

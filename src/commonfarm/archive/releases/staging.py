@@ -49,8 +49,11 @@ class Note:
 
 @app.task(name="archive.stage_tree", queue="default")
 def stage_tree(tree_id: int) -> None:
-    """Bring a tree's staging folder up to date."""
-    stage(ReleaseTree.objects.get(pk=tree_id))
+    """Bring a tree's staging folder up to date, and have rsync serve it."""
+    from commonfarm.archive import rsync_modules  # which asks us where that folder is
+
+    if stage(ReleaseTree.objects.get(pk=tree_id)):
+        rsync_modules.write_modules_soon()
 
 
 def stage_soon(tree: ReleaseTree) -> None:
