@@ -26,6 +26,7 @@ from commonfarm.mirrors import arriving, sharing
 from commonfarm.mirrors.coverage import coverage, of_tree, thin
 from commonfarm.mirrors.forms import exact
 from commonfarm.mirrors.models import Arrival, FileCount, Holdings, Mirror, MirrorCount, Scan
+from commonfarm.mirrors.wording import percent
 from commonfarm.store.interface import put_bytes
 from tests.mirrors.registered import FILES, NOW, jobs, published, registered
 from tests.redirector.world import file_of, public_pem, write_map
@@ -190,7 +191,7 @@ def test_days_without_downloads_are_days_too(db: None) -> None:
     [(0, "0.0%"), (1e-9, "under 0.1%"), (0.04, "4.0%"), (1 - 1e-9, "over 99.9%"), (1, "100.0%")],
 )
 def test_little_is_not_nothing(part: float, text: str) -> None:
-    assert sharing.percent(part) == text
+    assert percent(part) == text
 
 
 # Files ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet, Sum
 from commonfarm.estate.interface import Line, plot
 from commonfarm.lib.units import BYTES, format_bytes
 from commonfarm.mirrors.models import FileCount, MirrorCount
+from commonfarm.mirrors.wording import percent
 
 DAYS = 30
 MOST_ROWS = 500
@@ -54,15 +55,6 @@ class Shares:
     def of(self, name: str) -> Share:
         """Return what one mirror carried."""
         return next((one for one in self.rows if one.name == name), Share(name, 0, 0, 0.0))
-
-
-def percent(part: float) -> str:
-    """Return a part of one as a text; what is not all and not nothing is never said to be."""
-    if 0 < part < 0.001:
-        return "under 0.1%"
-    if 0.999 < part < 1:
-        return "over 99.9%"
-    return f"{part:.1%}"
 
 
 def shares(today: date, days: int = 1) -> Shares:

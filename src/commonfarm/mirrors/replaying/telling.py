@@ -9,6 +9,7 @@ from typing import Any
 from commonfarm.lib.terminal import harmless
 from commonfarm.lib.units import format_bytes
 from commonfarm.mirrors.replaying.replay import Carried, Replayed, Stays, Sum
+from commonfarm.mirrors.wording import percent
 from commonfarm.redirector.countries import COUNTRIES
 
 MOST_COUNTRIES = 20
@@ -95,7 +96,7 @@ def _table(title: str, rows: list[tuple[str, int, int, str]]) -> Iterator[str]:
     yield title
     width = min(60, max(len(row[0]) for row in rows))
     for name, requests, size, part in rows:
-        cells = f"{_count(requests):>14}  {format_bytes(size):>11}  {part:>6}".rstrip()
+        cells = f"{_count(requests):>14}  {format_bytes(size):>11}  {part:>10}".rstrip()
         yield f"  {harmless(name):<{width}}{cells}"
 
 
@@ -120,7 +121,7 @@ def _part(part: int, whole: int) -> float:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{_part(part, whole):.1%}"
+    return percent(part / whole if whole else 0.0)
 
 
 def _count(number: int) -> str:

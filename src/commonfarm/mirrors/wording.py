@@ -1,0 +1,12 @@
+"""How pages and the command line write what both tell. No Django."""
+
+from __future__ import annotations
+
+
+def percent(part: float) -> str:
+    """Return a part of one as a text; what is neither all nor nothing is never said to be."""
+    if 0 < part < 0.001:
+        return "under 0.1%"
+    if 0.999 < part < 1:
+        return "over 99.9%"
+    return f"{part:.1%}"
