@@ -180,3 +180,12 @@ class AliasesEnded(Event):
 
     what: ClassVar[str] = "aliases ended"
     paths: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedFolderJudged(Event):
+    """Something else is wrong with an adopted folder than before, or nothing is any more."""
+
+    what: ClassVar[str] = "adopted folder judged"
+    problems: list[str]
+    count: int

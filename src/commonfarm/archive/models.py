@@ -6,11 +6,13 @@ from datetime import datetime
 
 from django.db import models
 
+from commonfarm.archive.adoption.models import Adoption
 from commonfarm.archive.releases.models import Release, ReleaseFile, ReleaseState
 from commonfarm.journal.interface import Event, record
 
 __all__ = [
     "UNFINISHED",
+    "Adoption",
     "Artifact",
     "Entry",
     "FileHashes",
@@ -171,7 +173,8 @@ class TreeFile(models.Model):
 
     `until_revision` is the first revision without it; null while it is current. A file that was
     withdrawn still lies there until `leaves_at`, but is in no manifest from `leaving_revision` on.
-    A file of an adopted tree has no `blob`, and no `sha256` until it was hashed. `changes` says
+    A file of an adopted tree has no `blob`, and no `sha256` until it was hashed; `modified_ns` is
+    its time, in nanoseconds since 1970. `changes` says
     that its bytes may change while its path stays; mirrors are sent clients for it from
     `mirrors_from` on. `release` is the one that brought it; what repositories and manifests consist
     of has none. `pk` is the file's number in mirrors' holdings and in mirror maps.
@@ -188,6 +191,7 @@ class TreeFile(models.Model):
         Release, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     modified_at = models.DateTimeField(null=True, blank=True)
+    modified_ns = models.BigIntegerField(null=True, blank=True)
     changes = models.BooleanField(default=False)
     mirrors_from = models.DateTimeField(null=True, blank=True)
     since_revision = models.PositiveIntegerField()

@@ -8,10 +8,12 @@ from procrastinate.contrib.django import app
 
 from commonfarm.archive import folders, renewal, rsync_modules
 from commonfarm.archive.adding import ask_publication
+from commonfarm.archive.adoption.tasks import look_at_due
 from commonfarm.archive.models import UNFINISHED, Publication, TreeFile
 from commonfarm.archive.publishing import WHO, publish_soon
 from commonfarm.archive.releases import staging
 from commonfarm.archive.releases.going_public import reveal_soon
+from commonfarm.archive.releases.idle import reject_idle
 from commonfarm.estate.interface import ReleaseTree
 
 
@@ -19,17 +21,21 @@ from commonfarm.estate.interface import ReleaseTree
 @app.task(queueing_lock="archive-sweep")
 def sweep(timestamp: int) -> None:  # noqa: ARG001 - given by name
     """Once a minute: go on with what was left, sign anew before Valid-Until, end embargoes and
-    grace periods, drop old folders, and have rsync serve what there is.
+    grace periods, drop old folders, look after adopted ones and after releases that nobody closes,
+    and have rsync serve what there is.
     """
+    now = timezone.now()
     waiting = Publication.objects.filter(state__in=UNFINISHED)
     for tree in ReleaseTree.objects.filter(publications__in=waiting).distinct():
         publish_soon(tree)
-    renewal.renew(timezone.now())
+    renewal.renew(now)
     for tree in ReleaseTree.objects.all():
         folders.prune(tree)
         reveal_soon(tree)
         staging.stage_soon(tree)
     end_grace()
+    look_at_due(now)
+    reject_idle(now)
     rsync_modules.write()
 
 

@@ -121,8 +121,10 @@ def root_problems(root: Path) -> list[Problem]:
     return []
 
 
-def walk(root: Path) -> Iterator[Found | Unseen]:
+def walk(root: Path, *, hidden: bool = True) -> Iterator[Found | Unseen]:
     """Yield all that is in a folder, the folder itself first (as b"."), following no link.
+
+    Not `hidden`: but for names that begin with a dot, and what is in such folders.
 
     In the order of paths as bytes, a folder's with a slash behind it: as a database sorts them. Of
     the names only those of the folders on the way to where it stands are kept.
@@ -131,7 +133,7 @@ def walk(root: Path) -> Iterator[Found | Unseen]:
     levels = [(top, b"", iter([b""]))]
     try:
         yield Found(b".", os.fstat(top))
-        levels[0] = (top, b"", _names(top))
+        levels[0] = (top, b"", _names(top, hidden))
         while levels:
             here, prefix, names = levels[-1]
             key = next(names, None)
@@ -155,7 +157,7 @@ def walk(root: Path) -> Iterator[Found | Unseen]:
                 continue
             levels.append((below, prefix + key, iter(())))
             try:
-                levels[-1] = (below, prefix + key, _names(below))
+                levels[-1] = (below, prefix + key, _names(below, hidden))
             except OSError as error:
                 yield Unseen(found.path, error.strerror or str(error))
     finally:
@@ -163,13 +165,14 @@ def walk(root: Path) -> Iterator[Found | Unseen]:
             os.close(here)
 
 
-def _names(folder: int) -> Iterator[bytes]:
+def _names(folder: int, hidden: bool) -> Iterator[bytes]:
     """Return the names in a folder, sorted; those of folders end in a slash."""
     with os.scandir(folder) as entries:
         return iter(
             sorted(
                 os.fsencode(one.name) + (b"/" if one.is_dir(follow_symlinks=False) else b"")
                 for one in entries
+                if hidden or not one.name.startswith(".")
             )
         )
 
