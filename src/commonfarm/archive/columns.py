@@ -5,7 +5,7 @@ the signer, who checks these. A million rows pass in seconds, a bounded number a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -53,6 +53,8 @@ def file_columns(
     only_changing: bool = False,
 ) -> Iterator[FileColumns]:
     """Yield the files of `revision`, a bounded number at a time.
+
+    It is read to its end, or closed, before anything else is asked of the database.
 
     With `first` those of any revision from that one on; with `since` only those that these
     revisions brought; with `numbers` only these; with `below` only those in that folder; or
@@ -104,8 +106,10 @@ def file_hashes(
     first: int | None = None,
     since: Sequence[int] | None = None,
     numbers: Sequence[int] | None = None,
-) -> Iterator[tuple[int, Hashes]]:
+) -> Generator[tuple[int, Hashes], None, None]:
     """Yield number and further hashes of the files that `file_columns` yields, in the same order.
+
+    It is read to its end, or closed, before anything else is asked of the database.
 
     What changes in place has those of its older revisions, newest first, as far as they are kept.
     """

@@ -11,13 +11,14 @@ import asyncio
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from commonfarm.lib.config import Config
 
-CONCURRENCY = {"default": 4, "scans": 4, "answers": 1}
+CONCURRENCY = {"default": 4, "scans": 10, "checks": 10, "maps": 2, "answers": 1}
 """How many jobs of a queue run at once; slow mirrors hold up nothing but each other, and what
-takes a processor for a while goes one by one."""
+takes a processor for a while goes one by one. Two maps: a delta while a full one is made."""
 HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 10.0
 SWEEP_SECONDS = 5.0
@@ -54,6 +55,9 @@ def run(config: Config) -> None:
 async def _work() -> None:
     from procrastinate.contrib.django import app
 
+    # Each job under way has a thread; by default there are but a few more than processors.
+    threads = ThreadPoolExecutor(sum(CONCURRENCY.values()))
+    asyncio.get_running_loop().set_default_executor(threads)
     async with app.open_async():
         running = [asyncio.create_task(_sweep())]
         running += [

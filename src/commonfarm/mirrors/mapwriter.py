@@ -293,9 +293,11 @@ def _columns(
 
 
 def _aligned(numbers: Numbers, hashes: Iterator[tuple[int, Hashes]]) -> Iterator[Hashes | None]:
-    """Yield the hashes of each of `numbers`, which ascend as those do."""
+    """Yield the hashes of each of `numbers`, which ascend as those do. All of `hashes` is read."""
     number, found = next(hashes, (-1, None))
     for wanted in numbers.tolist():
         while found is not None and number < wanted:
             number, found = next(hashes, (-1, None))
         yield found if number == wanted else None
+    for _ in hashes:
+        pass

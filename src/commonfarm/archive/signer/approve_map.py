@@ -6,6 +6,7 @@ to what we do not give out, nor have other bytes taken for ours.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,22 +95,24 @@ def _check_files(name: str, found: Unsigned, trees: Mapping[str, ReleaseTree]) -
             )
             ours[at[good]] = True
         true |= ours
-        told = file_hashes(row, revision, numbers=only)
-        _check_hashes(name, found, tree, rows, indexes, ours, told)
+        # No other query can be made before this one is closed.
+        with closing(file_hashes(row, revision, numbers=only)) as told:
+            number = _forged_hashes(found, rows, indexes, ours, told)
+        if number is not None:
+            path = TreeFile.objects.get(pk=number).path
+            raise _bad(name, f"has hashes of {tree}/{path} that the database does not know")
     if not true.all():
         raise _not_published(name, rows[~true].tolist())
 
 
-def _check_hashes(
-    name: str,
+def _forged_hashes(
     found: Unsigned,
-    tree: str,
     rows: npt.NDArray[np.int64],
     indexes: npt.NDArray[np.intp],
     ours: npt.NDArray[np.bool_],
     told: Iterator[tuple[int, Hashes]],
-) -> None:
-    """Check the further hashes; of what is not known to be a published file's, nothing is asked."""
+) -> int | None:
+    """Return the first of our files whose further hashes are not those that are known."""
     current = next(told, None)
     for at in np.flatnonzero(ours).tolist():
         number = int(rows[at])
@@ -119,8 +122,8 @@ def _check_hashes(
         if says is None:
             continue
         if current is None or current[0] != number or not _agree(says, current[1]):
-            path = TreeFile.objects.filter(pk=number).values_list("path", flat=True).first()
-            raise _bad(name, f"has hashes of {tree}/{path} that the database does not know")
+            return number
+    return None
 
 
 def _agree(says: Hashes, known: Hashes) -> bool:

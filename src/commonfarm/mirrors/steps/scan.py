@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 from django.conf import settings
 
-from commonfarm.archive.interface import current_revision, file_columns
+from commonfarm.archive.interface import current_revision, file_columns, joined
 from commonfarm.guard.interface import alone
 from commonfarm.mirrors import schedule
 from commonfarm.mirrors.addresses import Policy
@@ -137,16 +136,13 @@ class _Listing:
     def _asked(self) -> Iterator[Listed]:
         """Ask for every file of the tree."""
         columns = file_columns(self.mirror.tree, self.revision, below=self.mirror.subtree)
-        files = (
-            (path_there(self.mirror, path.decode()), int(size))
-            for some in columns
-            for path, size, changes in zip(some.paths, some.sizes, some.changes, strict=True)
-            if not changes
-        )
-        for _ in range(MOST_ASKED // ASKED_AT_ONCE):
-            some = [Wanted(*file) for file in islice(files, ASKED_AT_ONCE)]
-            if not some:
-                return
+        files = joined(columns)
+        rows = (~files.changes).nonzero()[0][:MOST_ASKED]
+        for at in range(0, len(rows), ASKED_AT_ONCE):
+            some = [
+                Wanted(path_there(self.mirror, files.paths[row].decode()), int(files.sizes[row]))
+                for row in rows[at : at + ASKED_AT_ONCE]
+            ]
             checked = check(bases(self.mirror), some, self.policy)
             if checked.problem is not None:
                 raise ScanError(checked.problem)
