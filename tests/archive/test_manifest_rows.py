@@ -245,71 +245,95 @@ def second(tree: ReleaseTree, signer: Config) -> Publication:
     return signed(tree)
 
 
-def test_the_signer_refuses_a_segment_that_is_not_what_the_database_says(
-    tree: ReleaseTree, second: Publication, signer: Config
-) -> None:
-    assert second.manifest is not None
-    head = manifest.Head("files", 2, 1)
-    lines = manifest.lines(head, [*said(second), manifest.Gone("a")])
-    Publication.objects.filter(pk=second.pk).update(manifest=put_bytes(manifest.pack(lines)))
-    refuses(second, "other-bytes")
-    Publication.objects.filter(pk=second.pk).update(manifest=second.manifest, manifest_base=2)
-    refuses(second, "other-bytes")
-    Publication.objects.filter(pk=second.pk).update(manifest_base=1)
-    path_of(second.manifest.sha256).write_bytes(b"")
-    refuses(second, "other-bytes")
-
-
-def test_the_signer_refuses_files_and_aliases_from_nowhere(
-    tree: ReleaseTree, second: Publication, signer: Config
-) -> None:
-    evil = put_bytes(b"evil")
-    row = TreeFile.objects.get(tree=tree, path="b")
-    TreeFile.objects.filter(pk=row.pk).update(blob=evil, sha256=evil.sha256, size=evil.size)
-    refuses(second, "not-approved")
-    TreeFile.objects.filter(pk=row.pk).update(blob=row.blob, sha256=row.sha256, size=row.size)
-    more = TreeAlias.objects.create(tree=tree, path="x", target="a", since_revision=2)
-    refuses(second, "not-approved")
-    more.delete()
-    Release.objects.update(state=ReleaseState.REJECTED)
-    refuses(second, "not-approved")
-
-
-def test_the_signer_refuses_what_nobody_looked_at(
-    tree: ReleaseTree, second: Publication, signer: Config
-) -> None:
-    ReleaseTree.objects.filter(pk=tree.pk).update(review="other")
-    Release.objects.update(reviewed_by="user:anna", reviewed_at=timezone.now())
-    refuses(second, "not-reviewed")
-    ReleaseTree.objects.filter(pk=tree.pk).update(review="any")
-    Release.objects.update(reviewed_by="", reviewed_at=None)
-    refuses(second, "not-reviewed")
-
-
-def test_the_signer_builds_on_its_own_statement_only(
-    tree: ReleaseTree, second: Publication, signer: Config
-) -> None:
-    first = Publication.objects.get(tree=tree, revision=1)
-    key = Ed25519PrivateKey.generate()
-    assert first.statement is not None and first.assembled_at is not None
-    statement = manifest_rows.statement(first, [])
-    for envelope in (manifest.seal(statement, key), b"{}"):
-        Publication.objects.filter(pk=first.pk).update(statement=put_bytes(envelope))
-        refuses(second, "not-ours")
-    release_of_other = ReleaseTree.objects.create(name="other", review="none")
-    release(release_of_other, {"a": b"a"})
-    other = publish(release_of_other)
-    Publication.objects.filter(pk=first.pk).update(statement=other.statement)
-    refuses(second, "not-ours")
-    Publication.objects.filter(pk=first.pk).update(statement=None)
-    refuses(second, "no-base")
-
-
-def test_only_what_is_due_is_signed(tree: ReleaseTree, second: Publication, signer: Config) -> None:
-    first = Publication.objects.get(tree=tree, revision=1)
-    refuses(first, "not-signed-yet")
+def test_the_signer_refuses(tree: ReleaseTree, second: Publication, signer: Config) -> None:
+    """One after the other, as making a tree for each takes long; each is put right again."""
+    a_segment_that_is_not_what_the_database_says(second)
+    files_and_aliases_from_nowhere(tree, second)
+    what_nobody_looked_at(tree, second)
+    other_statements_to_build_upon(tree, second)
+    refuses(Publication.objects.get(tree=tree, revision=1), "not-signed-yet")
     with pytest.raises(RefusedError, match="there is no publication"):
         signing.sign_manifest(second.pk + 1000)
     assert signing.sign_manifest(second.pk) == signing.sign_manifest(second.pk)
+    publish(tree)
+    assert verified(tree, signer).files == 2
+
+
+def a_segment_that_is_not_what_the_database_says(second: Publication) -> None:
+    assert second.manifest is not None
+    rows = Publication.objects.filter(pk=second.pk)
+    lines = manifest.lines(manifest.Head("files", 2, 1), [*said(second), manifest.Gone("a")])
+    rows.update(manifest=put_bytes(manifest.pack(lines)))
+    refuses(second, "other-bytes")
+    rows.update(manifest=second.manifest, manifest_base=2)
+    refuses(second, "other-bytes")
+    rows.update(manifest_base=1)
+    file = path_of(second.manifest.sha256)
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    refuses(second, "other-bytes")
+    file.write_bytes(whole)
+
+
+def files_and_aliases_from_nowhere(tree: ReleaseTree, second: Publication) -> None:
+    evil = put_bytes(b"evil")
+    row = TreeFile.objects.get(tree=tree, path="b")
+    rows = TreeFile.objects.filter(pk=row.pk)
+    rows.update(blob=evil, sha256=evil.sha256, size=evil.size)
+    refuses(second, "not-approved")
+    rows.update(blob=row.blob, sha256=row.sha256)
+    refuses(second, "other-bytes")
+    rows.update(blob=evil, size=row.size)
+    refuses(second, "other-bytes")
+    rows.update(blob=row.blob)
+    more = TreeAlias.objects.create(tree=tree, path="x", target="a", since_revision=2)
+    refuses(second, "not-approved")
+    more.delete()
+    TreeAlias.objects.filter(path="latest").update(target="a")
+    refuses(second, "not-approved")
+    TreeAlias.objects.filter(path="latest").update(target="b")
+    Release.objects.filter(number=2).update(state=ReleaseState.REJECTED)
+    refuses(second, "not-approved")
+    Release.objects.filter(number=2).update(state=ReleaseState.REVIEWED)
+
+
+def what_nobody_looked_at(tree: ReleaseTree, second: Publication) -> None:
+    trees = ReleaseTree.objects.filter(pk=tree.pk)
+    trees.update(review="other")
+    Release.objects.update(reviewed_by="user:anna", reviewed_at=timezone.now())
+    refuses(second, "not-reviewed")
+    trees.update(review="any")
+    Release.objects.update(reviewed_by="", reviewed_at=None)
+    refuses(second, "not-reviewed")
+    trees.update(review="none")
+
+
+def other_statements_to_build_upon(tree: ReleaseTree, second: Publication) -> None:
+    first = Publication.objects.get(tree=tree, revision=1)
+    rows = Publication.objects.filter(pk=first.pk)
+    statement = manifest_rows.statement(first, [])
+    other = ReleaseTree.objects.create(name="other", review="none")
+    release(other, {"a": b"a"})
+    of_another_tree = publish(other).statement
+    by_another_key = put_bytes(manifest.seal(statement, Ed25519PrivateKey.generate()))
+    for envelope in (by_another_key, put_bytes(b"{}"), of_another_tree):
+        rows.update(statement=envelope)
+        refuses(second, "not-ours")
+    rows.update(statement=None)
+    refuses(second, "no-base")
+    rows.update(statement=first.statement)
+
+
+def test_without_a_signer_the_switch_waits(
+    tree: ReleaseTree, second: Publication, signer: Config
+) -> None:
+    socket = signer.signer_socket
+    socket.rename(socket.with_name("away"))
+    publishing.publish(tree)
+    second.refresh_from_db()
+    assert second.state == PublicationState.SIGNED
+    assert "the signer does not answer" in second.problem
+    assert verified(tree, signer).files == 1
+    socket.with_name("away").rename(socket)
     publish(tree)
     assert verified(tree, signer).files == 2

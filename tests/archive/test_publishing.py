@@ -89,9 +89,7 @@ def test_the_next_revision_keeps_what_was_and_old_indexes_by_hash(
     text = (signer.published / "main" / PACKAGES).read_text()
     assert text.count("Package: ") == 2
     packed = TreeFile.objects.filter(path=f"{PACKAGES}.gz").order_by("since_revision")
-    assert (
-        path_of(packed[1].blob_id).read_bytes().startswith(path_of(packed[0].blob_id).read_bytes())
-    )
+    assert path_of(packed[1].sha256).read_bytes().startswith(path_of(packed[0].sha256).read_bytes())
     assert os.stat(PACKAGES, dir_fd=held).st_size < len(text)
     os.close(held)
     assert folders.prune(world.tree) == []
@@ -236,6 +234,7 @@ def test_a_changed_release_or_package_is_not_signed(
     publication = assembled(world, pool)
     release = TreeFile.objects.get(path="demo/dists/bookworm/Release")
     whole = release.blob
+    assert whole is not None
     swap(release.path, path_of(whole.sha256).read_bytes().replace(b"Valid-Until", b"Xalid-Until"))
     with pytest.raises(RefusedError, match="Release is not what"):
         signing.sign_publication(publication.pk)
@@ -247,7 +246,7 @@ def test_a_changed_release_or_package_is_not_signed(
 
 def test_a_damaged_index_is_not_signed(world: World, pool: Path, signer: Config) -> None:
     publication = assembled(world, pool)
-    path_of(TreeFile.objects.get(path=PACKAGES).blob_id).write_bytes(b"Package: evil\n\n")
+    path_of(TreeFile.objects.get(path=PACKAGES).sha256).write_bytes(b"Package: evil\n\n")
     with pytest.raises(RefusedError, match="damaged"):
         signing.sign_publication(publication.pk)
 

@@ -24,6 +24,7 @@ from commonfarm.archive.models import (
     ReleaseState,
     TreeFile,
 )
+from commonfarm.archive.releases import rules
 from commonfarm.archive.signer.approve import refused, vouch_for, whole_blob
 from commonfarm.estate.interface import Repository
 from commonfarm.lib.errors import NotFoundError
@@ -98,8 +99,11 @@ def _approve_new(publication: Publication, seen: int) -> None:
         unseen |= releases.filter(reviewed_by=F("put_by"))
     if one := unseen.first():
         raise refused("not-reviewed", f"nobody who may has looked at {one}")
-    files = manifest_rows.new_files(tree, seen, revision).values_list("path", "sha256")
-    for some in _batches(files.iterator(chunk_size=manifest_rows.ROWS_AT_ONCE)):
+    files = manifest_rows.new_files(tree, seen, revision)
+    if odd := files.exclude(blob=F("sha256"), size=F("blob__size")).first():
+        raise refused("other-bytes", f"{odd.path} is not the stored file that its row names")
+    rows = files.select_related(None).values_list("path", "sha256")
+    for some in _batches(rows.iterator(chunk_size=manifest_rows.ROWS_AT_ONCE)):
         left = {one for one in some if not one[0].startswith(signed_themselves)}
         if not left:
             continue
@@ -115,13 +119,17 @@ def _approve_new(publication: Publication, seen: int) -> None:
             raise refused(
                 "not-approved", f"{path} ({sha256}) is of no release and no build that may be seen"
             )
-    aliases = manifest_rows.new_aliases(tree, seen, revision).values_list("path", flat=True)
-    for some in _batches((path, "") for path in aliases):
-        paths = {path for path, _ in some}
-        rows = ReleaseFile.objects.filter(release__tree=tree, path__in=paths)
-        let_through = rows.filter(release__state__in=(*_LET_THROUGH, ReleaseState.WITHDRAWN))
-        if left_over := paths - set(let_through.exclude(target="").values_list("path", flat=True)):
-            raise refused("not-approved", f"{min(left_over)} is an alias of no release")
+    aliases = manifest_rows.new_aliases(tree, seen, revision).values_list("path", "target")
+    for some in _batches(aliases.iterator(chunk_size=manifest_rows.ROWS_AT_ONCE)):
+        let_through = ReleaseFile.objects.filter(
+            release__tree=tree,
+            release__state__in=(*_LET_THROUGH, ReleaseState.WITHDRAWN),
+            path__in=[path for path, _ in some],
+        ).exclude(target="")
+        texts = let_through.values_list("path", "target")
+        if left := set(some) - {(path, rules.target_of(path, text)) for path, text in texts}:
+            path, target = min(left)
+            raise refused("not-approved", f"{path} is an alias of {target} in no release")
 
 
 def _of_releases(releases: Iterable[Release], files: set[tuple[str, str]]) -> set[tuple[str, str]]:
