@@ -29,5 +29,7 @@ mirror.command("lift-quarantine")(registry.lift_quarantine)
 mirror.command("list")(registry.list_mirrors)
 mirror.command()(registry.show)
 mirror.command("rsync-password")(receiving.rsync_password)
+# What follows the command's name is the command's, options too.
+mirror.command(context_settings={"allow_interspersed_args": False})(receiving.receive)
 mirror.command()(files.explain)
 mirror.command()(files.replay)
