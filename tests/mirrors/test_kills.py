@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.conf import settings
 from django.db import connection
 
-from commonfarm.mirrors import reconcile
-from commonfarm.mirrors.models import MapWritten, Mirror
-from tests.mirrors.conftest import DEB, NOW, Signer
+from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.steps import mapping, scan
+from commonfarm.redirector.mirror_map import FULL
+from tests.mirrors.conftest import DEB, NOW, Signer, Tree
 
 KILLED = """
 import os, sys
@@ -25,39 +26,36 @@ from django.conf import settings
 settings.DATABASES["default"]["NAME"] = sys.argv[1]
 django.setup()
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from commonfarm.mirrors import reconcile
-from commonfarm.mirrors.models import MapWritten
+from commonfarm.mirrors.steps import mapping, scan
 from commonfarm.redirector.mirror_map import to_be_signed
-from commonfarm.store.interface import read
+from commonfarm.redirector.mirror_map.unsigned import read_unsigned
 
 key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(os.environ["TEST_KEY"]))
-reconcile.sign_mirror_map = lambda number: key.sign(
-    to_be_signed(read(MapWritten.objects.get(generation=number).blob_id)))
+folder = settings.COMMONFARM.mirror_map.parent
+mapping.sign_mirror_map = lambda number, delta: key.sign(
+    to_be_signed(read_unsigned(folder / (".delta.new" if delta else ".current.new")).header))
 now = lambda: datetime(2026, 1, 1, tzinfo=UTC)
 print("ready", flush=True)
 with mock.patch(sys.argv[2], lambda *_, **__: os.kill(os.getpid(), 9)):
-    reconcile.scan(int(sys.argv[3]), now)
-    reconcile.write_map(now())
+    scan.scan(int(sys.argv[3]), now)
+    if mapping.write_map(now()):
+        mapping.write_full_map(now())
 """
 
 STEPS = {
-    "before the scan's row": "commonfarm.mirrors.models.Scan.start",
-    "before anything is asked": "commonfarm.mirrors.scanner.scan",
-    "before the scan is written down": "commonfarm.mirrors.models.Scan.finish",
-    "after the scan": "commonfarm.mirrors.reconcile.write_map",
-    "before the payload is stored": "commonfarm.mirrors.reconcile.put_bytes",
-    "before the map's row": "commonfarm.mirrors.models.MapWritten.objects.create",
-    "before the row commits": "commonfarm.mirrors.reconcile.record",
-    "before it is signed": "commonfarm.mirrors.reconcile._install",
-    "before it is written": "commonfarm.redirector.mirror_map.write",
+    "before the holdings commit": "commonfarm.mirrors.holdings._succeed",
+    "before the payload is staged": "commonfarm.mirrors.steps.mapping.stage",
+    "before it is signed": "commonfarm.mirrors.steps.mapping.sign_mirror_map",
     "before it is switched": "pathlib.Path.replace",
-    "after it is switched": "commonfarm.redirector.mirror_map.os.open",
+    "before its row is finished": "commonfarm.mirrors.steps.mapping._finish",
 }
+IN_A_DELTA = [
+    "commonfarm.mirrors.steps.mapping.sign_mirror_map",
+    "commonfarm.mirrors.steps.mapping._finish",
+]
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-def test_the_next_worker_goes_on(step: str, mirror: Mirror, signer: Signer) -> None:
+def kill(step: str, mirror: Mirror, signer: Signer) -> None:
     raw = signer.key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     done = subprocess.run(
         [sys.executable, "-c", KILLED, connection.settings_dict["NAME"], step, str(mirror.pk)],
@@ -68,13 +66,38 @@ def test_the_next_worker_goes_on(step: str, mirror: Mirror, signer: Signer) -> N
         timeout=60,
     )
     assert (done.stdout, done.returncode) == ("ready\n", -signal.SIGKILL), done.stderr
+
+
+def go_on(mirror: Mirror) -> None:
+    for due in scan.due(NOW):
+        assert scan.scan(due.pk, lambda: NOW) is not None
+    if mapping.write_map(NOW):
+        mapping.write_full_map(NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_the_next_worker_goes_on(step: str, mirror: Mirror, signer: Signer) -> None:
+    kill(step, mirror, signer)
     if settings.COMMONFARM.mirror_map.exists():
-        assert signer.map().generation == 1
-    for due in reconcile.due(NOW):
-        assert reconcile.scan(due.pk, lambda: NOW) is not None
-    assert reconcile.write_map(NOW) == 1
-    assert signer.map().trees["demo"][DEB].mirrors == {0}
-    assert MapWritten.objects.count() == 1
+        assert signer.map().full_generation == 1
+    go_on(mirror)
+    assert signer.map().find(f"demo/{DEB}").mirrors == 1  # type: ignore[union-attr]
     assert [scan.ok for scan in mirror.scans.exclude(ok=None)] == [True]
     assert not mirror.scans.filter(finished_at=None).exists()
-    assert list(settings.COMMONFARM.mirror_map.parent.iterdir()) == [settings.COMMONFARM.mirror_map]
+    assert [file.name for file in settings.COMMONFARM.mirror_map.parent.iterdir()] == [FULL]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", IN_A_DELTA)
+def test_a_delta_that_was_cut_off_is_made_again(
+    step: str, mirror: Mirror, signer: Signer, tree: Tree
+) -> None:
+    go_on(mirror)
+    tree.publish("pool/b.deb")
+    kill(step, mirror, signer)
+    assert signer.map().full_generation == 1
+    assert signer.map().delta_problem == ""
+    go_on(mirror)
+    assert signer.map().find("demo/pool/b.deb") is not None
+    assert not (settings.COMMONFARM.mirror_map.parent / ".delta.new").exists()

@@ -93,7 +93,9 @@ def gather(now: datetime) -> mapwriter.Facts:
     """Return what the tables say now."""
     trees = [_tree(row, revision) for row, revision in _published()]
     names = {tree.entry.name for tree in trees}
-    rows = [one for one in Mirror.registered().order_by("name") if one.tree.name in names]
+    # Whoever has an account may register a mirror: before its proof nobody else hears of it.
+    proved = Mirror.registered().exclude(proved_at=None).order_by("name")
+    rows = [one for one in proved if one.tree.name in names]
     finished = Scan.objects.exclude(ok=None)
     last = {
         scan.mirror_id: scan for scan in finished.order_by("mirror_id", "-id").distinct("mirror_id")

@@ -67,13 +67,15 @@ def _known_files(mirror: Mirror) -> Sequence[Wanted]:
 
 
 def _write_down(mirror: Mirror, probed: Probed, local: bool, now: datetime) -> bool:
-    answers, problems, latencies = Answers(0), {}, []
+    answers, problems, grave, latencies = Answers(0), {}, [], []
     for name, outcome in probed.outcomes():
         if outcome.problem is None:
             answers |= _BITS[name]
             latencies.append(outcome.latency_seconds)
         elif outcome.problem.code != Code.NO_ROUTE:  # that says something of us, not of it
             problems[name] = outcome.problem.text
+            if outcome.problem.code != Code.NO_ADDRESS:
+                grave.append(outcome.problem.text)
     with transaction.atomic():
         row = Mirror.objects.select_for_update(of=("self",)).get(pk=mirror.pk)
         if (row.http, row.https) != (mirror.http, mirror.https):
@@ -86,7 +88,8 @@ def _write_down(mirror: Mirror, probed: Probed, local: bool, now: datetime) -> b
             seconds=min(latencies, default=None),
         )
         believed = _believed(row, now)
-        problem = "" if believed else next(iter(problems.values()), "it does not answer")
+        last = row.probe_problem or "it does not answer"
+        problem = "" if believed else next(iter(grave), last)
         before = (row.answers, row.local, row.probed_at is None, row.probe_problem)
         if row.answers and not believed:
             record(MirrorWentDown(row.subject, problem=problem), who=WHO)
