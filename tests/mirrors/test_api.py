@@ -11,7 +11,7 @@ from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.journal.models import Entry
 from commonfarm.mirrors.models import Mirror
-from tests.mirrors.registered import Caller, jobs, published, registered
+from tests.mirrors.registered import NOW, Caller, jobs, published, registered
 
 pytestmark = pytest.mark.django_db
 
@@ -257,6 +257,10 @@ def test_nobody_registers_without_end(ben: Caller, demo: ReleaseTree) -> None:
     for number in range(10):
         assert ben("POST", "", NEW | {"name": f"m{number}"}).status_code == 201
     assert problem(ben("POST", "", NEW)) == "too-many-unproved"
+    Mirror.objects.update(proved_at=NOW)
+    for number in range(40):
+        registered(demo, f"n{number}").administrators.add(ben.user)
+    assert problem(ben("POST", "", NEW)) == "too-many-mirrors"
 
 
 def test_disabling_and_enabling_are_told_with_why(ben: Caller, demo: ReleaseTree) -> None:

@@ -27,10 +27,12 @@ from commonfarm.lib.errors import (
 from commonfarm.lib.hints import hint
 from commonfarm.mirrors.addresses import Policy, check_rsync_url, check_url
 from commonfarm.mirrors.models import Mirror, Push
+from commonfarm.redirector.mirror_map import checks
 
 NAME = r"^[a-z0-9][a-z0-9.-]{0,99}$"
 MOST_UNPROVED = 10
 """So many mirrors of one person may wait for their proof."""
+MOST_OF_ONE = 50
 MOST_NETWORKS = 200
 MOST_COUNTRIES = 250
 LARGEST = {4: 12, 6: 24}
@@ -95,14 +97,25 @@ def check(
 
 
 def check_room(user: User) -> None:
-    """Refuse one more mirror of somebody of whom too many wait for their proof."""
-    waiting = Mirror.registered().filter(administrators=user, proved_at=None).count()
-    if waiting >= MOST_UNPROVED and not user.may(Role.COORDINATOR):
+    """Refuse one more mirror of somebody who has many, or of whom many wait for their proof."""
+    if user.may(Role.COORDINATOR):
+        return
+    own = Mirror.registered().filter(administrators=user)
+    waiting, count = own.filter(proved_at=None).count(), own.count()
+    if waiting >= MOST_UNPROVED:
         raise RefusedError(
             Reason(
                 "too-many-unproved",
                 f"{waiting} mirrors of {user.username} wait for their proof",
                 "prove or remove some of them",
+            )
+        )
+    if count >= MOST_OF_ONE:
+        raise RefusedError(
+            Reason(
+                "too-many-mirrors",
+                f"{user.username} runs {count} mirrors",
+                "remove some of them, or have a coordinator register it",
             )
         )
 
@@ -275,9 +288,10 @@ ADDRESS_CHECKS: dict[str, Callable[[str, Policy], str]] = {
 
 def _of_scheme(url: str, scheme: str, policy: Policy) -> str:
     kept = check_url(url, policy)
-    if urlsplit(kept).scheme != scheme:
+    if not kept.startswith(f"{scheme}://"):
         raise ValueError(f"{url[:200]!r} is no {scheme} address; write {scheme}://HOST/PATH/")
-    return kept
+    # What the redirector's map would refuse must not get as far as there: it is of all mirrors.
+    return checks.url(kept, "the address", scheme)
 
 
 _CHECKS: dict[str, Check] = {
