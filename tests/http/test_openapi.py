@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from commonfarm.accounts.interface import ApiToken, Role, User
+from commonfarm.mirrors.models import Redirector
 from commonfarm.store.interface import start_upload
 from commonfarm.web.urls import api
 from tests.farm.test_agent_api import give
@@ -23,7 +25,7 @@ from tests.web.served import Served, served
 # So much work, not so much time: every operation is called on a slow machine, too.
 EXAMPLES = 400 if os.environ.get("COMMONFARM_LONG_STORIES") else 20
 TIMEOUT_SECONDS = 1200
-AGENT = "^/api/v1/agent/"
+AGENT, COUNTS = "^/api/v1/agent/", "^/api/v1/mirrors/counts$"
 # 507 is an honest answer to an upload that no disk of ours holds.
 SETTINGS = """
 headers = { Authorization = "Bearer ${TOKEN}" }
@@ -49,11 +51,14 @@ def test_the_api_holds_under_fuzzing(tmp_path: Path) -> None:
         ApiToken.objects.update(id=2**40 + 7)
     world.fill(6)
     with served(tmp_path, "hub") as site:
-        answered = fuzz(site, tmp_path, token, SETTINGS, EXAMPLES, "--exclude-path-regex", AGENT)
+        others = ("--exclude-path-regex", f"{AGENT}|{COUNTS}")
+        answered = fuzz(site, tmp_path, token, SETTINGS, EXAMPLES, *others)
         credential, settings = a_builder_at_work(tmp_path)
         answered |= fuzz(
             site, tmp_path, credential, settings, 4 * EXAMPLES, "--include-path-regex", AGENT
         )
+        edge = Redirector.add("edge", who="user:root", now=timezone.now()).reveal()
+        answered |= fuzz(site, tmp_path, edge, SETTINGS, EXAMPLES, "--include-path-regex", COUNTS)
     operations = {
         f"{method.upper()} {path}"
         for path, methods in api.get_openapi_schema()["paths"].items()
