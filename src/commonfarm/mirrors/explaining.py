@@ -19,7 +19,7 @@ from commonfarm.redirector.countries import COUNTRIES
 from commonfarm.redirector.counts import Spool
 from commonfarm.redirector.mirror_map import Mirror, MirrorMap
 from commonfarm.redirector.networks import normal
-from commonfarm.redirector.places import Places
+from commonfarm.redirector.places import Places, PlacesError
 from commonfarm.redirector.selection import Choice, Selector, below
 
 NOBODY = "192.0.2.1"
@@ -53,7 +53,9 @@ class Explained:
     the_map: MirrorMap
 
 
-def explain(the_map: MirrorMap, asked: Asked, spent: dict[str, int]) -> Explained:
+def explain(
+    the_map: MirrorMap, asked: Asked, spent: dict[str, int], places: Places | None = None
+) -> Explained:
     """Return where the client would be sent; BadInputError when no such client can be."""
     try:
         address = normal(asked.address or NOBODY)
@@ -69,7 +71,7 @@ def explain(the_map: MirrorMap, asked: Asked, spent: dict[str, int]) -> Explaine
     client = locate_client(
         address,
         "https" if asked.https else "http",
-        Places(),
+        places or Places(),
         selector.overrides,
         country or None,
         asked.as_number,
@@ -96,6 +98,15 @@ def read_map(folder: Path, key: Path) -> MirrorMap:
                 "it is written once a tree is published; look at the worker's log",
             )
         ) from None
+
+
+def places_of(config: Config) -> Places:
+    """Return what the redirector of this installation knows of addresses."""
+    try:
+        return Places(config.places)
+    except PlacesError as error:
+        reason = Reason("places-unusable", str(error), "replace the file, or take it away")
+        raise UnreachableError(reason) from None
 
 
 def spent_today(config: Config, at: float) -> dict[str, int]:

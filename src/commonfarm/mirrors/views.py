@@ -168,7 +168,8 @@ def explain(request: HttpRequest) -> HttpResponse:
                 https=https,
             )
             spent = explaining.spent_today(settings.COMMONFARM, question.at)
-            answer = explaining.document(explaining.explain(the_map, question, spent))
+            places = explaining.places_of(settings.COMMONFARM)
+            answer = explaining.document(explaining.explain(the_map, question, spent, places))
             left_out = answer["left_out"]
             shown |= {
                 "answer": answer,

@@ -37,17 +37,19 @@ def explain(
 
     moment = _moment(at)
     spent: dict[str, int] = {}
+    places = None
     if map_folder is not None and public_key is not None:
         the_map = explaining.read_map(map_folder, public_key)
     else:
         config = find()
+        places = explaining.places_of(config)
         the_map = explaining.read_map(
             map_folder or config.mirror_map.parent,
             public_key or config.public_keys / "statements.pub",
         )
         spent = explaining.spent_today(config, moment)
     asked = explaining.Asked(path, moment, address, country, as_number, https, for_list)
-    explained = explaining.explain(the_map, asked, spent)
+    explained = explaining.explain(the_map, asked, spent, places)
     choice = explained.choice
     if as_json:
         typer.echo(json.dumps(explaining.document(explained), indent=2))
@@ -125,6 +127,7 @@ def replay(
         the_map = explaining.read_map(map_folder, public_key)
     else:
         config = find()
+        known = known if places else explaining.places_of(config)
         folder = map_folder or config.mirror_map.parent
         the_map = explaining.read_map(folder, public_key or config.public_keys / "statements.pub")
     settings = Settings(tree, prefix, smallest, https, all_held=mirrors is not None)
