@@ -83,6 +83,15 @@ def daemon(
     daemon.running.wait(ENOUGH_SECONDS)
 
 
+def test_no_module_lies_behind_a_link(releases: Releases) -> None:
+    # rsync 3.5 follows none of another user, and our daemon has a user of its own.
+    releases.published({"a": "a"})
+    releases.published({"b": "b"})
+    (module,) = rsync_modules.modules({})
+    assert module.path.name == "sugar.r2"
+    assert module.path == module.path.resolve()
+
+
 def mirror(tree: ReleaseTree, name: str, **fields: object) -> Mirror:
     return Mirror.objects.create(
         **{"name": name, "tree": tree, "country": "DE", "proved_at": timezone.now()} | fields

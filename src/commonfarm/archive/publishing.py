@@ -204,7 +204,7 @@ def _switch(publication: Publication) -> None:
     joining.published(publication)
     ports.tree_published.get()(publication.tree, publication.revision)
     staging.stage_soon(publication.tree)
-    rsync_modules.write_modules_soon()
+    transaction.on_commit(rsync_modules.write)
     keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
     transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))
 

@@ -3,11 +3,12 @@
     rsync://HOST:PORT/TREE/                     what users see
     rsync://MIRROR@HOST:PORT/TREE-embargoed/    what they will see, for registered mirrors
 
-The path of a module is the link that is switched with each revision. The daemon follows it when a
-client connects: a pull reads the one revision, and a long one has it unchanged until two newer ones
-are out; after that it finds newer whole files, never half of one, and may be told that some have
-vanished (rsync's exit code 24): the next pull mends that. The embargoed module is the tree's
-staging folder; who may read it is asked of the mirrors' room.
+The path of a module is the folder of the revision that users see, written anew with each: rsync
+since 3.5 follows no link that is another user's, as the published one is. A pull reads the one
+revision, and a long one has it unchanged until two newer ones are out; after that it finds newer
+whole files, never half of one, and may be told that some have vanished (rsync's exit code 24): the
+next pull mends that. The embargoed module is the tree's staging folder; who may read it is asked of
+the mirrors' room.
 
 The daemon reads these files at each connection, so that writing them is all there is to do. Format:
 rsyncd.conf(5), with the options of rsync 3.2.
@@ -104,7 +105,7 @@ def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
         path = Path(tree.adopts) if tree.adopts else published / tree.name
         if not path.is_dir():
             continue
-        found.append(Module(tree.name, path, f"release tree {tree.name}"))
+        found.append(Module(tree.name, path.resolve(), f"release tree {tree.name}"))
         name = embargoed_module(tree)
         names = tuple(user for user in sorted(users.get(tree.name, {})) if _USER.fullmatch(user))
         if names and name not in taken and staging_folder(tree).is_dir():
