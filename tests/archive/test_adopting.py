@@ -64,7 +64,7 @@ class Adopted:
         return dict(found.values_list("path", "target"))
 
     def allow_loss(self) -> None:
-        looking.adoption_of(self.tree).allow_loss()
+        looking.adoption_of(self.tree).allow_loss(who="user:anna")
 
 
 @pytest.fixture

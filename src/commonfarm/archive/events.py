@@ -189,3 +189,10 @@ class AdoptedFolderJudged(Event):
     what: ClassVar[str] = "adopted folder judged"
     problems: list[str]
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossAllowed(Event):
+    """Somebody said that it is meant that most files of an adopted folder are gone."""
+
+    what: ClassVar[str] = "loss in adopted folder allowed"

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
-from django.db.models import Count, Sum
+from django.conf import settings
+from django.db.models import Count, Q, QuerySet, Sum
 
+from commonfarm.accounts.interface import Role, User
+from commonfarm.archive.adoption.reading import unread
 from commonfarm.archive.models import (
     UNFINISHED,
+    Adoption,
     Publication,
     PublicationState,
     Release,
     ReleaseFile,
     ReleaseState,
-    TreeAlias,
 )
 from commonfarm.archive.releases.history import Difference
-from commonfarm.archive.trees import current_revision, files_of
+from commonfarm.archive.trees import aliases_of, current_revision, files_of
 from commonfarm.estate.interface import ReleaseTree
 
 WAITING = (ReleaseState.OPEN, ReleaseState.UNLISTED, ReleaseState.REVIEWED, ReleaseState.EMBARGOED)
+
+
+def told_to(user: User) -> QuerySet[Release]:
+    """Return the releases that a user may know of: readers those that are or were public."""
+    if user.may(Role.SUBMITTER):
+        return Release.objects.all()
+    was_public = Q(state=ReleaseState.WITHDRAWN, publication__isnull=False)
+    return Release.objects.filter(Q(state=ReleaseState.PUBLIC) | was_public)
 
 
 def show_tree(tree: ReleaseTree) -> dict[str, Any]:
@@ -31,18 +43,29 @@ def show_tree(tree: ReleaseTree) -> dict[str, Any]:
         tree=tree, revision=revision, state=PublicationState.PUBLISHED
     ).first()
     counted = files_of(tree, revision).order_by().aggregate(files=Count("pk"), size=Sum("size"))
-    aliases = TreeAlias.objects.filter(tree=tree, since_revision__lte=revision).exclude(
-        until_revision__lte=revision
-    )
     return {
         **{name: getattr(tree, name) for name in (*names, *seconds)},
         "revision": revision,
         "published_at": public.published_at if public else None,
         "files": counted["files"],
         "size": counted["size"] or 0,
-        "aliases": aliases.count(),
+        "aliases": aliases_of(tree, revision).count(),
         "waiting": Release.objects.filter(tree=tree, state__in=WAITING).count(),
         "problem": _problem(tree),
+        "address": f"{settings.COMMONFARM.public_url('redirector')}/{quote(tree.name)}/",
+        "adoption": show_adoption(tree) if tree.adopts else None,
+    }
+
+
+def show_adoption(tree: ReleaseTree) -> dict[str, Any]:
+    """Return what was found in the folder of an adopted tree when it was looked at last."""
+    found = Adoption.objects.filter(tree=tree).first() or Adoption(tree=tree, folder=tree.adopts)
+    names = ("looks", "looked_at", "took_seconds", "next_at", "files", "waiting", "stopped")
+    return {
+        **{name: getattr(found, name) for name in names},
+        "unread": unread(tree).count(),
+        "problems": found.problems,
+        "problem_count": found.problem_count,
     }
 
 
@@ -70,22 +93,35 @@ def show_release(release: Release) -> dict[str, Any]:
         "revision": release.publication.revision if release.publication else None,
         "withdrawn_revision": back.revision if back else None,
         "next": next_step(release),
+        "address": f"{settings.COMMONFARM.public_url('redirector')}/{quote(release.tree.name)}/"
+        if release.state == ReleaseState.PUBLIC
+        else "",
+    }
+
+
+def show_release_file(row: ReleaseFile) -> dict[str, Any]:
+    """Return a file of a release, or an alias."""
+    return {
+        "path": row.path,
+        "size": row.blob.size if row.blob else 0,
+        "sha256": row.blob_id or "",
+        "target": row.target,
     }
 
 
 def next_step(release: Release) -> str:
-    """Return what would take a release further, empty where nothing would."""
+    """Return whom or what a release waits for, empty where it waits for nothing."""
     name, number = release.tree.name, release.number
     if release.waits_for_publication:
         return f"wait: revision {release.publication.revision} is being published"  # type: ignore[union-attr]
     match release.state:
         case ReleaseState.OPEN:
-            return f"close it once all files are added: commonfarm tree put {name}"
+            return f"{release.put_by} is putting it; cut off, put it again: commonfarm tree put"
         case ReleaseState.UNLISTED:
-            by = "somebody else" if release.tree.review == "other" else "a coordinator"
-            return f"{by} looks at it: commonfarm tree review {name} {number}"
+            by = f"not {release.put_by}" if release.tree.review == "other" else "any"
+            return f"a coordinator ({by}) looks at it: commonfarm tree review {name} {number}"
         case ReleaseState.REVIEWED:
-            return f"commonfarm tree publish {name} {number}"
+            return f"a coordinator publishes it: commonfarm tree publish {name} {number}"
         case ReleaseState.EMBARGOED:
             return f"wait: it is public from {release.visible_from:%Y-%m-%d %H:%M:%S} UTC on"
     return ""

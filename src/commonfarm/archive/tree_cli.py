@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commonfarm.archive.verbs import looking, putting, releasing
+from commonfarm.archive.verbs import adopting, looking, putting, releasing
 from commonfarm.archive.verify_cli import verify
 
 app = typer.Typer()
@@ -24,6 +24,7 @@ tree.command()(releasing.withdraw)
 tree.command()(releasing.rollback)
 tree.command()(releasing.link)
 tree.command()(putting.promote)
+tree.command()(adopting.adopt)
 tree.command()(looking.diff)
 tree.command()(looking.history)
 tree.command()(verify)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -14,16 +16,23 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from commonfarm.accounts.interface import Role, User
 from commonfarm.archive.browsing import folder_of
-from commonfarm.archive.models import Publication, Release, ReleaseFile, ReleaseState, TreeAlias
+from commonfarm.archive.models import Publication, Release, ReleaseFile, ReleaseState
+from commonfarm.archive.release_api import release_for, release_of, send, soon_enough
 from commonfarm.archive.releases import going_public, history, lifecycle
-from commonfarm.archive.showing import WAITING, show_difference, show_release, show_tree
-from commonfarm.archive.tree_api import release_of, send, show_release_file
-from commonfarm.archive.trees import current_revision
+from commonfarm.archive.showing import (
+    WAITING,
+    show_difference,
+    show_release,
+    show_release_file,
+    show_tree,
+    told_to,
+)
+from commonfarm.archive.trees import aliases_of, current_revision
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import BadInputError, NotFoundError, Problem, Reason
 
-R = TypeVar("R", bound=HttpResponseBase)
+View = Callable[..., HttpResponseBase]
 
 MOST_RELEASES = 30
 MOST_PUBLICATIONS = 20
@@ -43,12 +52,15 @@ def trees(request: HttpRequest) -> HttpResponse:
 @page()
 def tree(request: HttpRequest, name: str) -> HttpResponse:
     """Show one tree: what waits for somebody, what users see, and how it came to be."""
-    found = ReleaseTree.named(name)
-    rows = Release.objects.filter(tree=found).select_related("tree", "publication")
+    found, user = ReleaseTree.named(name), require(request, Role.READER)
+    rows = told_to(user).filter(tree=found).select_related("tree", "publication")
+    aliases = aliases_of(found, current_revision(found))
+    waiting = rows.filter(state__in=WAITING).order_by("number")
     shown = {
         "tree": found,
         "shown": show_tree(found),
-        "waiting": [show_release(row) for row in rows.filter(state__in=WAITING).order_by("number")],
+        "waiting": [show_release(row) for row in waiting[:MOST_RELEASES]],
+        "tells_waiting": user.may(Role.SUBMITTER),
         "past": [
             show_release(row)
             for row in rows.exclude(state__in=WAITING).order_by("-number")[:MOST_RELEASES]
@@ -56,9 +68,8 @@ def tree(request: HttpRequest, name: str) -> HttpResponse:
         "publications": Publication.objects.filter(tree=found).order_by("-revision")[
             :MOST_PUBLICATIONS
         ],
-        "aliases": TreeAlias.objects.filter(tree=found, until_revision=None).order_by("path")[
-            :MOST_ALIASES
-        ],
+        "aliases": aliases[:MOST_ALIASES],
+        "more_aliases": max(aliases.count() - MOST_ALIASES, 0),
     }
     return render(request, "archive/tree.html", shown)
 
@@ -80,23 +91,21 @@ def tree_files(request: HttpRequest, name: str) -> HttpResponse:
 @page()
 def release(request: HttpRequest, name: str, number: int) -> HttpResponse:
     """Show one release; a coordinator may take it further."""
-    found = release_of(ReleaseTree.named(name), number)
+    user = require(request, Role.READER)
+    found = release_for(user, ReleaseTree.named(name), number)
     if request.method == "POST":
-        user = require(request, Role.COORDINATOR)
+        require(request, Role.COORDINATOR)
         messages.success(request, _act(found, request.POST.get("action", ""), request, user))
         return redirect("release", name, number)
-    reader = require(request, Role.READER)
-    may_see = found.state in (ReleaseState.PUBLIC, ReleaseState.WITHDRAWN)
-    may_see = may_see or reader.may(Role.SUBMITTER)
     shown = {
         "release": found,
         "shown": show_release(found),
-        "may_see": may_see,
-        "may_act": reader.may(Role.COORDINATOR),
-        "own": found.put_by == reader.label and found.tree.review == "other",
-        "files": _files(found) if may_see else [],
+        "may_act": user.may(Role.COORDINATOR),
+        "may_fetch": user.may(Role.SUBMITTER),
+        "own": found.put_by == user.label and found.tree.review == "other",
+        "files": _files(found),
         "changes": show_difference(history.of_release(found), MOST_FILES)
-        if may_see and found.state in WAITING
+        if found.state in WAITING
         else None,
     }
     return render(request, "archive/release.html", shown)
@@ -106,24 +115,39 @@ def release(request: HttpRequest, name: str, number: int) -> HttpResponse:
 @page(Role.SUBMITTER)
 def release_file(request: HttpRequest, name: str, number: int) -> HttpResponseBase:
     """Send a file of a release that may not be public yet."""
-    found = release_of(ReleaseTree.named(name), number)
-    return _download(request, found)
+    return send(request, release_of(ReleaseTree.named(name), number), request.GET.get("path", ""))
+
+
+def _private(view: View) -> View:
+    """Keep what a secret address leads to out of caches, and that out of others' Referer."""
+
+    @wraps(view)
+    def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        patch_cache_control(response, private=True, no_store=True)
+        response["Referrer-Policy"] = "no-referrer"
+        response["X-Robots-Tag"] = "noindex"
+        return response
+
+    return shown
 
 
 @require_safe
+@_private
 @page(None)
 def unlisted(request: HttpRequest, token: str) -> HttpResponse:
     """Show a release to whoever has its link."""
     found = _by_link(token)
     shown = {"release": found, "shown": show_release(found), "files": _files(found), "token": token}
-    return _private(render(request, "archive/unlisted.html", shown))
+    return render(request, "archive/unlisted.html", shown)
 
 
 @require_safe
+@_private
 @page(None)
 def unlisted_file(request: HttpRequest, token: str) -> HttpResponseBase:
     """Send a file of a release to whoever has its link."""
-    return _private(_download(request, _by_link(token)))
+    return send(request, _by_link(token), request.GET.get("path", ""))
 
 
 def _by_link(token: str) -> Release:
@@ -132,30 +156,11 @@ def _by_link(token: str) -> Release:
         raise NotFoundError(
             Reason(
                 "no-such-link",
-                "this link leads to nothing: the release is public by now, or was given another",
-                "ask whoever sent it",
+                "this link leads to nothing, or no longer",
+                "look whether it is public by now, or ask whoever sent it",
             )
         )
     return found
-
-
-def _private(response: R) -> R:
-    """Keep an answer that a secret address led to out of caches and of others' Referer."""
-    patch_cache_control(response, private=True, no_store=True)
-    response["Referrer-Policy"] = "no-referrer"
-    response["X-Robots-Tag"] = "noindex"
-    return response
-
-
-def _download(request: HttpRequest, found: Release) -> HttpResponseBase:
-    """Send a file for saving: what people upload is never shown as a page of ours."""
-    path = request.GET.get("path", "")
-    response = send(request, found, path)
-    name = "".join(one if one.isalnum() or one in "._+~-" else "_" for one in path.split("/")[-1])
-    response["Content-Disposition"] = (
-        f'attachment; filename="{name.encode("ascii", "replace").decode()}"'
-    )
-    return response
 
 
 def _files(found: Release) -> dict[str, Any]:
@@ -177,7 +182,7 @@ def _act(found: Release, action: str, request: HttpRequest, user: User) -> str:
                 lifecycle.reject(found, who=user.label, now=now, why=why)
             return "It is rejected."
         case "publish":
-            when = _time(request.POST.get("visible_from", ""))
+            when = soon_enough(_time(request.POST.get("visible_from", "")), now)
             going_public.publish(found, now=now, who=user.label, visible_from=when)
             return "It is under embargo." if when else "It is being published."
         case "withdraw":

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from commonfarm.archive.events import AdoptedFolderJudged
+from commonfarm.archive.events import AdoptedFolderJudged, LossAllowed
 from commonfarm.journal.interface import record
 
 LEAST_INTERVAL = timedelta(minutes=1)
@@ -42,10 +42,11 @@ class Adoption(models.Model):
     def __str__(self) -> str:
         return f"{self.tree} from {self.folder}"
 
-    def allow_loss(self) -> None:
+    def allow_loss(self, *, who: str) -> None:
         """Let the next look take over whatever it finds."""
         self.loss_allowed = True
         self.save(update_fields=["loss_allowed"])
+        record(LossAllowed(f"tree:{self.tree.name}"), who=who)
 
     def looked(
         self,

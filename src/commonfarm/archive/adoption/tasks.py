@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 
+from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
@@ -41,6 +42,16 @@ def read_folder(tree_id: int, after: int = 0) -> None:
         further = reading.read_some(tree, after, READ_SECONDS)
         if further is not None:
             defer_once(read_folder, _reads(tree), tree_id=tree.pk, after=further)
+
+
+def ask_for_look(tree: ReleaseTree, *, who: str, loss_is_meant: bool) -> None:
+    """Have a folder looked at now, because a person wants that; RefusedError if there is none."""
+    looking.refuse_unadopted(tree)
+    with transaction.atomic():
+        adoption = looking.adoption_of(tree)
+        if loss_is_meant:
+            adoption.allow_loss(who=who)
+        look_soon(tree, asked=True)
 
 
 def look_soon(tree: ReleaseTree, *, asked: bool = False, in_seconds: int = 0) -> None:

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import lifecycle
-from commonfarm.lib.errors import ForbiddenError, Reason, RefusedError
+from commonfarm.lib.errors import RefusedError
 
 WHO = "process:worker"
 IDLE = timedelta(days=7)
@@ -34,18 +34,10 @@ def reject_idle(now: datetime) -> int:
 
 
 def give_up(release: Release, *, who: str, now: datetime, why: str) -> None:
-    """End an open release: whoever puts it needs nobody for that.
+    """End an open release: what whoever puts it needs nobody for.
 
-    RefusedError when it is closed already, ForbiddenError when somebody else puts it.
+    RefusedError when it is closed already.
     """
-    if who != release.put_by:
-        raise ForbiddenError(
-            Reason(
-                "not-yours",
-                f"{release.label} is put by {release.put_by}",
-                "a coordinator may reject it",
-            )
-        )
     with transaction.atomic():
         lifecycle.locked(release, ReleaseState.OPEN, to="give it up")
         lifecycle.reject(release, who=who, now=now, why=why)

@@ -28,9 +28,9 @@ def tree_path(tree: str, *parts: str | int) -> str:
     return "/".join(["/archive/trees", quote(tree, safe=""), *map(str, parts)])
 
 
-def release_path(tree: str, release: int, *parts: str) -> str:
-    """Return the API's path of a release, or of something below it."""
-    return tree_path(tree, "releases", release, *parts)
+def release_path(tree: str, *parts: str | int) -> str:
+    """Return the API's path of a tree's releases, or of one and what is below it."""
+    return tree_path(tree, "releases", *parts)
 
 
 def tell(answer: Any, as_json: bool, lines: Callable[[Any], Iterable[str]]) -> None:
@@ -68,5 +68,26 @@ def release_lines(release: dict[str, Any]) -> Iterable[str]:
         yield f"  {release['why']}"
     if release.get("link"):
         yield f"  look at it: {release['link']}"
+    if release["address"]:
+        yield f"  users get it below {release['address']} with revision {release['revision']}"
     if release["next"]:
         yield f"  next: {release['next']}"
+
+
+def adoption_lines(tree: dict[str, Any]) -> Iterable[str]:
+    """Yield what was found in the folder of an adopted tree, what is wrong first."""
+    found, folder = tree["adoption"], tree["adopts"]
+    if found["stopped"]:
+        yield f"not taken over: {found['stopped']}"
+    for one in found["problems"]:
+        yield f"{one['path']}: {one['what']}; {one['to_do']}"
+    if found["problem_count"] > len(found["problems"]):
+        yield f"and {found['problem_count'] - len(found['problems'])} more problems"
+    if found["waiting"]:
+        yield f"{found['waiting']} files are still being written, or were a moment ago: they wait"
+    if not found["looks"]:
+        yield f"{folder} was not looked at yet: commonfarm tree adopt {tree['name']}"
+    else:
+        yield f"{folder} was looked at: {found['looked_at']}, next: {found['next_at']}"
+    if found["unread"]:
+        yield f"{found['unread']} files are still to be hashed, in the background"

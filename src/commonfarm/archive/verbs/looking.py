@@ -11,6 +11,7 @@ import typer
 from commonfarm.archive.verbs.hub import (
     AS_JSON,
     TREE,
+    adoption_lines,
     hub,
     release_lines,
     release_path,
@@ -81,23 +82,27 @@ def history(
 
 
 def _tree_lines(tree: dict[str, Any]) -> Iterable[str]:
+    """Yield what waits for whom, and then what users see."""
     from commonfarm.lib.units import format_bytes, format_seconds
 
-    yield f"{tree['name']}: revision {tree['revision']}, {tree['published_at'] or 'not public yet'}"
-    yield f"  {tree['files']} files, {format_bytes(tree['size'])}, {tree['aliases']} aliases"
-    if tree["adopts"]:
-        yield f"  adopted: what lies in {tree['adopts']}"
-    yield (
-        f"  review: {tree['review']}; new files come from ourselves alone for"
-        f" {format_seconds(tree['origin_only_seconds'])}"
-    )
-    if tree["promotes_to"]:
-        yield f"  promoted to {tree['promotes_to']}"
+    told = [release for release in tree["releases"] if release["next"]]
+    for release in told:
+        title = f" ({release['title']})" if release["title"] else ""
+        yield f"release {release['number']}{title}: {release['next']}"
+    if tree["waiting"] > len(told):
+        yield f"{tree['waiting'] - len(told)} more releases wait to become public"
     if tree["problem"]:
-        yield f"  what comes next waits: {tree['problem']}"
-    for release in tree["releases"]:
-        if release["next"]:
-            yield from release_lines(release)
+        yield f"the next revision waits: {tree['problem']}"
+    if tree["adoption"]:
+        yield from adoption_lines(tree)
+    since = f", public since {tree['published_at']}" if tree["published_at"] else ""
+    yield f"{tree['name']}: revision {tree['revision']}{since}"
+    aliases = f", {tree['aliases']} aliases" if tree["aliases"] else ""
+    yield f"  {tree['files']} files, {format_bytes(tree['size'])}{aliases}, at {tree['address']}"
+    alone = format_seconds(tree["origin_only_seconds"])
+    if not tree["adopts"]:
+        to = f"; promoted to {tree['promotes_to']}" if tree["promotes_to"] else ""
+        yield f"  review: {tree['review']}; {alone} from ourselves alone{to}"
 
 
 def _diff_lines(changes: dict[str, Any]) -> Iterable[str]:

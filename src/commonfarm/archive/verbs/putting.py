@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from commonfarm.archive.verbs.hub import (
     tell,
     tree_path,
 )
+from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem, Reason, RefusedError
 
 AT_ONCE = 4
 BATCH = 1000
@@ -36,34 +39,71 @@ def put(
     """Bring files into a new release of TREE: users see nothing of it yet.
 
     They are copied by their content: what lies at PATH may change afterwards. Symlinks that stay
-    inside become aliases.
+    inside become aliases. Cut off, call it again: what was brought is not brought twice.
     """
     from commonfarm.archive.releases.application_tree import check_file, check_folder
     from commonfarm.http.progress import Progress
 
-    source = source.absolute()
+    source = Path(os.path.normpath(source.absolute()))
     single = source.is_file() and not source.is_symlink()
     listing = check_file(source) if single else check_folder(source)
     root, prefix = (source.parent if single else source), f"{at.strip('/')}/" if at else ""
     client = hub()
-    body = {"title": title, "origin": f"{os.uname().nodename}:{source}"[:1000]}
-    made = client.post(tree_path(tree, "releases"), body)
-    path = release_path(tree, made["number"], "content")
-    paths = sorted(listing.files)
-    with Progress(quiet=as_json, total=sum(listing.files.values())) as progress:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for batch in _batches(paths):
-                sent = pool.map(lambda one: client.upload(root / one, progress), batch)
-                files = [
-                    {"path": prefix + one, "sha256": sha256}
-                    for one, (sha256, _) in zip(batch, sent, strict=True)
-                ]
-                client.post(path, {"files": files})
-    aliases = [{"path": prefix + one, "target": text} for one, text in listing.aliases.items()]
-    for some in _batches(aliases):
-        client.post(path, {"aliases": some})
-    closed = client.post(release_path(tree, made["number"], "close"))
+    origin = f"{os.uname().nodename}:{source}"[:1000]
+    _end_cut_off(client, tree, origin)
+    with _opened(client, tree, title, origin) as number:
+        path = release_path(tree, number, "content")
+        total = sum(listing.files.values())
+        with Progress(quiet=as_json, total=total) as progress:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                for batch in _batches(sorted(listing.files)):
+                    sent = pool.map(lambda one: client.upload(root / one, progress), batch)
+                    files = [
+                        {"path": prefix + one, "sha256": sha256}
+                        for one, (sha256, _) in zip(batch, sent, strict=True)
+                    ]
+                    client.post(path, {"files": files})
+        links = [{"path": prefix + one, "target": text} for one, text in listing.aliases.items()]
+        for some in _batches(links):
+            client.post(path, {"aliases": some})
+        closed = client.post(release_path(tree, number, "close"))
     tell(closed, as_json, release_lines)
+
+
+@contextmanager
+def _opened(client: Any, tree: str, title: str, origin: str) -> Iterator[int]:
+    """Open a release; on an error, or when this is ended, nobody is left to wonder about it."""
+    before = signal.signal(signal.SIGTERM, _ended)
+    try:
+        number = int(
+            client.post(tree_path(tree, "releases"), {"title": title, "origin": origin})["number"]
+        )
+        try:
+            yield number
+        except BaseException as error:
+            why = f"put ended before its end: {str(error) or type(error).__name__}"
+            with suppress(CommonfarmError):
+                _give_up(client, tree, number, why)
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _end_cut_off(client: Any, tree: str, origin: str) -> None:
+    """Give up what an earlier call of the same left open when it was killed."""
+    for row in client.get(release_path(tree), limit=100)["items"]:
+        if row["state"] == "open" and row["origin"] == origin:
+            with suppress(CommonfarmError):  # another's
+                _give_up(client, tree, row["number"], "its put was cut off, and begun again")
+
+
+def _give_up(client: Any, tree: str, number: int, why: str) -> None:
+    said = "".join(letter for letter in why if letter != "\0")[:1000]
+    client.post(release_path(tree, number, "give-up"), {"why": said})
 
 
 def promote(
@@ -93,10 +133,10 @@ def promote(
 def _promote_elsewhere(
     client: Any, tree: str, release: int | None, to: str, url: str, *, quiet: bool
 ) -> dict[str, Any]:
+    from commonfarm.agent.errors import BadInputError as BadAddressError
     from commonfarm.agent.hub import checked_url
     from commonfarm.http.client import HubClient
     from commonfarm.http.progress import Progress
-    from commonfarm.lib.errors import BadInputError, Problem
     from commonfarm.lib.secret import Secret
 
     token = os.environ.get(TOKEN_VARIABLE)
@@ -108,29 +148,38 @@ def _promote_elsewhere(
         raise BadInputError(Problem("RELEASE", 0, 0, what, to_do))
     try:
         other = HubClient(checked_url(url), Secret(token))
-    except ValueError as error:
+    except (BadAddressError, ValueError) as error:
         raise BadInputError(Problem("--hub", 0, 0, str(error), "write https://HOST")) from None
     found = client.get(release_path(tree, release))
     target = to or client.get(tree_path(tree))["promotes_to"] or tree
-    body = {"title": found["title"], "origin": f"{client.url} {tree} release {release}"}
-    made = other.post(tree_path(target, "releases"), body)
-    path = release_path(target, made["number"], "content")
+    origin = f"{client.url} {tree} release {release}"
     rows = list(client.pages(release_path(tree, release, "files"), limit=500))
     files = [row for row in rows if not row["target"]]
-    total = sum(row["size"] for row in files)
-    with tempfile.TemporaryDirectory(prefix="commonfarm-promote-") as work:
-        with Progress(quiet=quiet, total=total) as progress:
-            for row in files:
-                here = Path(work) / row["sha256"]
-                client.download(release_path(tree, release, "file"), here, path=row["path"])
-                sha256, _ = other.upload(here, progress)
-                here.unlink()
-                other.post(path, {"files": [{"path": row["path"], "sha256": sha256}]})
     links = [{"path": row["path"], "target": row["target"]} for row in rows if row["target"]]
-    for some in _batches(links):
-        other.post(path, {"aliases": some})
-    closed: dict[str, Any] = other.post(release_path(target, made["number"], "close"))
+    total = sum(row["size"] for row in files)
+    _end_cut_off(other, target, origin)
+    with _opened(other, target, found["title"], origin) as number:
+        path = release_path(target, number, "content")
+        with tempfile.TemporaryDirectory(prefix="commonfarm-promote-") as work:
+            with Progress(quiet=quiet, total=total) as progress:
+                for row in files:
+                    here = Path(work) / row["sha256"]
+                    client.download(release_path(tree, release, "file"), here, path=row["path"])
+                    sha256, _ = other.upload(here, progress)
+                    here.unlink()
+                    _check_same(row, sha256)
+                    other.post(path, {"files": [{"path": row["path"], "sha256": sha256}]})
+        for some in _batches(links):
+            other.post(path, {"aliases": some})
+        closed: dict[str, Any] = other.post(release_path(target, number, "close"))
     return closed
+
+
+def _check_same(row: dict[str, Any], sha256: str) -> None:
+    if sha256 != row["sha256"]:
+        raise RefusedError(
+            Reason("other-bytes", f"{row['path']} came with other bytes than it has", "try again")
+        )
 
 
 def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,10 @@ from commonfarm.archive.verbs.hub import (
     tell,
     tree_path,
 )
+from commonfarm.lib.errors import ExitCode
+from commonfarm.lib.terminal import harmless
+
+AGAIN_SECONDS = 0.5
 
 
 def review(
@@ -38,16 +43,39 @@ def publish(
     at: str = typer.Option(
         "", "--at", metavar="TIME", help="Under embargo until then: 2026-01-31T12:00 in UTC."
     ),
+    wait: bool = typer.Option(False, "--wait", help="Until it is public, or why it is not."),
     as_json: bool = AS_JSON,
 ) -> None:
     """Make a reviewed release public, now or at a time.
 
     Under embargo nobody sees it; registered mirrors may fetch it before, so that they have it when
-    it becomes public.
+    it becomes public. With --wait it ends with 1 when the release was held back.
     """
+    client = hub()
     visible_from = _time(at).isoformat() if at else None
-    body = {"visible_from": visible_from}
-    tell(hub().post(release_path(tree, release, "publish"), body), as_json, release_lines)
+    found = client.post(release_path(tree, release, "publish"), {"visible_from": visible_from})
+    if wait and found["state"] == "reviewed":
+        found = _until_public(client, tree, release)
+    tell(found, as_json, release_lines)
+    if wait and found["state"] == "reviewed":
+        raise typer.Exit(ExitCode.NO)
+
+
+def _until_public(client: Any, tree: str, release: int) -> dict[str, Any]:
+    """Wait while the release is on its way, and say what keeps it if something does."""
+    from rich.console import Console
+
+    told = ""
+    with Console(stderr=True).status(f"publishing {tree} release {release}"):
+        while True:
+            found: dict[str, Any] = client.get(release_path(tree, release))
+            if found["state"] != "reviewed" or found["revision"] is None:
+                return found
+            problem = client.get(tree_path(tree))["problem"]
+            if problem and problem != told:
+                typer.echo(harmless(f"it waits: {problem}"), err=True)
+                told = problem
+            time.sleep(AGAIN_SECONDS)
 
 
 def withdraw(
