@@ -113,6 +113,7 @@ def test_everybody_pulls_a_tree_and_nobody_writes(
     assert content(copy) == content(releases.seen)
     assert (copy / "latest/a").read_text() == "a"
     releases.published({"v2/c": "c"}, {"latest": "v2"})
+    assert rsync_modules.write()
     assert daemon.pull("sugar", copy, "--delete", "--checksum-seed=1") == ""
     assert content(copy) == content(releases.seen)
     url = f"{daemon.config.rsync_url}/sugar/"
@@ -174,6 +175,7 @@ def test_registered_mirrors_hold_a_release_before_its_time(
     release.save()
     going_public.reveal(releases.tree)
     releases.work()
+    rsync_modules.write()
     done = daemon.run(
         *("-a", "--delete", "--stats", f"--link-dest={ahead}"),
         *(f"{daemon.config.rsync_url}/sugar/", f"{copy}/", "--exclude=manifest"),
