@@ -15,7 +15,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from commonfarm.archive.models import Publication, TreeFile
 from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
-from commonfarm.mirrors import schedule, tasks
+from commonfarm.mirrors import scanning, schedule, tasks
 from commonfarm.mirrors.holdings import bits_of
 from commonfarm.mirrors.models import Arrival, Audit, Mirror, Probe, Scan, ScanKind
 from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
@@ -281,11 +281,9 @@ def test_probes_say_who_answers_and_flapping_is_damped(
 def test_a_probe_of_an_address_that_was_changed_meanwhile_says_nothing(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = probe.ask
-
     def slow(*arguments: object) -> object:
         Mirror.objects.update(http="http://192.0.2.1/", answers=0, probed_at=None)
-        return ask(*arguments)  # type: ignore[arg-type]
+        return scanning.probe(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(probe, "ask", slow)
     assert probe.probe(mirror.pk, NOW) is False

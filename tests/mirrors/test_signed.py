@@ -14,7 +14,7 @@ from commonfarm.lib.errors import RefusedError
 from commonfarm.mirrors.mapwriter import Facts
 from commonfarm.mirrors.steps import mapping, scan
 from commonfarm.redirector.mirror_map import load, read_key
-from commonfarm.redirector.mirror_map.writing import Payload
+from commonfarm.redirector.mirror_map.writing import Payload, stage
 from tests.archive.conftest import installation, world  # noqa: F401 - fixtures
 from tests.archive.conftest import signer as signer_process  # noqa: F401 - a fixture
 from tests.mirrors.conftest import DEB, NOW, Tree, register
@@ -43,7 +43,7 @@ def test_the_map_is_signed_by_the_signer_for_the_redirector(
 
     # A map made from rows that somebody forged, and mended meanwhile, is not signed.
     tree.publish("pool/c.deb")
-    gather, stage = mapping.gather, mapping.stage
+    gather = mapping.gather
     for write, path in ((mapping.write_map, "pool/c.deb"), (mapping.write_full_map, DEB)):
         rows = TreeFile.objects.filter(pk=tree.number(path))
 

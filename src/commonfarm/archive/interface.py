@@ -22,11 +22,13 @@ from commonfarm.archive.models import (
     FileHashes,
     Publication,
     PublicationState,
+    Release,
+    ReleaseState,
     TreeAlias,
     TreeFile,
 )
 from commonfarm.archive.rsync_modules import embargoed_module, write_modules_soon
-from commonfarm.archive.signing import sign_mirror_map, sign_statements
+from commonfarm.archive.signing import sign_mirror_map, sign_push, sign_statements
 from commonfarm.archive.trees import current_files, current_revision, files_of
 
 __all__ = [
@@ -38,6 +40,8 @@ __all__ = [
     "Outcome",
     "Publication",
     "PublicationState",
+    "Release",
+    "ReleaseState",
     "TreeAlias",
     "TreeFile",
     "Verdict",
@@ -54,6 +58,7 @@ __all__ = [
     "ports",
     "publication_of",
     "sign_mirror_map",
+    "sign_push",
     "sign_statements",
     "write_modules_soon",
 ]

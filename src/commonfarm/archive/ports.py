@@ -37,6 +37,16 @@ class RsyncUsers(Protocol):
         """Return, by the name of each tree that has any, passwords by the names of mirrors."""
 
 
+class ReleaseStaged(Protocol):
+    """Told of a release under embargo that registered mirrors can fetch from now on, in the
+    transaction that records it.
+    """
+
+    def __call__(self, tree: ReleaseTree, release_id: int) -> None:
+        """Take note."""
+
+
+release_staged: Port[ReleaseStaged] = Port("archive.release_staged")
 rsync_users: Port[RsyncUsers] = Port("archive.rsync_users")
 tree_published: Port[TreePublished] = Port("archive.tree_published")
 vouch: Port[Vouch] = Port("archive.vouch")

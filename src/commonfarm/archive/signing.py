@@ -41,6 +41,13 @@ def sign_mirror_map(generation: int, *, delta: bool) -> bytes:
     return bytes.fromhex(answer["signature"])
 
 
+def sign_push(number: int, *, staged: bool) -> bytes:
+    """Return the signed statement that a publication is out, or a release staged; errors as above."""
+    kind = "push-staged" if staged else "push"
+    answer = client.ask(settings.COMMONFARM.signer_socket, kind, number)
+    return str(answer["envelope"]).encode()
+
+
 def sign_new_statements(artifacts: Iterable[Artifact]) -> int:
     """Sign and store the provenance that these artifacts, and what was built with them, still lack.
 

@@ -15,5 +15,6 @@ class MirrorsConfig(AppConfig):
         from commonfarm.archive import ports
         from commonfarm.mirrors import registry_tasks, rsync_users, tasks  # noqa: F401 - the worker finds its tasks
 
+        ports.release_staged.fill(tasks.release_staged)
         ports.rsync_users.fill(rsync_users.rsync_users)
         ports.tree_published.fill(tasks.tree_published)

@@ -15,9 +15,11 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.tasks import Task
 
-from commonfarm.archive.interface import TreeFile
+from commonfarm.archive.interface import Publication, TreeFile
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import BusyError, defer_once
+from commonfarm.lib.errors import UnreachableError
+from commonfarm.mirrors import pushing
 from commonfarm.mirrors.holdings import MOST_FOLLOWED
 from commonfarm.mirrors.models import Mirror
 from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
@@ -69,6 +71,17 @@ def audit_mirror(mirror_id: int) -> None:
         done = audit.audit(mirror_id, timezone.now())
         if done is not None and not done.ok:
             want_map()
+
+
+@app.task(name="mirrors.push", queue="checks")
+def push_to_mirror(mirror_id: int, number: int, staged: bool, attempt: int = 0) -> None:
+    """Tell a mirror that there is something to pull, and again, later each time, if that fails."""
+    try:
+        again = pushing.push(mirror_id, number, timezone.now(), staged=staged, attempt=attempt)
+    except UnreachableError:  # of the signer, which is no fault of the mirror's
+        again, attempt = pushing.AGAIN_SECONDS[0], attempt - 1
+    if again is not None:
+        _push(mirror_id, number, again, staged=staged, attempt=attempt + 1)
 
 
 @app.task(name="mirrors.write_map", queue="maps")
@@ -150,7 +163,24 @@ def tree_published(tree: ReleaseTree, revision: int) -> None:
         for mirror in scan.looked_at():
             if mirror.tree_id == tree.pk:
                 (want_scan if many else want_check)(mirror)
+        publication = Publication.objects.get(tree=tree, revision=revision)
+        for mirror in pushing.told(tree.pk):
+            _push(mirror.pk, publication.pk, staged=False)
         want_map()
+
+
+def release_staged(tree: ReleaseTree, release_id: int) -> None:
+    """Fill the archive's port: mirrors are told to fetch what is under embargo."""
+    for mirror in pushing.told(tree.pk):
+        _push(mirror.pk, release_id, staged=True)
+
+
+def _push(
+    mirror_id: int, number: int, in_seconds: int = 0, *, staged: bool, attempt: int = 0
+) -> None:
+    key = f"mirrors.push:{mirror_id}:{'staged' if staged else 'public'}:{number}"
+    more = {"mirror_id": mirror_id, "number": number, "staged": staged, "attempt": attempt}
+    defer_once(push_to_mirror, key, in_seconds=in_seconds, **more)
 
 
 def _soon(

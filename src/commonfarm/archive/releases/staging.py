@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import transaction
 from procrastinate.contrib.django import app
 
-from commonfarm.archive import folders
+from commonfarm.archive import folders, ports
 from commonfarm.archive.events import ReleaseStaged
 from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import rules
@@ -95,6 +95,7 @@ def stage(tree: ReleaseTree) -> bool:
         with transaction.atomic():
             for release in new:
                 record(ReleaseStaged(release.label), who=WHO)
+                ports.release_staged.get()(tree, release.pk)
         _write(tree, wanted)
     return True
 

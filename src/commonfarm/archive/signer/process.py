@@ -154,9 +154,10 @@ def _parse(line: bytes) -> tuple[str, list[int]]:
 
 def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
     from django.conf import settings
+    from django.utils import timezone
 
-    from commonfarm.archive import manifest, provenance
-    from commonfarm.archive.signer import approve, approve_manifest, approve_map
+    from commonfarm.archive import manifest, provenance, push_statement
+    from commonfarm.archive.signer import approve, approve_manifest, approve_map, approve_push
     from commonfarm.redirector import mirror_map
 
     match kind:
@@ -179,6 +180,10 @@ def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
             folder = settings.COMMONFARM.mirror_map.parent
             header = approve_map.header(folder, ids[0], delta=kind == "mirror-map-delta")
             return {"signature": keys.statements.sign(mirror_map.to_be_signed(header)).hex()}
+        case "push" | "push-staged":
+            approve_it = approve_push.staged if kind == "push-staged" else approve_push.published
+            told = approve_it(ids[0], settings.COMMONFARM.name, timezone.now())
+            return {"envelope": push_statement.seal(told, keys.statements).decode()}
         case _:
             return {"fingerprint": keys.fingerprint()}
 

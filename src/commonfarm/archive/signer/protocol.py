@@ -1,6 +1,7 @@
 """What is said over the signer's socket: one line of JSON each way.
 
 {"sign": "publication" | "manifest" | "mirror-map" | "mirror-map-delta", "id": N} -> {"done": {...}}
+{"sign": "push" | "push-staged", "id": N}         ->  {"done": {"envelope": ...}}
 {"sign": "statements", "ids": [N, ...]}           ->  {"done": {"envelopes": [...]}}
 {"sign": "public-keys", "id": 0}                  ->  {"done": {...}}
 refused:  {"refused": {"code", "text", "lifted_by"}}
@@ -19,7 +20,16 @@ MOST_IDS = 40
 MOST_REQUEST_BYTES = 4096
 MOST_ANSWER_BYTES = 64 * 2**20
 """Room for MOST_IDS of the largest statements, as base64."""
-KINDS = ("publication", "manifest", "statements", "mirror-map", "mirror-map-delta", "public-keys")
+KINDS = (
+    "publication",
+    "manifest",
+    "statements",
+    "mirror-map",
+    "mirror-map-delta",
+    "push",
+    "push-staged",
+    "public-keys",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,11 @@ class Asker:
 
     @asynccontextmanager
     async def ask(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask for `url`, which is escaped already, and give the answer as soon as it begins.
 
@@ -73,7 +77,7 @@ class Asker:
         self._admit_literal(url)
         try:
             response = await self.session.request(
-                method, URL(url, encoded=True), headers=headers, allow_redirects=False
+                method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # TimeoutError is an OSError, and what is no name of a host a ValueError.
