@@ -212,7 +212,10 @@ def _trees(rows: int) -> None:
             valid_seconds=7 * 86400,
         )
     Publication.objects.create(
-        tree=tree, revision=1, state=PublicationState.PUBLISHED, published_at=now
+        tree=tree,
+        revision=1,
+        state=PublicationState.PUBLISHED,
+        published_at=now - timedelta(hours=1),
     )
     _mirrors(tree, rows, now)
 
@@ -282,7 +285,7 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
         Audit.objects.create(mirror=mirror, at=now, pieces=8, ok=number % 20 != 3)
         if number % 4:
             Arrival.objects.create(
-                mirror=mirror, revision=1, seen_at=now + timedelta(minutes=number % 50)
+                mirror=mirror, revision=1, seen_at=now - timedelta(minutes=59 - number % 50)
             )
         for back in range(1 if number else 30):
             MirrorCount.objects.create(

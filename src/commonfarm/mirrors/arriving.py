@@ -82,9 +82,10 @@ def draw(release: Release, now: datetime) -> str:
     for number, (_, at) in enumerate(release.there, 1):
         minute = max(0.0, (at - release.published_at).total_seconds() / 60)
         points += [(minute, float(number - 1)), (minute, float(number))]
-    age = max(1.0, (now - release.published_at).total_seconds() / 60)
+    last = points[-1][0]
+    age = max(1.0, last, (now - release.published_at).total_seconds() / 60)
     # Once all have it, what follows is no news.
-    end = age if release.missing else min(age, max(1.0, points[-1][0] * 1.1))
+    end = age if release.missing else min(age, max(1.0, last * 1.1))
     points.append((end, float(len(release.there))))
     step = next((one for one in _STEPS if end / one <= _LABELS), _STEPS[-1])
     labels: list[dict[str, int | str]] = [

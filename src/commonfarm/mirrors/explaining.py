@@ -140,6 +140,7 @@ def document(explained: Explained) -> dict[str, Any]:
                 "country": one.mirror.country,
                 "url": address_of(one.mirror, one.base, choice.path),
                 "why": one.text,
+                "tier": one.tier.text,
                 "distance_km": None if one.distance_km is None else round(one.distance_km),
                 "share": one.share,
             }

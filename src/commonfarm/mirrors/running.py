@@ -15,7 +15,7 @@ from commonfarm.accounts.interface import Role, User
 from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import changing, registry_tasks, sharing, tasks
-from commonfarm.mirrors.forms import MirrorForm
+from commonfarm.mirrors.forms import MirrorForm, exact
 from commonfarm.mirrors.models import Mirror, Probe, RsyncPassword, State
 from commonfarm.mirrors.rsync_users import Access
 from commonfarm.mirrors.shown import (
@@ -100,6 +100,7 @@ def _details(standing: Standing) -> dict[str, Any]:
         "looks": (("probe", "Probe"), ("scan", "Scan"), ("audit", "Audit")),
         "proof": proof_of(mirror),
         "administrators": administrators(mirror),
+        "budget": exact(mirror.budget_bytes),
         "ways": ways,
         "missing": missing[:MOST_LISTED],
         "folded": missing[MOST_LISTED:],

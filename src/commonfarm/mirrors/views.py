@@ -79,7 +79,9 @@ def mirrors(request: HttpRequest) -> HttpResponse:
         "more_needs": max(0, len(needs) - MOST_NEEDS),
         "need_count": len(needs),
         "kinds": [
-            (sum(one.state == state for one in needs), word) for state, word in URGENT.items()
+            f"{count} {word}"
+            for state, word in URGENT.items()
+            if (count := sum(one.state == state for one in needs))
         ],
         "countries": by_country,
         "month": month,
