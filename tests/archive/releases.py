@@ -60,7 +60,9 @@ class Releases:
             assert self.seen.readlink() == Path(f"sugar.r{revision}")
             files = {file.path: file.sha256 for file in files_of(self.tree, revision)}
             aliases = dict(aliases_of(self.tree, revision).values_list("path", "target"))
-            assert content(self.seen) == files | aliases
+            lying = content(self.seen)
+            differ = {path for path, _ in lying.items() ^ (files | aliases).items()}
+            assert not differ, sorted(differ)
         return revision
 
     def listed(self) -> list[str]:

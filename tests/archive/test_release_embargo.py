@@ -182,7 +182,7 @@ from commonfarm.estate.interface import ReleaseTree
 ports.tree_published.fill(lambda tree, revision: None)
 ports.rsync_users.fill(lambda: {})
 signing.sign_publication = lambda _publication: []
-signing.sign_manifest = lambda publication: b"%d" % publication
+signing.sign_manifest = lambda publication: b"x" * publication
 publishing._wait_for_another_second = lambda publication: None
 where, name, left = sys.argv[1], *sys.argv[2].split(":")
 left = int(left)

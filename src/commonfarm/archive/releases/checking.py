@@ -29,6 +29,8 @@ from commonfarm.lib.errors import Problem
 BELOW = "{path} ~>=~ ({folder} || '/') AND {path} ~<~ ({folder} || '0')"
 """SQL: a path lies below a folder. By bytes, as its index is: `0` is what follows the slash."""
 
+MANY_ROWS = 2000
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -50,6 +52,16 @@ def content_of(release: Release) -> Content:
     files = rows.filter(target="").values_list("path", "blob_id", "blob__size")
     texts = rows.exclude(target="").values_list("path", "target")
     return Content({path: (sha256, size) for path, sha256, size in files}, dict(texts))
+
+
+def learn_sizes(table: str, rows: int) -> None:
+    """Have the database see how much there is now, after many rows came at once.
+
+    It finds out by itself within a minute, and until then may compare each path with each other.
+    """
+    if rows >= MANY_ROWS:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {table}")
 
 
 def problems(release: Release, content: Content) -> list[Problem]:

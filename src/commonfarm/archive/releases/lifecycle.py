@@ -162,6 +162,7 @@ def close(release: Release, *, who: str, now: datetime) -> str:
         content = checking.content_of(release)
         if not content.files and not content.texts:
             raise BadInputError(Problem(release.label, 0, 0, "has no files", "add some first"))
+        checking.learn_sizes("archive_releasefile", len(content.files))
         _raise(checking.problems(release, content))
         size = sum(size for _, size in content.files.values())
         counts = len(content.files), size, len(content.texts)

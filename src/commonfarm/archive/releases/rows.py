@@ -137,6 +137,7 @@ def _bring(
     changing = [path for path in paths if rules.changes(path, patterns)]
     values = {"changing": changing, "mirrors_from": mirrors_from, "only": only}
     _run(publication, _BRING, values | {"release": release})
+    checking.learn_sizes("archive_treefile", len(paths))
 
 
 def _withdraw(publication: Publication, release: Release, now: datetime) -> None:
