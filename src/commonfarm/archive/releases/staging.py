@@ -57,9 +57,11 @@ def stage_tree(tree_id: int) -> None:
 
 
 def stage_soon(tree: ReleaseTree) -> None:
-    """Have the staging folder follow the tree, if there is one or has to be."""
-    if staging_folder(tree).exists() or _embargoed(tree):
-        defer_once(stage_tree, f"stage-tree-{tree.pk}", tree_id=tree.pk)
+    """Have the staging folder follow the tree, if there is one or has to be.
+
+    Only the worker may look whether there is one: the hub's user cannot.
+    """
+    defer_once(stage_tree, f"stage-tree-{tree.pk}", tree_id=tree.pk)
 
 
 def staging_folder(tree: ReleaseTree) -> Path:
