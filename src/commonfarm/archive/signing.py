@@ -37,7 +37,8 @@ def sign_statements(artifact_ids: Sequence[int]) -> list[bytes]:
 def sign_mirror_map(generation: int, *, delta: bool) -> bytes:
     """Return the raw ed25519 signature of a staged mirror map, or delta; errors as above."""
     kind = "mirror-map-delta" if delta else "mirror-map"
-    answer = client.ask(settings.COMMONFARM.signer_socket, kind, generation)
+    seconds = client.TIMEOUT_SECONDS if delta else client.UNHURRIED_SECONDS
+    answer = client.ask(settings.COMMONFARM.signer_socket, kind, generation, seconds=seconds)
     return bytes.fromhex(answer["signature"])
 
 

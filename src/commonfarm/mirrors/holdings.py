@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import chain, islice
 
 import numpy as np
@@ -165,17 +166,24 @@ def new_files(mirror: Mirror, revision: int, now: datetime) -> FileColumns:
             " WHERE p.tree_id = %s AND p.state = %s AND p.published_at > %s"
             " AND p.revision > %s AND p.revision <= %s"
             " AND NOT EXISTS (SELECT FROM mirrors_arrival a"
-            "  WHERE a.mirror_id = %s AND a.revision = p.revision)"
-            " AND (SELECT count(*) FROM (SELECT FROM archive_treefile f WHERE"
-            "  f.tree_id = p.tree_id AND f.since_revision = p.revision LIMIT %s) few) <= %s",
+            "  WHERE a.mirror_id = %s AND a.revision = p.revision)",
             [
                 *(mirror.tree_id, PublicationState.PUBLISHED, now - FOLLOWED_FOR),
                 *(revision - REVISIONS_FOLLOWED, revision, mirror.pk),
-                *(MOST_FOLLOWED + 1, MOST_FOLLOWED),
             ],
         )
-        since = [number for (number,) in cursor.fetchall()]
+        awaited = [number for (number,) in cursor.fetchall()]
+    since = [one for one in awaited if brings_few(mirror.tree_id, one, MOST_FOLLOWED)]
+    if not since:
+        return joined(())
     return joined(file_columns(mirror.tree, revision, since=since, below=mirror.subtree))
+
+
+@lru_cache(1000)
+def brings_few(tree_id: int, revision: int, most: int) -> bool:
+    """Say whether a published revision brought at most so many files, which stays so."""
+    new = TreeFile.objects.filter(tree=tree_id, since_revision=revision)
+    return new.values("pk")[: most + 1].count() <= most
 
 
 def bits_of(mirror: Mirror) -> Bitmap:

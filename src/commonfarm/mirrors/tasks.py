@@ -15,12 +15,12 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.tasks import Task
 
-from commonfarm.archive.interface import Publication, TreeFile
+from commonfarm.archive.interface import Publication
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import BusyError, defer_once
 from commonfarm.lib.errors import UnreachableError
 from commonfarm.mirrors import pushing
-from commonfarm.mirrors.holdings import MOST_FOLLOWED
+from commonfarm.mirrors.holdings import MOST_FOLLOWED, brings_few
 from commonfarm.mirrors.models import Mirror
 from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
 
@@ -157,12 +157,11 @@ def tree_published(tree: ReleaseTree, revision: int) -> None:
 
     What is too much to ask for file by file is scanned for.
     """
-    new = TreeFile.objects.filter(tree=tree, since_revision=revision)
-    many = new.values("pk")[: MOST_FOLLOWED + 1].count() > MOST_FOLLOWED
+    few = brings_few(tree.pk, revision, MOST_FOLLOWED)
     with transaction.atomic():
         for mirror in scan.looked_at():
             if mirror.tree_id == tree.pk:
-                (want_scan if many else want_check)(mirror)
+                (want_check if few else want_scan)(mirror)
         publication = Publication.objects.get(tree=tree, revision=revision)
         for mirror in pushing.told(tree.pk):
             _push(mirror.pk, publication.pk, staged=False)

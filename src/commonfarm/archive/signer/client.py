@@ -12,9 +12,13 @@ from commonfarm.archive.signer.protocol import MOST_ANSWER_BYTES
 from commonfarm.lib.errors import Reason, RefusedError, UnreachableError
 
 TIMEOUT_SECONDS = 120.0
+UNHURRIED_SECONDS = 900.0
+"""For a full mirror map of some million files, which takes a while to check."""
 
 
-def ask(path: Path, kind: str, asked: int | Sequence[int]) -> dict[str, Any]:
+def ask(
+    path: Path, kind: str, asked: int | Sequence[int], *, seconds: float = TIMEOUT_SECONDS
+) -> dict[str, Any]:
     """Ask for one thing by its id, or for several by theirs, and return the answer.
 
     Raises RefusedError with the signer's reason, UnreachableError when it cannot be asked now.
@@ -24,7 +28,7 @@ def ask(path: Path, kind: str, asked: int | Sequence[int]) -> dict[str, Any]:
     received = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT_SECONDS)
+            connection.settimeout(seconds)
             connection.connect(str(path))
             connection.sendall(request)
             with connection.makefile("rb") as answers:
