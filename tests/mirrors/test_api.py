@@ -95,6 +95,7 @@ def test_a_name_is_given_once_and_free_again_after_removal(ben: Caller, demo: Re
         ({"name": "../x"}, 422, "name"),
         ({"name": "North"}, 422, "name"),
         ({"name": "a\n"}, 422, "name"),
+        ({"name": "redirectors"}, 422, "name"),
         ({"country": "Germany"}, 422, "country"),
         ({"country": "d1"}, 422, "country"),
         ({"http": "ftp://x/"}, 422, "http"),

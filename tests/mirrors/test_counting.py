@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import uuid
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +103,43 @@ def test_a_mirror_that_was_removed_meanwhile_counts(demo: ReleaseTree) -> None:
     registered(demo, "gone", removed_at=NOW)
     counting.take(parse(batch(["demo", TURTLE, "gone", "DE", 1, 1]), TODAY), NOW)
     assert by_mirror() == [("gone", "DE", 1, 1)]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from unittest import mock
+import django
+from django.conf import settings
+settings.DATABASES["default"]["NAME"] = sys.argv[1]
+django.setup()
+from django.utils import timezone
+from commonfarm.mirrors import counting
+with mock.patch(sys.argv[2], lambda *_, **__: os.kill(os.getpid(), 9)):
+    counting.take_up(Path(sys.argv[3]), timezone.now())
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_kill_between_any_steps_counts_once(tmp_path: Path) -> None:
+    registered(published(), "north")
+    now = timezone.now()
+    for step, counted in {
+        "commonfarm.mirrors.counting._known": 0,
+        "commonfarm.mirrors.counting._add": 0,
+        "pathlib.Path.unlink": 1,
+    }.items():
+        (tmp_path / "a.counts").write_bytes(batch(ROW, day=now.date()))
+        MirrorCount.objects.all().delete()
+        FileCount.objects.all().delete()
+        name = connection.settings_dict["NAME"]
+        command = [sys.executable, "-c", KILLED, name, step, str(tmp_path)]
+        assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL, step
+        assert len(by_mirror()) == counted, step
+        counting.take_up(tmp_path, now)
+        assert by_mirror() == [("north", "DE", 1, 1)], step
+        assert by_file() == [(TURTLE, 1, 1)], step
+        assert list(tmp_path.iterdir()) == []
 
 
 ROW = ["demo", TURTLE, "north", "DE", 1, 1]

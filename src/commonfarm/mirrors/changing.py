@@ -23,15 +23,17 @@ from commonfarm.mirrors.models import ADDRESSES, Mirror
 from commonfarm.store.interface import put_bytes
 
 MOST_ADMINISTRATORS = 20
+RESERVED = frozenset({"counts", "redirectors"})
+"""Names that mean something else where the API has a mirror's."""
 
 
 def register(
     name: str, tree: ReleaseTree, fields: Mapping[str, Any], user: User, *, vouch: bool = False
 ) -> Mirror:
     """Register a mirror; `user` becomes its administrator. A coordinator may vouch for it."""
-    if not re.fullmatch(registering.NAME, name):
+    if not re.fullmatch(registering.NAME, name) or name in RESERVED:
         to_do = "use small letters, digits, dots and hyphens"
-        raise BadInputError(Problem("name", 0, 0, f"{name[:100]!r} is no name", to_do))
+        raise BadInputError(Problem("name", 0, 0, f"{name[:100]!r} is no name here", to_do))
     registering.check_room(user)
     checked = registering.check(fields, _policy(), tree, user, None)
     mirror = Mirror.add(name, tree, checked, who=user.label)

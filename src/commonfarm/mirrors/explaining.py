@@ -5,6 +5,7 @@ Without Django: the command line needs no hub for it. The page asks the same.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,8 +111,14 @@ def places_of(config: Config) -> Places:
 
 
 def spent_today(config: Config, at: float) -> dict[str, int]:
-    """Return the bytes each mirror was sent on the UTC day of `at`, as its redirector noted."""
-    return Spool(config.counts).spent(datetime.fromtimestamp(at, UTC).date().isoformat())
+    """Return the bytes each mirror was sent on the UTC day of `at`, as its redirector noted.
+
+    Nothing to who may not read that: then every budget is shown as it is in the morning.
+    """
+    spool = Spool(config.counts)
+    if not os.access(spool.folder / "spent.json", os.R_OK):
+        return {}
+    return spool.spent(datetime.fromtimestamp(at, UTC).date().isoformat())
 
 
 def address_of(mirror: Mirror, base: str, path: str) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import subprocess
 import tempfile
+import time
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
@@ -36,6 +37,7 @@ FILE = "commonfarm-mirror.txt"
 """Its lines are tokens: a server may carry more than one mirror at one address."""
 MOST_BYTES = 4096
 SECONDS = 30
+"""So long all of a mirror's addresses may take together."""
 AGAIN = timedelta(minutes=10)
 TRIED_FOR = timedelta(days=30)
 """So long after it was registered the file is looked for by itself, later on request only."""
@@ -83,13 +85,14 @@ def _in_the_tree(mirror: Mirror) -> Reason | None:
 
 def missing(addresses: list[str], token: str, policy: Policy) -> Reason | None:
     """Return why control is not shown at the first of `addresses` where it is not. Blocks."""
+    deadline = time.monotonic() + SECONDS
     for address in addresses:
-        url = address + FILE
+        url, seconds = address + FILE, max(1.0, deadline - time.monotonic())
         try:
             if url.startswith("rsync:"):
-                data = _by_rsync(url, policy)
+                data = _by_rsync(url, policy, seconds)
             else:
-                data = asyncio.run(_by_http(url, policy))
+                data = asyncio.run(_by_http(url, policy, seconds))
             text = data.decode("ascii", "replace")
         except AddressRefusedError as error:
             return Reason("proof-address-refused", f"{address}: {error}", "use a public address")
@@ -106,8 +109,8 @@ def missing(addresses: list[str], token: str, policy: Policy) -> Reason | None:
     return None
 
 
-async def _by_http(url: str, policy: Policy) -> bytes:
-    limits = Limits(total_seconds=SECONDS, request_seconds=SECONDS, silence_seconds=SECONDS)
+async def _by_http(url: str, policy: Policy, seconds: float) -> bytes:
+    limits = Limits(total_seconds=seconds, request_seconds=seconds, silence_seconds=seconds)
     async with asking(policy, limits) as asker, asker.ask("GET", url) as answer:
         if answer.status != HTTPStatus.OK:
             raise ValueError(f"it answers {answer.status}")
@@ -119,7 +122,7 @@ async def _by_http(url: str, policy: Policy) -> bytes:
         return bytes(data)
 
 
-def _by_rsync(url: str, policy: Policy) -> bytes:
+def _by_rsync(url: str, policy: Policy, seconds: float) -> bytes:
     parts = urlsplit(url)
     address = addresses_of(url, policy)[0]
     host = f"[{address}]" if ":" in address else address
@@ -128,8 +131,8 @@ def _by_rsync(url: str, policy: Policy) -> bytes:
             # Neither outlives us, nor fills a disk or the memory.
             *("setpriv", "--pdeathsig", "KILL", "--"),
             *("prlimit", f"--fsize={1 << 16}", f"--as={1 << 30}", "--"),
-            *("rsync", "--no-motd", f"--max-size={MOST_BYTES}", f"--contimeout={SECONDS}"),
-            *(f"--timeout={SECONDS}", "--"),
+            *("rsync", "--no-motd", f"--max-size={MOST_BYTES}", f"--contimeout={round(seconds)}"),
+            *(f"--timeout={round(seconds)}", "--"),
             # rsync is given the very address that was judged, never the name.
             *(f"rsync://{host}:{parts.port or PORTS['rsync']}{parts.path}", f"{folder}/"),
         ]
@@ -141,11 +144,11 @@ def _by_rsync(url: str, policy: Policy) -> bytes:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                timeout=SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ValueError(f"no answer in {SECONDS} s") from None
+            raise ValueError(f"no answer in {seconds:.0f} s") from None
         if done.returncode:
             first = done.stderr[:2000].decode("utf-8", "replace").splitlines()[:1]
             raise ValueError(f"rsync: {''.join(first) or f'it ended with {done.returncode}'}")

@@ -1,4 +1,7 @@
-"""Background work of the registry: proofs of control, counts, and what is kept how long."""
+"""Background work of the registry: proofs of control, counts, and what is kept how long.
+
+Proofs have a queue of their own: whoever has an account may register a server that answers slowly.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from commonfarm.mirrors.models import Mirror
 log = logging.getLogger(__name__)
 
 
-@app.task(name="mirrors.prove", queue="scans")
+@app.task(name="mirrors.prove", queue="proofs")
 def prove(mirror_id: int) -> None:
     """Look for the file that shows control of a mirror; if it is there, look at the mirror."""
     with suppress(BusyError):  # who is at it sees the same

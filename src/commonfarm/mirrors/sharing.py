@@ -63,9 +63,9 @@ def shares(today: date, days: int = 1) -> Shares:
     sums = found.values("mirror").annotate(downloads=Sum("downloads"), bytes=Sum("size"))
     rows = list(sums.order_by("-bytes", "mirror"))
     size = sum(int(row["bytes"]) for row in rows)
-    ranked = [_share(str(row["mirror"]), row, size) for row in rows]
+    ranked = _beside([_share(str(row["mirror"]), row, size) for row in rows])
     ours = next((one for one in ranked if not one.name), Share("", 0, 0, 0.0))
-    theirs = _beside([one for one in ranked if one.name])
+    theirs = [one for one in ranked if one.name]
     carried = sum(one.size for one in theirs)
     together = Share(
         "mirrors", sum(one.downloads for one in theirs), carried, carried / size if size else 0.0
