@@ -13,12 +13,13 @@ from django.utils import timezone
 
 from commonfarm.archive import assembling, publishing, signing, tasks
 from commonfarm.archive.models import Publication, Release, TreeFile
-from commonfarm.archive.releases import going_public, lifecycle
+from commonfarm.archive.releases import going_public, lifecycle, staging
+from commonfarm.archive.releases.explaining import explain
 from commonfarm.archive.trees import canonical_aliases
 from commonfarm.estate.interface import ReleaseTree, Repository
 from commonfarm.journal.models import Entry
 from commonfarm.lib.config import Config
-from commonfarm.lib.errors import BadInputError, Reason, RefusedError
+from commonfarm.lib.errors import BadInputError, Reason, RefusedError, UnreachableError
 from commonfarm.store.interface import add_chunk, blob_path, put_bytes, start_upload
 from tests.archive.releases import NOW, Releases
 
@@ -398,6 +399,47 @@ def test_what_cannot_be_read_is_not_published(
         going_public.publish(release, NOW, who="user:bert")
         releases.work()
         assert releases.lying() == ["a", "b", "c"]
+
+
+def test_where_it_stands_is_explained_all_the_way(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases.tree.review = "other"
+    releases.tree.save()
+    release = releases.opened({"a": "a"})
+
+    def said() -> tuple[str, str]:
+        reason = explain(Release.objects.get(pk=release.pk))
+        return reason.code, str(reason)
+
+    assert said()[0] == "open"
+    lifecycle.close(release, who="user:anna", now=NOW)
+    assert said()[0] == "not-reviewed"
+    assert "put by user:anna, and nobody has reviewed it; somebody else than" in said()[1]
+    lifecycle.review(release, ok=True, who="user:bert", now=NOW)
+    assert said()[0] == "not-published"
+    later = timezone.now() + HOUR
+    going_public.publish(release, timezone.now(), who="user:bert", visible_from=later)
+    assert f"until {later:%Y-%m-%d %H:%M:%S} UTC, and is being made ready" in said()[1]
+    staging.stage(releases.tree)
+    assert "registered mirrors can fetch it" in said()[1]
+    going_public.publish(release, timezone.now(), who="user:bert")
+    with monkeypatch.context() as away:
+
+        def unreachable(_publication: int) -> None:
+            raise UnreachableError(Reason("away", "the signer does not answer"))
+
+        away.setattr(signing, "sign_publication", unreachable)
+        publishing.publish(releases.tree)
+    assert said()[0] == "on-its-way"
+    assert "sugar revision 1, which is assembled: the signer does not answer" in said()[1]
+    releases.work()
+    assert said() == ("public", "release:sugar/1 is public since sugar revision 1")
+    release.refresh_from_db()
+    going_public.withdraw(release, who="user:bert", why="too early")
+    assert said()[0] == "leaves"
+    releases.work()
+    assert "was withdrawn: too early" in said()[1]
 
 
 def test_two_releases_with_one_path_are_not_both_published(releases: Releases) -> None:

@@ -18,6 +18,7 @@ What others call:
   published.
 - `history`: `compare` (pure), `between_revisions`, `of_release` and `between_trees` say what is
   new, gone and changed; `revisions` is a tree's history.
+- `explaining`: `explain` says where a release stands, and what would bring it on.
 - `rules`: what paths and aliases may be (pure).
 - `rows` changes the tree's tables when a publication is assembled; `staging` keeps the folder that
   registered mirrors fill themselves from before an embargo ends.

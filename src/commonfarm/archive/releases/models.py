@@ -79,7 +79,8 @@ class Release(models.Model):
     @property
     def waits_for_publication(self) -> bool:
         """Whether a publication has taken it, and users do not see it yet."""
-        return self.publication_id is not None and self.state != ReleaseState.PUBLIC
+        before = (ReleaseState.REVIEWED, ReleaseState.EMBARGOED)
+        return self.publication_id is not None and self.state in before
 
     def close(self, files: int, size: int, aliases: int, link_digest: str, *, who: str) -> None:
         """Let no more be added; it can be looked at from now on."""
