@@ -141,7 +141,7 @@ def test_whoever_has_the_link_sees_the_release_and_fetches_its_files(releases: R
     nobody = Browser()
     assert "4/Turtle.xo" in nobody.see(address)
     answer = nobody.client.get(f"{address}file", {"path": "4/Turtle.xo"})
-    assert b"".join(answer.streaming_content) == b"turtle"
+    assert answer.getvalue() == b"turtle"
     for one in (answer, nobody.client.get(address), nobody.client.get("/unlisted/wrong/")):
         assert one["Referrer-Policy"] == "no-referrer"
         assert one["X-Robots-Tag"] == "noindex"
@@ -150,7 +150,7 @@ def test_whoever_has_the_link_sees_the_release_and_fetches_its_files(releases: R
     part = nobody.client.get(
         f"{address}file", {"path": "4/Turtle.xo"}, headers={"Range": "bytes=2-3"}
     )
-    assert (part.status_code, b"".join(part.streaming_content)) == (206, b"rt")
+    assert (part.status_code, part.getvalue()) == (206, b"rt")
 
 
 def test_the_link_ends_with_the_secrecy_or_when_there_is_another(releases: Releases) -> None:
@@ -180,7 +180,7 @@ def test_what_a_hostile_person_uploads_is_never_a_page_of_ours(
         assert answer["Content-Disposition"].startswith("attachment;")
         assert answer["X-Content-Type-Options"] == "nosniff"
         assert answer["Content-Security-Policy"] == "sandbox; default-src 'none'"
-        assert b"".join(answer.streaming_content).decode() == HTML
+        assert answer.getvalue().decode() == HTML
     assert Client().get(f"{address}file", {"path": "../../etc/passwd"}).status_code == 404
     assert Client().get(f"{address}file").status_code == 404
     assert Client().get(f"{address}file", {"path": "a\0b"}).status_code == 404

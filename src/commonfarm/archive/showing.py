@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from commonfarm.accounts.interface import Role, User
+from commonfarm.archive import manifest
 from commonfarm.archive.adoption.reading import unread
 from commonfarm.archive.models import (
     UNFINISHED,
@@ -128,8 +129,15 @@ def next_step(release: Release) -> str:
 
 
 def show_difference(found: Difference, most: int) -> dict[str, Any]:
-    """Return counts of what differs, and the first `most` paths of each kind."""
-    kinds = {"new": found.new, "changed": found.changed, "gone": found.gone}
+    """Return counts of what differs, and the first `most` paths of each kind.
+
+    Not of the manifest, which differs between any two.
+    """
+    ours = f"{manifest.FOLDER}/"
+    every = {"new": found.new, "changed": found.changed, "gone": found.gone}
+    kinds = {
+        kind: [path for path in paths if not path.startswith(ours)] for kind, paths in every.items()
+    }
     aliases = [{"path": path, "old": old, "new": new} for path, (old, new) in found.aliases.items()]
     return {
         **{kind: len(paths) for kind, paths in kinds.items()},

@@ -49,9 +49,19 @@ def table(columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:
 
     shown = Table(*columns, box=None)
     for row in rows:
-        cells = ("" if row[key] is None else str(row[key]) for key in columns.values())
-        shown.add_row(*map(harmless, cells))
+        shown.add_row(*(harmless(_cell(key, row[key])) for key in columns.values()))
     Console().print(shown)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return when(value) if key.endswith("_at") else str(value)
+
+
+def when(text: str) -> str:
+    """Show a time of the API as people read it; it is UTC."""
+    return text[:16].replace("T", " ")
 
 
 def release_lines(release: dict[str, Any]) -> Iterable[str]:
@@ -63,7 +73,7 @@ def release_lines(release: dict[str, Any]) -> Iterable[str]:
     what = f"{release['files']} files, {format_bytes(release['size'])}"
     if release["aliases"]:
         what += f", {release['aliases']} aliases"
-    yield f"  {what}, put by {release['put_by']} at {release['put_at']}"
+    yield f"  {what}, put by {release['put_by']} at {when(release['put_at'])} UTC"
     if release["why"]:
         yield f"  {release['why']}"
     if release.get("link"):
@@ -88,6 +98,7 @@ def adoption_lines(tree: dict[str, Any]) -> Iterable[str]:
     if not found["looks"]:
         yield f"{folder} was not looked at yet: commonfarm tree adopt {tree['name']}"
     else:
-        yield f"{folder} was looked at: {found['looked_at']}, next: {found['next_at']}"
+        last, then = when(found["looked_at"]), when(found["next_at"])
+        yield f"{folder} was looked at {last}, and is again {then} UTC"
     if found["unread"]:
         yield f"{found['unread']} files are still to be hashed, in the background"

@@ -18,6 +18,7 @@ from commonfarm.archive.verbs.hub import (
     table,
     tell,
     tree_path,
+    when,
 )
 
 
@@ -95,7 +96,7 @@ def _tree_lines(tree: dict[str, Any]) -> Iterable[str]:
         yield f"the next revision waits: {tree['problem']}"
     if tree["adoption"]:
         yield from adoption_lines(tree)
-    since = f", public since {tree['published_at']}" if tree["published_at"] else ""
+    since = f", public since {when(tree['published_at'])} UTC" if tree["published_at"] else ""
     yield f"{tree['name']}: revision {tree['revision']}{since}"
     aliases = f", {tree['aliases']} aliases" if tree["aliases"] else ""
     yield f"  {tree['files']} files, {format_bytes(tree['size'])}{aliases}, at {tree['address']}"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -81,9 +82,9 @@ def _opened(client: Any, tree: str, title: str, origin: str) -> Iterator[int]:
         try:
             yield number
         except BaseException as error:
-            why = f"put ended before its end: {str(error) or type(error).__name__}"
+            why = str(error) if isinstance(error, CommonfarmError | OSError) else "it was ended"
             with suppress(CommonfarmError):
-                _give_up(client, tree, number, why)
+                _give_up(client, tree, number, f"put came to no end: {why}")
             raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -164,7 +165,8 @@ def _promote_elsewhere(
             with Progress(quiet=quiet, total=total) as progress:
                 for row in files:
                     here = Path(work) / row["sha256"]
-                    client.download(release_path(tree, release, "file"), here, path=row["path"])
+                    asked = urlencode({"path": row["path"]})
+                    client.download(f"{release_path(tree, release, 'file')}?{asked}", here)
                     sha256, _ = other.upload(here, progress)
                     here.unlink()
                     _check_same(row, sha256)

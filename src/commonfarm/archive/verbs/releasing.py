@@ -54,28 +54,27 @@ def publish(
     client = hub()
     visible_from = _time(at).isoformat() if at else None
     found = client.post(release_path(tree, release, "publish"), {"visible_from": visible_from})
-    if wait and found["state"] == "reviewed":
-        found = _until_public(client, tree, release)
+    if wait:
+        found = _until_public(client, tree, found)
     tell(found, as_json, release_lines)
-    if wait and found["state"] == "reviewed":
+    if wait and not at and found["state"] != "public":
         raise typer.Exit(ExitCode.NO)
 
 
-def _until_public(client: Any, tree: str, release: int) -> dict[str, Any]:
-    """Wait while the release is on its way, and say what keeps it if something does."""
+def _until_public(client: Any, tree: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Wait while a release is on its way, and say what keeps it if something does."""
     from rich.console import Console
 
-    told = ""
-    with Console(stderr=True).status(f"publishing {tree} release {release}"):
-        while True:
-            found: dict[str, Any] = client.get(release_path(tree, release))
-            if found["state"] != "reviewed" or found["revision"] is None:
-                return found
+    told, path = "", release_path(tree, found["number"])
+    with Console(stderr=True).status(f"publishing {tree} release {found['number']}"):
+        while found["revision"] is not None and found["state"] != "public":
+            time.sleep(AGAIN_SECONDS)
             problem = client.get(tree_path(tree))["problem"]
             if problem and problem != told:
                 typer.echo(harmless(f"it waits: {problem}"), err=True)
                 told = problem
-            time.sleep(AGAIN_SECONDS)
+            found = client.get(path)
+    return found
 
 
 def withdraw(
