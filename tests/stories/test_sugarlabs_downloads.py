@@ -54,7 +54,7 @@ def test_a_day_of_downloads(downloads: Downloads) -> None:
         downloads.wait_until_public(tree, downloads.publish(tree, datetime.now(UTC)))
         downloads.fill_mirrors(tree)
     downloads.start_mirrors()
-    downloads.look_at_mirrors()
+    downloads.wait_for_mirrors()
 
     new = downloads.make_new_release()
     asked = downloads.requests()
@@ -75,10 +75,10 @@ def test_a_day_of_downloads(downloads: Downloads) -> None:
 
 def refused_as_in_2009(downloads: Downloads, known: Path, soas: Path) -> None:
     """A tree is refused that is not where people think, or that not everybody may read."""
-    said = downloads.put("activities", known, accept=(2,))
+    said = downloads.refused("activities", known)
     assert f"{known}: is a symlink to" in said
     assert str(known.resolve()) in said
-    said = downloads.put("soas", soas, accept=(2,))
+    said = downloads.refused("soas", soas)
     assert "logs" in said
     assert "/var/log" in said
     assert "mode 0600" in said

@@ -127,6 +127,11 @@ class MirrorSite:
         known = [f"--password-file={password_file}", f"--link-dest={self.files / tree}"]
         run(*self._rsync(), *known, source, f"{self.staged / tree}/")
 
+    def reveal(self, tree: str) -> None:
+        """Serve what is staged: its own links to it, no bytes are moved."""
+        staged, served = f"{self.staged / tree}/", f"{self.files / tree}/"
+        run("rsync", "-rlt", f"--link-dest={self.staged / tree}", staged, served)
+
     def may_stage(self, source: str, password_file: Path) -> bool:
         """Say whether the module for registered mirrors is there, and takes the password."""
         command = self.internet.command("rsync", f"--password-file={password_file}", source)

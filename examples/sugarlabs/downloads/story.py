@@ -147,9 +147,19 @@ class Downloads:
 
     # Publishing.
 
-    def put(self, tree: str, folder: Path, accept: tuple[int, ...] = (0,)) -> str:
-        """Put a folder into a tree; return what the command said."""
-        return self.installation.run("tree", "put", tree, folder, accept=accept)
+    def put(self, tree: str, folder: Path) -> None:
+        """Put a folder into a tree."""
+        self.installation.run("tree", "put", tree, folder)
+
+    def refused(self, tree: str, folder: Path) -> str:
+        """Try to put a folder into a tree; return why that is refused."""
+        try:
+            self.put(tree, folder)
+        except StoryError as error:
+            if "ended with 2" in str(error):
+                return str(error)
+            raise
+        raise StoryError(f"{folder} was put into {tree}")
 
     def publish(self, tree: str, visible_from: datetime | None = None) -> int:
         """Review and publish the newest release of a tree; return its number."""
@@ -185,7 +195,7 @@ class Downloads:
         """Have every mirror pull a tree from our rsync server."""
         for mirror in self.mirrors:
             if mirror not in but:
-                mirror.pull(f"{self.rsync_url()}{tree}/", tree)
+                mirror.pull(f"{self.rsync_url()}/{tree}/", tree)
 
     def stage_mirrors(self, tree: str, but: Sequence[MirrorSite] = ()) -> None:
         """Have every mirror fetch what is under embargo, from the module for registered ones."""
@@ -202,21 +212,14 @@ class Downloads:
             )
             mirror.stage(told["url"], password, tree)
 
-    def look_at_mirrors(self) -> None:
-        """Have all mirrors probed and scanned, and wait until every one was seen to be whole."""
-        names = [one["name"] for one in self.installation.json("mirror", "list")]
-        for name in names:
-            self.installation.run("mirror", "probe", name)
-            self.installation.run("mirror", "scan", name)
+    def wait_for_mirrors(self) -> None:
+        """Return when every mirror was found well, and seen to have all of its tree."""
 
         def whole() -> bool:
             rows = self.installation.json("mirror", "list")
-            return all(
-                row["state"] == "up"
-                and row["last_scan"]
-                and row["last_scan"]["files_found"] == row["last_scan"]["files_expected"]
-                for row in rows
-            )
+            scans = [row["details"]["last_scan"] for row in rows if row["state"] == "up"]
+            complete = [one for one in scans if one["files_found"] == one["files_expected"]]
+            return len(complete) == 2 * len(self.mirrors)
 
         self.wait_for(whole, "all mirrors to be seen whole")
 

@@ -1,0 +1,218 @@
+"""A small project in an internet of its own: one tree and a few mirrors, for benchmarks and tests.
+
+Needs root.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from examples.first.command import StoryError
+from examples.sugarlabs.downloads.internet import Internet, networks_of
+from examples.sugarlabs.downloads.site import MirrorSite
+from examples.sugarlabs.downloads.story import InstallationThere
+
+TREE = "demo"
+ESTATE = f"""\
+trees:
+  - name: {TREE}
+    environment: production
+    review: none
+    origin_only: 0 s
+"""
+WAIT_SECONDS = 60.0
+POLL_SECONDS = 0.02
+WORKING_DIRECTORY = Path(__file__).parents[3]
+
+
+class SmallProject:
+    """The project, with its processes below `home`, from entering it until leaving."""
+
+    def __init__(self, name: str, home: Path, countries: Sequence[str] = ("DE", "FR")) -> None:
+        self.internet = Internet(name, {})
+        self.home = home
+        home.mkdir(mode=0o755)
+        self.installation = InstallationThere(self.internet, "small", home / "farm")
+        found = networks_of(sorted({*countries, "DE"}), len(countries) + 1, seed=7)
+        self.client = found["DE"].pop()
+        self.mirrors = [
+            MirrorSite(self.internet, home / "mirrors", f"m{number}", country, found[country].pop())
+            for number, country in enumerate(countries)
+        ]
+        self.estate = home / "estate"
+        self._clients: subprocess.Popen[str] | None = None
+        self._put = 0
+
+    def __enter__(self) -> Self:
+        self.estate.mkdir()
+        (self.estate / "trees.yaml").write_text(ESTATE)
+        self.internet.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.forget_clients()
+        for mirror in self.mirrors:
+            mirror.die()
+        try:
+            self.installation.down()
+        finally:
+            self.internet.__exit__(kind, error, trace)
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def up(self) -> None:
+        """Start all processes, and return when they answer."""
+        self.installation.up(self.estate, lambda _: None)
+
+    # Releases.
+
+    def put(self, files: Mapping[str, bytes], tree: str = TREE) -> int:
+        """Put files into a new release, and return its number."""
+        self._put += 1
+        folder = self.home / f"put/{self._put}"
+        for path, data in files.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        for one in (folder, *folder.rglob("*")):
+            one.chmod(0o755 if one.is_dir() else 0o644)
+        return int(self.installation.json("tree", "put", tree, folder)["number"])
+
+    def publish(self, release: int, at: datetime | None = None, tree: str = TREE) -> None:
+        """Make a release public, now or at a time."""
+        when = ["--at", at.isoformat()] if at else []
+        self.installation.run("tree", "publish", tree, str(release), *when)
+
+    def state_of(self, release: int, tree: str = TREE) -> str:
+        """Return how a release stands."""
+        return str(self.installation.json("tree", "show", tree, str(release))["state"])
+
+    def wait_until_public(self, release: int) -> None:
+        """Return when users see a release."""
+        wait_for(lambda: self.state_of(release) == "public", f"release {release} to be public")
+
+    def published_at(self) -> datetime:
+        """Return when the newest revision was switched to."""
+        newest = self.installation.json("tree", "history", TREE, "--limit", "1")[0]
+        return datetime.fromisoformat(newest["published_at"])
+
+    # Mirrors.
+
+    @property
+    def rsync(self) -> str:
+        """Where mirrors pull the tree."""
+        return f"{self.installation.status_or_fail()['rsync']}/{TREE}/"
+
+    def start_mirrors(self) -> None:
+        """Have all mirrors filled, started and registered, and return when clients are sent to
+        them.
+        """
+        for mirror in self.mirrors:
+            wait_for(partial(self._pulled, mirror), "rsync to serve the tree")
+            mirror.start()
+            where = ["--http", f"{mirror.http}{TREE}/", "--rsync", f"{mirror.rsync}{TREE}/"]
+            country = ["--country", mirror.country]
+            self.installation.run(
+                "mirror", "add", mirror.name, "--tree", TREE, *where, *country, "--vouch"
+            )
+        wait_for(
+            lambda: all(one["state"] == "up" for one in self.installation.json("mirror", "list")),
+            "all mirrors to be up",
+        )
+
+    def _pulled(self, mirror: MirrorSite) -> bool:
+        try:
+            mirror.pull(self.rsync, TREE)
+        except StoryError:
+            return False
+        return True
+
+    def stage(self, mirror: MirrorSite) -> None:
+        """Have a mirror fetch what is under embargo."""
+        password = self.home / f"{mirror.name}.password"
+        if not password.exists():
+            told = self.installation.json("mirror", "rsync-password", mirror.name)
+            password.write_text(json.dumps(told))
+        told = json.loads(password.read_text())
+        secret = password.with_suffix(".secret")
+        secret.write_text(told["password"])
+        secret.chmod(0o600)
+        wait_for(partial(mirror.may_stage, told["url"], secret), "the password to be good")
+        mirror.stage(told["url"], secret, TREE)
+
+    # Clients.
+
+    def ask(self, path: str) -> dict[str, Any]:
+        """Ask the redirector for TREE/`path` as a client: `status`, and `mirror` ("": ourselves).
+
+        The answer has status 0 when there is none.
+        """
+        if self._clients is None:
+            url = self.installation.status_or_fail()["redirector"]
+            self._clients = subprocess.Popen(
+                self.internet.command(
+                    sys.executable, "-m", "examples.sugarlabs.downloads.replay", url
+                ),
+                cwd=WORKING_DIRECTORY,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        assert self._clients.stdin is not None
+        assert self._clients.stdout is not None
+        self._clients.stdin.write(
+            json.dumps({"client": self.client, "path": f"{TREE}/{path}"}) + "\n"
+        )
+        self._clients.stdin.flush()
+        line = self._clients.stdout.readline()
+        if not line:
+            self.forget_clients()
+            return {"status": 0, "mirror": "", "fetched": False}
+        return dict(json.loads(line))
+
+    def forget_clients(self) -> None:
+        """End the process that asks."""
+        if self._clients is not None:
+            self._clients.kill()
+            self._clients.communicate()
+            self._clients = None
+
+    def wait_until_redirected(self, path: str, mirror: MirrorSite | None = None) -> datetime:
+        """Return when a client was first sent to a mirror (to this one) for a path."""
+        while_waiting = partial(self._is_redirected, path, mirror)
+        wait_for(while_waiting, f"{path} to be redirected", POLL_SECONDS)
+        return datetime.now(UTC)
+
+    def _is_redirected(self, path: str, mirror: MirrorSite | None) -> bool:
+        answer = self.ask(path)
+        return answer["status"] == 302 and mirror in (None, self.mirror_at(answer["mirror"]))
+
+    def mirror_at(self, address: str) -> MirrorSite | None:
+        """Return the mirror at an address."""
+        return next((one for one in self.mirrors if one.address == address), None)
+
+
+def wait_for(
+    true: Callable[[], bool], what: str, pause: float = 0.2, seconds: float = WAIT_SECONDS
+) -> None:
+    """Return when `true`; StoryError when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise StoryError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(pause)
