@@ -10,7 +10,10 @@ from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from commonfarm.archive import (
     copies,
@@ -36,7 +39,7 @@ from commonfarm.archive.releases import going_public, lifecycle
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError
-from commonfarm.store.interface import path_of, put_bytes
+from commonfarm.store.interface import Blob, path_of, put_bytes
 from tests.archive.world import World, make_deb
 
 STATEMENT = manifest.STATEMENT_PATH
@@ -219,6 +222,67 @@ def test_statements_are_renewed_before_they_end(tree: ReleaseTree, signer: Confi
     second = publish(tree)
     assert (second.revision, said(second)) == (2, [])
     verified(tree, signer, at_least=2)
+
+
+LIVES = st.lists(
+    st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["put", "alias", "end", "leave"])),
+    min_size=2,
+    max_size=6,
+)
+
+
+@pytest.mark.django_db
+@given(LIVES)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_base_and_what_changed_since_are_the_next_base(steps: list[dict[str, str]]) -> None:
+    """Whatever happens to files and aliases from revision to revision."""
+    with transaction.atomic():
+        tree = ReleaseTree.objects.create(name="any")
+        blobs = [Blob.objects.create(sha256=f"{number:064}", size=number) for number in range(7)]
+        files: dict[str, TreeFile] = {}
+        aliases: dict[str, TreeAlias] = {}
+        for revision, step in enumerate(steps, 1):
+            for path, what in step.items():
+                if what == "leave":
+                    if path in files and files[path].leaving_revision is None:
+                        files[path].leaving_revision = revision
+                        files[path].save()
+                    continue
+                for rows in (files, aliases):
+                    if path in rows:
+                        row = rows.pop(path)
+                        row.until_revision = revision
+                        row.save()
+                about = {"tree": tree, "path": path, "since_revision": revision}
+                if what == "put":
+                    blob = blobs[revision]
+                    files[path] = TreeFile.objects.create(
+                        blob=blob, sha256=blob.sha256, size=blob.size, **about
+                    )
+                elif what == "alias":
+                    aliases[path] = TreeAlias.objects.create(target=f"t{revision}", **about)
+        told = [applied(tree, 0, revision, {}) for revision in range(1, len(steps) + 1)]
+        told.insert(0, {})
+        for revision in range(1, len(steps) + 1):
+            for since in range(1, revision):
+                assert applied(tree, since, revision, told[since]) == told[revision]
+        transaction.set_rollback(True)
+
+
+def applied(
+    tree: ReleaseTree, since: int, revision: int, told: dict[str, manifest.Entry]
+) -> dict[str, manifest.Entry]:
+    """Return what is told once the segment from `since` to `revision` has been read."""
+    lines = manifest_rows.lines(Publication(tree=tree, revision=revision), since)
+    _, entries = manifest.read_segment(io.BytesIO(manifest.pack(lines)))
+    listed = dict(told)
+    for entry in entries:
+        listed.pop(entry.path, None)
+        if not isinstance(entry, manifest.Gone):
+            listed[entry.path] = entry
+    return listed
 
 
 def signed(tree: ReleaseTree) -> Publication:

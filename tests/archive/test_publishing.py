@@ -113,7 +113,7 @@ KILLED = """
 import os, signal, sys
 import django
 django.setup()
-from commonfarm.archive import folders, ports, publishing, signing
+from commonfarm.archive import folders, manifest_rows, ports, publishing, signing
 from commonfarm.archive.models import Publication
 from commonfarm.estate.interface import ReleaseTree
 ports.tree_published.fill(lambda tree, revision: None)
@@ -139,6 +139,8 @@ elif where == "signature":
         real_put(publication, wanted, **complete)
         complete or die()
     publishing.put_files = put_files
+elif where == "manifest":
+    manifest_rows.place = die
 elif where == "half-folder":
     folders.subprocess.run = die
 elif where == "before-link":
@@ -159,6 +161,7 @@ publishing.publish(ReleaseTree.objects.get())
         "before-reached",
         "statement",
         "signature",
+        "manifest",
         "half-folder",
         "before-link",
         "before-told",

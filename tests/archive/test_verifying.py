@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer
@@ -361,7 +362,7 @@ def test_redirects_lead_to_mirrors_and_nowhere_else(tree: Tree, serve: Callable[
 
     found = wrong(serve(tree.folder, redirect), sample=100)
     assert found["a/new.txt"] == "is redirected more than 5 times"
-    assert found["b/empty"].startswith("is redirected to file")
+    assert found["b/empty"] == "is redirected to nowhere"
     assert found["b/long.iso"].startswith("127.0.0.1:9 does not answer")
     assert "a/hello.txt" not in found
 
@@ -396,6 +397,20 @@ def test_who_does_not_answer_is_not_told_to_differ(tree: Tree, serve: Callable[.
         verify("http://127.0.0.1:9/")
     with pytest.raises(UnreachableError, match="is answered with 503"):
         verify(serve(tree.folder, lambda asked: asked.answer(503)))
+
+
+@given(
+    st.text() | st.text("htps:/.#?@[]19 \r\n").map("http://".__add__),
+    st.sampled_from(["http", "https"]),
+)
+def test_redirects_lead_to_web_addresses_or_are_refused(location: str, scheme: str) -> None:
+    try:
+        found = copies._next(f"{scheme}://example.org/main/a", location)
+    except copies.DiffersError:
+        return
+    assert found.startswith(("https://", "http://")) and found.isprintable()
+    assert urlsplit(found).hostname and (urlsplit(found).port or 1) > 0
+    assert scheme == "http" or found.startswith("https://")
 
 
 @given(
@@ -442,7 +457,14 @@ def test_the_command_says_how_it_went(
     (tree.folder / manifest.STATEMENT_PATH).unlink()
     code, said = run(tree.folder, key)
     assert code == 1 and "is missing; do not use this copy" in said
-    for odd in ("ftp://h/", "http://", tree.folder / "none", "http://x:y/", "http://h/?a"):
+    for odd in (
+        "ftp://h/",
+        "http://",
+        tree.folder / "none",
+        "http://x:y/",
+        "http://h/?a",
+        "http://h/a b",
+    ):
         assert run(odd, key)[0] == 2
     assert run(tree.folder, key, "--all", "--sample=1")[0] == 2
     assert run(tree.folder, key, "--max-age=soon")[0] == 2

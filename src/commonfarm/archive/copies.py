@@ -66,7 +66,9 @@ def open_copy(where: str) -> Copy:
     if "://" not in where:
         return FolderCopy(Path(where))
     parts = urlsplit(where)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    odd = parts.query or parts.fragment or parts.port == 0
+    odd = odd or not where.isascii() or not where.isprintable() or " " in where
+    if odd or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it is no address of the form http://HOST/PATH/ or https://HOST/PATH/")
     return WebCopy(where.rstrip("/") + "/")
 
@@ -230,12 +232,18 @@ class WebCopy:
 
 def _next(url: str, location: str) -> str:
     """Return where a redirect leads to; DiffersError where nobody should go."""
-    found = urljoin(url, location)
-    if not location or not found.isascii() or not found.isprintable() or " " in found:
+    try:
+        found = urljoin(url, location)
+        parts = urlsplit(found)
+        somewhere = bool(location and parts.hostname) and parts.port != 0
+    except ValueError:
+        somewhere = False
+    if not somewhere or not found.isascii() or not found.isprintable() or " " in found:
         raise DiffersError("is redirected to nowhere")
-    scheme = urlsplit(found).scheme
-    if scheme not in ("http", "https") or (scheme == "http" and url.startswith("https:")):
-        raise DiffersError(f"is redirected to {scheme[:20] or 'nothing'}, away from https")
+    if parts.scheme not in ("http", "https"):
+        raise DiffersError(f"is redirected to {parts.scheme[:20]}, which is not the web")
+    if parts.scheme == "http" and url.startswith("https:"):
+        raise DiffersError("is redirected away from https")
     return found
 
 
