@@ -421,7 +421,7 @@ def test_where_it_stands_is_explained_all_the_way(
     later = timezone.now() + HOUR
     going_public.publish(release, timezone.now(), who="user:bert", visible_from=later)
     assert f"until {later:%Y-%m-%d %H:%M:%S} UTC, and is being made ready" in said()[1]
-    staging.stage(releases.tree)
+    staging.stage_tree(releases.tree.pk)
     assert "registered mirrors can fetch it" in said()[1]
     going_public.publish(release, timezone.now(), who="user:bert")
     with monkeypatch.context() as away:

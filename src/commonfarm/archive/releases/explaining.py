@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from commonfarm.archive.models import Release, ReleaseState
-from commonfarm.archive.releases import staging
 from commonfarm.lib.errors import Reason
 
 REVIEWERS = {
@@ -62,7 +61,7 @@ def _on_its_way(release: Release) -> Reason:
 def _embargoed(release: Release) -> Reason:
     assert release.visible_from is not None
     until = f"{release.visible_from:%Y-%m-%d %H:%M:%S} UTC"
-    if release.number in staging.staged(release.tree):
+    if release.staged_at is not None:
         what = f"is under embargo until {until}, and registered mirrors can fetch it"
     else:
         what = f"is under embargo until {until}, and is being made ready for registered mirrors"

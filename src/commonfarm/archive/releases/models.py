@@ -27,7 +27,8 @@ class Release(models.Model):
     """Files on their way into a release tree, put together and published together.
 
     While it is open files can be added; then it is unlisted: seen by those who are signed in, or
-    have its link. `visible_from` is the end of its embargo. `publication` is the revision that
+    have its link. `visible_from` is the end of its embargo, and `staged_at` when registered mirrors
+    could fetch it ahead of that. `publication` is the revision that
     makes or made it public, `withdrawn_by_publication` the one that takes or took it back, with its
     files gone at once if `leaves_at_once`. `why` is the last word on it: of its review, or why it
     could not be published.
@@ -46,6 +47,7 @@ class Release(models.Model):
     reviewed_at = models.DateTimeField(null=True, blank=True)
     link_digest = models.CharField(max_length=64, blank=True)
     visible_from = models.DateTimeField(null=True, blank=True)
+    staged_at = models.DateTimeField(null=True, blank=True)
     why = models.TextField(blank=True)
     publication = models.ForeignKey(
         "archive.Publication",
@@ -108,6 +110,10 @@ class Release(models.Model):
         event = events.ReleaseEmbargoed(self.label, visible_from=until.isoformat())
         self._becomes(ReleaseState.EMBARGOED, event, who=who, visible_from=until, why="")
 
+    def stage(self, now: datetime, *, who: str) -> None:
+        """Note that registered mirrors can fetch it."""
+        self._becomes(self.state, events.ReleaseStaged(self.label), who=who, staged_at=now)
+
     def join(self, publication: Any, *, who: str) -> None:
         """Be made public by a publication; its state changes when users see it."""
         event = events.ReleaseJoined(self.label, revision=publication.revision)
@@ -121,7 +127,7 @@ class Release(models.Model):
 
     def hold_back(self, why: str, *, who: str) -> None:
         """Take it out of its publication, for a fault that a person has to mend."""
-        fields = {"publication": None, "visible_from": None, "why": why}
+        fields = {"publication": None, "visible_from": None, "staged_at": None, "why": why}
         self._becomes(ReleaseState.REVIEWED, events.ReleaseHeldBack(self.label), who=who, **fields)
 
     def leave_by(self, publication: Any, *, at_once: bool, who: str, why: str) -> None:

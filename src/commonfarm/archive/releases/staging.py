@@ -17,20 +17,20 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from commonfarm.archive import folders, ports
-from commonfarm.archive.events import ReleaseStaged
 from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import rules
 from commonfarm.archive.trees import aliases_of, current_revision, files_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
-from commonfarm.journal.interface import record
 from commonfarm.store.interface import full_disk_is_said, sync_folder
 
 WHO = "process:worker"
@@ -41,10 +41,14 @@ AGAIN_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a staging folder has: a revision, and releases (by number) beside it."""
+    """What a staging folder has: a revision, and releases (by number) beside it.
+
+    Unless it is `whole` all of it has to be looked at again: it may be there or not.
+    """
 
     revision: int
     releases: list[int]
+    whole: bool = True
 
 
 @app.task(name="archive.stage_tree", queue="default")
@@ -52,8 +56,10 @@ def stage_tree(tree_id: int) -> None:
     """Bring a tree's staging folder up to date, and have rsync serve it."""
     from commonfarm.archive import rsync_modules  # which asks us where that folder is
 
-    if stage(ReleaseTree.objects.get(pk=tree_id)):
-        rsync_modules.write_modules_soon()
+    tree = ReleaseTree.objects.get(pk=tree_id)
+    if stage(tree):
+        rsync_modules.write()
+        tell(tree, timezone.now())
 
 
 def stage_soon(tree: ReleaseTree) -> None:
@@ -67,12 +73,6 @@ def stage_soon(tree: ReleaseTree) -> None:
 def staging_folder(tree: ReleaseTree) -> Path:
     """Return where a tree's staging folder is, or would be."""
     return Path(settings.COMMONFARM.published) / FOLDER / tree.name
-
-
-def staged(tree: ReleaseTree) -> list[int]:
-    """Return the numbers of the releases that registered mirrors can fetch now."""
-    note = _read(tree)
-    return note.releases if note else []
 
 
 def stage(tree: ReleaseTree) -> bool:
@@ -91,15 +91,25 @@ def stage(tree: ReleaseTree) -> bool:
             return True
         # Cut off from here on, the next run knows of all that may be there.
         both = sorted({*note.releases, *wanted.releases})
-        _write(tree, Note(note.revision, both))
+        _write(tree, Note(note.revision, both, whole=False))
         folders.apply(folder, _change(tree, note, wanted, embargoed))
-        new = [release for release in embargoed if release.number not in note.releases]
-        with transaction.atomic():
-            for release in new:
-                record(ReleaseStaged(release.label), who=WHO)
-                ports.release_staged.get()(tree, release.pk)
         _write(tree, wanted)
     return True
+
+
+def tell(tree: ReleaseTree, now: datetime) -> None:
+    """Have mirrors told, once, of each release that they can fetch from now on."""
+    note = _read(tree)
+    with transaction.atomic():
+        rows = Release.objects.select_for_update(of=("self",)).select_related("tree")
+        for release in rows.filter(
+            tree=tree,
+            state=ReleaseState.EMBARGOED,
+            staged_at=None,
+            number__in=note.releases if note and note.whole else [],
+        ):
+            release.stage(now, who=WHO)
+            ports.release_staged.get()(tree, release.pk)
 
 
 def _embargoed(tree: ReleaseTree) -> list[Release]:
@@ -137,7 +147,9 @@ def _change(
 ) -> folders.Change:
     """Return what leads from what is there to what has to be, by the paths that may differ."""
     between = folders.change_between(tree, note.revision, wanted.revision)
-    differ = set(note.releases) ^ set(wanted.releases)
+    differ = {*note.releases, *wanted.releases}
+    if note.whole:
+        differ -= {*note.releases} & {*wanted.releases}
     rows = ReleaseFile.objects.filter(release__tree=tree, release__number__in=differ)
     paths = set(rows.values_list("path", flat=True))
     paths |= {*between.files, *between.aliases, *between.gone}
