@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -23,15 +24,18 @@ from commonfarm.archive.adoption import applying, looking, reading, tasks
 from commonfarm.archive.adoption.comparing import File, Gone, Left, New, Row, Same, Waits, compare
 from commonfarm.archive.adoption.findings import known_files
 from commonfarm.archive.adoption.models import Adoption
-from commonfarm.archive.columns import file_columns, file_hashes
+from commonfarm.archive.columns import file_columns, file_hashes, joined
 from commonfarm.archive.models import FileHashes, Publication, TreeAlias, TreeFile
 from commonfarm.archive.releases.application_tree import walk
+from commonfarm.archive.signer import approve_map
 from commonfarm.archive.trees import aliases_of, current_revision, files_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import Reason, RefusedError
+from commonfarm.redirector.mirror_map import Tree
+from commonfarm.redirector.mirror_map.writing import Columns, Head, Payload, build, stage
 
 HOUR = timedelta(hours=1)
 
@@ -602,3 +606,44 @@ def test_rows_pass_in_the_order_of_bytes_whatever_the_database_sorts_by(adopted:
         assert cursor.fetchone() == (None,)
     assert adopted.look().files == len(names) - 1
     assert current_revision(adopted.tree) == 1
+
+
+# The map -----------------------------------------------------------------------------------------
+
+
+def map_of(adopted: Adopted, config: Config, revision: int, generation: int = 1) -> Payload:
+    """Stage the map of an adopted tree, as its writer does, to be signed."""
+    files = joined(file_columns(adopted.tree, revision))
+    tree = Tree("pub", revision, adopted.aliases(), {}, folder=str(adopted.folder))
+    hashes = dict(file_hashes(adopted.tree, revision))
+    columns = Columns(
+        paths=[b"pub/" + path for path in files.paths],
+        sizes=files.sizes,
+        sha256=files.sha256.copy(),
+        rows=files.numbers,
+        flags=files.changes.astype(np.uint8),
+        holdings=np.zeros((len(files.paths), 1), np.uint8),
+        hashes=[hashes[number] for number in files.numbers.tolist()],
+    )
+    payload = build(Head(generation, "2026-01-01T00:00:00+00:00", [], [tree]), columns)
+    stage(config.mirror_map.parent, payload)
+    return payload
+
+
+def test_a_map_names_the_folder_and_is_signed_while_files_are_hashed(
+    adopted: Adopted, installation: Config
+) -> None:
+    adopted.put("a", "one")
+    adopted.put("b", "two")
+    adopted.look()
+    Publication.objects.update(published_at=timezone.now())
+    folder = installation.mirror_map.parent
+    payload = map_of(adopted, installation, 1)
+    reading.read_some(adopted.tree, 0, 20)
+    assert approve_map.header(folder, 1, delta=False) == payload.header
+    assert f'"folder":"{adopted.folder}"'.encode() in payload.header.replace(b": ", b":")
+    map_of(adopted, installation, 1, generation=2)
+    approve_map.header(folder, 2, delta=False)
+    TreeFile.objects.filter(path="b").update(sha256="0" * 63 + "1")
+    with pytest.raises(RefusedError, match="pub/b what is not published"):
+        approve_map.header(folder, 2, delta=False)
