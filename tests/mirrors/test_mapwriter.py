@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from commonfarm.archive.models import TreeAlias, TreeFile
+from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import Reason, UnreachableError
 from commonfarm.mirrors import mapwriter
@@ -42,7 +45,7 @@ def scanned(mirror: Mirror) -> Mirror:
     return mirror
 
 
-def write(now: object = NOW) -> None:
+def write() -> None:
     if mapping.write_map(NOW):
         mapping.write_full_map(NOW)
 
@@ -258,6 +261,33 @@ def test_what_a_scan_saw_while_a_full_map_was_made_is_not_lost(
     the_map = signer.map()
     assert (the_map.full_generation, the_map.generation) == (3, 5)
     assert the_map.find("demo/pool/b.deb").mirrors == 1  # type: ignore[union-attr]
+
+
+def test_one_odd_mirror_does_not_keep_a_map_from_being_made(
+    tree: Tree, north: Mirror, signer: Signer
+) -> None:
+    odd = scanned(register("odd", tree, "http://odd.example.org/"))
+    write()
+    Mirror.objects.filter(pk=odd.pk).update(country="Ge")
+    give(north, tree, DEB)
+    write()
+    assert [(one.name, one.problem) for one in signer.map().mirrors] == [
+        ("north", ""),
+        ("odd", mapwriter.REMOVED),
+    ]
+    mapping.write_full_map(NOW)
+    assert [one.name for one in signer.map().mirrors] == ["north"]
+
+
+def test_one_full_map_at_a_time(tree: Tree, north: Mirror, signer: Signer) -> None:
+    place = connection.settings_dict
+    with psycopg.connect(
+        host=place["HOST"], port=place["PORT"], dbname=place["NAME"], user=place["USER"]
+    ) as other:
+        other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [mapping.FULL_LOCK])
+        with pytest.raises(BusyError):
+            mapping.write_full_map(NOW)
+    assert signer.asked == []
 
 
 def spoil(name: str) -> None:

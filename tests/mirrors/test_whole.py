@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from commonfarm.mirrors import reconcile
 from commonfarm.mirrors.models import Mirror
-from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree
+from commonfarm.mirrors.steps import check, mapping, probe, scan
+from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
 from tests.redirector.conftest import edge  # noqa: F401 - a fixture
 from tests.redirector.world import Edge, public_pem
 
@@ -26,7 +26,7 @@ events {{ worker_connections 64; }}
 http {{
   access_log {home}/access; client_body_temp_path {home}/t; proxy_temp_path {home}/t;
   fastcgi_temp_path {home}/t; uwsgi_temp_path {home}/t; scgi_temp_path {home}/t;
-  server {{ listen 127.0.0.1:{port}; root {home}/files; }}
+  server {{ listen 127.0.0.1:{port}; root {home}/files; autoindex on; }}
 }}
 """
 
@@ -81,8 +81,9 @@ def test_from_a_published_tree_to_a_download_from_a_mirror(
     for path in (DEB, BY_HASH, IN_RELEASE):
         edge.put(f"demo/{path}", tree.data(path))
     (edge.home / "key.pub").write_bytes(public_pem(signer.key))
-    edge.map_file.parent.mkdir()
-    edge.map_file.symlink_to(settings.COMMONFARM.mirror_map)
+    folder = settings.COMMONFARM.mirror_map.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    edge.map.symlink_to(folder)
     edge.start()
 
     def fetch(path: str) -> tuple[bytes, str]:
@@ -92,29 +93,41 @@ def test_from_a_published_tree_to_a_download_from_a_mirror(
                 f"{edge.url}/demo/{path}",
             ],
             capture_output=True,
-            check=True,
+            check=False,
         )
+        assert done.returncode in (0, 22), done.stderr  # 22: an answer such as 404
         body, _, url = done.stdout.rpartition(b"\n")
         return body, url.decode()
 
-    assert fetch(DEB) == (tree.data(DEB), f"{edge.url}/demo/{DEB}")
+    def fetched_from(path: str, wanted: tuple[str, ...]) -> str:
+        """Fetch until it comes from where it should: a new map is taken up within a second."""
+        deadline = time.monotonic() + 10
+        while True:
+            body, url = fetch(path)
+            if url.startswith(wanted):
+                assert body == tree.data(path)
+                return url
+            assert time.monotonic() < deadline, url
+            time.sleep(0.05)
+
+    ours = f"{edge.url}/demo/"
+    assert fetch(DEB) == (tree.data(DEB), ours + DEB)
     with Nginx(tmp_path / "north").running() as north, Nginx(tmp_path / "south").running() as south:
         for name, server in (("north", north), ("south", south)):
             server.fill(edge.published / "demo")
-            mirror = Mirror.add(
-                name, tree.row, url=server.url, country="DE", rsync_url="", who="user:anna"
-            )
-            scan = reconcile.scan(mirror.pk, lambda: NOW)
-            assert scan is not None and scan.ok, scan
-        reconcile.write_map(NOW)
-        edge.wait_for_log("mirror map 1 is in force: 2 mirrors")
+            mirror = register(name, tree, server.url)
+            done = scan.scan(mirror.pk, lambda: NOW)
+            assert done is not None and done.ok, done
+            check.check(mirror.pk, NOW, whole=True)
+            Mirror.objects.update(answers=0, probed_at=None)
+        for mirror in Mirror.objects.all():
+            assert probe.probe(mirror.pk, NOW)
+        mapping.write_full_map(NOW)
 
-        body, url = fetch(DEB)
-        assert body == tree.data(DEB)
+        url = fetched_from(DEB, (north.url, south.url))
         [chosen, other] = sorted((north, south), key=lambda one: not url.startswith(one.url))
-        assert url == chosen.url + DEB
         assert fetch(BY_HASH) == (tree.data(BY_HASH), chosen.url + BY_HASH)
-        assert fetch(IN_RELEASE) == (tree.data(IN_RELEASE), f"{edge.url}/demo/{IN_RELEASE}")
+        assert fetch(IN_RELEASE) == (tree.data(IN_RELEASE), ours + IN_RELEASE)
 
         target = tmp_path / "fetched.deb"
         subprocess.run(
@@ -129,15 +142,21 @@ def test_from_a_published_tree_to_a_download_from_a_mirror(
         assert target.read_bytes() == tree.data(DEB)
         assert f"GET /{DEB}" in chosen.served()
         assert "Debian APT" in chosen.served()
-        assert "GET" not in other.served()
+
+        # A new file is redirected as soon as the check that follows a publication saw it.
+        tree.publish("pool/b_1_all.deb")
+        edge.put("demo/pool/b_1_all.deb", tree.data("pool/b_1_all.deb"))
+        mapping.write_map(NOW)
+        chosen.fill(edge.published / "demo")
+        for mirror in Mirror.objects.all():
+            check.check(mirror.pk, NOW)
+        mapping.write_map(NOW)
+        fetched_from("pool/b_1_all.deb", (chosen.url,))
 
         # The chosen mirror loses the file: the other gets its clients, then it comes from us.
-        for number, (server, expected) in enumerate(
-            [(chosen, other.url), (other, f"{edge.url}/demo/")], 2
-        ):
+        for server, wanted in ((chosen, other.url), (other, ours)):
             (server.home / "files" / DEB).unlink()
-            for row in Mirror.objects.all():
-                reconcile.scan(row.pk, lambda: NOW)
-            reconcile.write_map(NOW)
-            edge.wait_for_log(f"mirror map {number} is in force")
-            assert fetch(DEB) == (tree.data(DEB), expected + DEB)
+            for mirror in Mirror.objects.all():
+                assert scan.scan(mirror.pk, lambda: NOW) is not None
+            mapping.write_map(NOW)
+            fetched_from(DEB, (wanted,))

@@ -7,7 +7,9 @@ put in place is made again. While a full one is made, deltas upon the old one go
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from commonfarm.redirector.mirror_map.layout import HEADER_AT
 from commonfarm.redirector.mirror_map.reading import read_header
 from commonfarm.redirector.mirror_map.source import FileSource
 from commonfarm.redirector.mirror_map.writing import (
+    Columns,
     Head,
     Payload,
     build,
@@ -49,6 +52,7 @@ GENERATIONS = "numbering of mirror maps"
 STALE_AFTER = timedelta(days=1)
 """A mirror whose scans fail for so long is sent nobody, whatever it was seen to have before."""
 
+log = logging.getLogger(__name__)
 _base: tuple[tuple[int, ...], mapwriter.Base] | None = None
 """The full map that deltas are made upon, as this process read it last, and what file it was."""
 
@@ -106,7 +110,11 @@ def gather(now: datetime) -> mapwriter.Facts:
     entries = {}
     for row in rows:
         problem = why_not(row, last.get(row.pk), well.get(row.pk), spent.get(row.name, 0), now)
-        entries[row.name] = _entry(row, problem)
+        entry = _entry(row, problem)
+        if _fits(entry):
+            entries[row.name] = entry
+        else:
+            log.error("mirror %s is left out: its entry fits into no map", row.name)
     held = Holdings.objects.filter(mirror__in=rows).select_related("mirror")
     return mapwriter.Facts(
         trees, entries, {one.mirror.name: Bitmap.unpacked(one.first, one.bits) for one in held}
@@ -171,6 +179,17 @@ def _entry(row: Mirror, problem: str) -> mirror_map.Mirror:
         sponsor=row.sponsor,
         problem=problem,
     )
+
+
+@lru_cache(2000)
+def _fits(entry: mirror_map.Mirror) -> bool:
+    """Say whether readers take a map with this mirror: one odd row must not cost all the others."""
+    head = Head(1, "2026-01-01T00:00:00+00:00", [entry], [mirror_map.Tree(entry.tree, 1, {}, {})])
+    try:
+        build(head, Columns.of({}, 1))
+    except (MapError, ValueError):
+        return False
+    return True
 
 
 def _head(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from commonfarm.archive.interface import current_revision, file_columns, joined
 from commonfarm.guard.interface import alone
@@ -48,8 +49,11 @@ def due(now: datetime) -> list[Mirror]:
 
 def looked_at() -> list[Mirror]:
     """Return the mirrors that are looked at: enabled, and control of them was shown."""
-    shown = Mirror.registered().filter(enabled=True).exclude(proved_at=None)
-    return list(shown.order_by("name"))
+    return list(_looked_at().order_by("name"))
+
+
+def _looked_at() -> QuerySet[Mirror]:
+    return Mirror.registered().filter(enabled=True).exclude(proved_at=None)
 
 
 def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
@@ -80,7 +84,7 @@ def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
 
 def find(mirror_id: int) -> Mirror | None:
     """Return the mirror if it is looked at, else None."""
-    return next((one for one in looked_at() if one.pk == mirror_id), None)
+    return _looked_at().filter(pk=mirror_id).first()
 
 
 def bases(mirror: Mirror) -> list[str]:
