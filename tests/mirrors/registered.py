@@ -1,9 +1,10 @@
-"""People, a tree with files, and mirrors in all states, made by rows alone."""
+"""People who call the API or look at pages, a tree with files, and mirrors in all states."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 from django.test import Client
@@ -12,7 +13,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.estate.interface import ReleaseTree
-from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.models import Mirror, Scan
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FILES = ("activities/4/Turtle.xo", "activities/5/Paint.xo", "soas/image.iso")
@@ -63,3 +64,30 @@ def registered(tree: ReleaseTree, name: str, country: str = "DE", **fields: Any)
 def jobs() -> list[str]:
     """Return what the worker was asked to do."""
     return sorted(ProcrastinateJob.objects.values_list("task_name", flat=True))
+
+
+class Browser:
+    """Looks at pages as somebody, or as nobody."""
+
+    def __init__(self, name: str = "", role: Role = Role.READER) -> None:
+        self.client = Client()
+        if name:
+            self.user = User.objects.filter(username=name).first() or User.add(
+                name, role, who="test"
+            )
+            self.client.force_login(self.user)
+
+    def see(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.content
+        return unescape(answer.content.decode()).partition("<main")[2]
+
+    def send(self, path: str, **fields: Any) -> Any:
+        return self.client.post(path, fields)
+
+
+def scanned(mirror: Mirror, found: int = 3, **fields: Any) -> Scan:
+    told = {"ok": True, "files_expected": 3, "files_found": found, "kind": "rsync"}
+    return Scan.objects.create(
+        mirror=mirror, revision=1, started_at=NOW, finished_at=NOW, **(told | fields)
+    )

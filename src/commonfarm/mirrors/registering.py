@@ -74,9 +74,10 @@ def check(
                 )
             )
         try:
-            found[name] = _CHECKS[name](value) if name in _CHECKS else value
             if name in ADDRESS_CHECKS:
                 found[name] = ADDRESS_CHECKS[name](value, policy) if value else ""
+            else:
+                found[name] = _CHECKS[name](value) if name in _CHECKS else value
         except BadInputError as error:
             problems += [Problem(name, 0, 0, one.what, one.to_do) for one in error.problems]
         except ValueError as error:
