@@ -101,6 +101,18 @@ def test_why_is_only_for_those_who_run_it(ben: Browser, demo: ReleaseTree) -> No
     assert "You run" in page
 
 
+def test_the_overview_names_them_and_not_why(demo: ReleaseTree) -> None:
+    registered(demo, "dead", answers=0, probe_problem="it answers 404")
+    registered(demo, "liar", quarantine="piece 3 of x differs", quarantined_at=NOW)
+    registered(demo, "new", proved_at=None)
+    scanned(registered(demo, "stale"), ok=False, problem="connection refused")
+    page = Browser("carl").see("/")
+    assert page.index("Mirror liar is quarantined") < page.index("Mirror dead is down")
+    assert "Mirror stale cannot be scanned" in page
+    for text in ("piece 3", "404", "refused", "new"):
+        assert f">{text}" not in page and f"{text}</p>" not in page
+
+
 def test_three_hundred_mirrors_take_few_queries(
     anna: Browser, demo: ReleaseTree, django_assert_max_num_queries: Any
 ) -> None:

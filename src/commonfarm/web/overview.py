@@ -131,17 +131,23 @@ def silent_builders(now: datetime) -> Iterator[Need]:
 
 
 def lost_mirrors() -> Iterator[Need]:
-    """Mirrors that do not come right by themselves; nobody is sent there."""
-    urgent = sorted(standings(Mirror.registered().order_by("name")), key=lambda one: one.state)
-    for one in urgent:
-        if one.needs_a_person and one.why is not None:
-            yield Need(
-                f"Mirror {one.mirror} is {one.state}",
-                reverse("mirror", args=[one.mirror.name]),
-                str(one.why),
-                one.since,
-                "bad" if one.mirror.quarantine else "wait",
-            )
+    """Mirrors that serve altered bytes, do not answer or cannot be scanned.
+
+    Why is told on their pages, to those who run them.
+    """
+    found = [one for one in standings(Mirror.registered().order_by("name")) if one.needs_a_person]
+    for one in sorted(found, key=lambda one: not one.mirror.quarantine):
+        url, since = reverse("mirror", args=[one.mirror.name]), one.since
+        match one.state:
+            case "quarantined":
+                why = "It served bytes that are not ours. Nobody is sent there."
+                yield Need(f"Mirror {one.mirror} is quarantined", url, why, since)
+            case "down":
+                why = "Nobody is sent there until it answers well again."
+                yield Need(f"Mirror {one.mirror} is down", url, why, since, "wait")
+            case "up":
+                why = "Nobody is sent there for new files until a scan goes well."
+                yield Need(f"Mirror {one.mirror} cannot be scanned", url, why, since, "wait")
 
 
 def refused_estate() -> Iterator[Need]:
