@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import uvloop
 
@@ -15,18 +21,31 @@ from commonfarm.redirector.places import PlacesError
 from commonfarm.redirector.state import Redirector, Settings
 
 STOP_SECONDS = 10.0
+SWITCH_SECONDS = 0.001
+"""How long a request waits at most while a thread (which loads a map) runs Python."""
+PLACES_SECONDS = 60.0
 
 log = logging.getLogger("commonfarm.redirector")
 
 
-async def keep_up(shared: Redirector) -> None:
-    """Once a second: the date, the map, the counts, and connections whose time is over."""
-    while True:
-        await shared.tick()
-        for connection in list(shared.connections):
-            if connection.deadline < shared.clock:
-                connection.give_up()
-        await asyncio.sleep(1)
+def keep_time(shared: Redirector) -> None:
+    """Let it be now, and end connections whose time is over."""
+    shared.set_time(time.time())
+    for connection in list(shared.connections):
+        if connection.deadline < shared.clock:
+            connection.give_up()
+
+
+async def every(
+    seconds: float, do: Callable[[], Awaitable[None] | None], stopped: asyncio.Event
+) -> None:
+    """Do that again and again until `stopped`; what is under way then is finished."""
+    while not stopped.is_set():
+        doing = do()
+        if doing is not None:
+            await doing
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), seconds)
 
 
 async def serve(shared: Redirector, address: str, port: int) -> None:
@@ -35,29 +54,46 @@ async def serve(shared: Redirector, address: str, port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    await shared.tick()
-    upkeep = asyncio.create_task(keep_up(shared))
+    keep_time(shared)
+    await shared.reload()
+    _keep_pauses_short()
+    upkeep = [
+        every(1, partial(keep_time, shared), stopped),
+        every(1, shared.reload, stopped),
+        every(1, shared.let_counts_leave, stopped),
+    ]
+    if shared.settings.places:
+        upkeep.append(every(PLACES_SECONDS, shared.look_at_places, stopped))
+    tasks = [asyncio.create_task(one) for one in upkeep]
     server = await loop.create_server(
         lambda: Connection(shared), address, port, backlog=1024, reuse_address=True
     )
     log.info("answering on %s", server.sockets[0].getsockname()[:2])
-    await asyncio.wait(
-        [upkeep, stopping := asyncio.create_task(stopped.wait())],
-        return_when=asyncio.FIRST_COMPLETED,
-    )
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    stopped.set()
     server.close()
     for connection in list(shared.connections):
         connection.finish_and_close()
     deadline = loop.time() + STOP_SECONDS
     while shared.connections and loop.time() < deadline:
         await asyncio.sleep(0.05)
-    if stopping.done():
-        upkeep.cancel()
-        await asyncio.wait([upkeep])
-    else:
-        upkeep.result()
+    await asyncio.wait(tasks, timeout=STOP_SECONDS)
     if shared.spool is not None:
         await shared.flush()
+    for task in done:
+        task.result()  # raises what ended it
+
+
+def _keep_pauses_short() -> None:
+    """Let neither threads nor the collector of cycles hold requests up.
+
+    A full collection looks at every object there is: 30 ms with the rankings of some thousand
+    networks. What was imported stays anyway, and what we make for requests has no cycles.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 1000)
 
 
 def run(settings: Settings, address: str, port: int) -> None:
