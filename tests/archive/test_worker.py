@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
 from commonfarm.archive import ports, publishing
 from commonfarm.archive.models import Publication
@@ -224,7 +225,11 @@ def test_mirrors_that_do_not_answer_hold_up_no_publication(
         web.behaviour = "hold"
         for number in range(20):
             mirror = Mirror.objects.create(
-                name=f"m{number}", url=f"{web.url}{number}/", tree=world.tree, country="DE"
+                name=f"m{number}",
+                http=f"{web.url}{number}/",
+                tree=world.tree,
+                country="DE",
+                proved_at=timezone.now(),
             )
             want_scan(mirror)
         last = rows("SELECT max(id) FROM procrastinate_jobs WHERE task_name = 'mirrors.scan'")[0][0]
