@@ -22,7 +22,10 @@ DEB = "pub/demo/pool/bookworm/main/g/greeting/greeting_1.0-1_amd64.deb"
 
 def publish(tree: ReleaseTree) -> None:
     """Have a file in the tree, as publishing leaves it."""
-    TreeFile.objects.create(tree=tree, path=DEB, blob=put_bytes(b"a deb"), since_revision=1)
+    blob = put_bytes(b"a deb")
+    TreeFile.objects.create(
+        tree=tree, path=DEB, blob=blob, sha256=blob.sha256, size=blob.size, since_revision=1
+    )
     Publication.objects.create(
         tree=tree, revision=1, state=PublicationState.PUBLISHED, published_at=timezone.now()
     )

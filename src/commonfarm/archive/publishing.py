@@ -203,7 +203,8 @@ def _switch(publication: Publication) -> None:
     )
     joining.published(publication)
     ports.tree_published.get()(publication.tree, publication.revision)
-    staging.stage_soon(publication.tree)
+    if staging.is_wanted(publication.tree):
+        staging.stage_soon(publication.tree)
     transaction.on_commit(rsync_modules.write)
     keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
     transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))

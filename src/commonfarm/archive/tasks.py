@@ -32,7 +32,8 @@ def sweep(timestamp: int) -> None:  # noqa: ARG001 - given by name
     for tree in ReleaseTree.objects.all():
         folders.prune(tree)
         reveal_soon(tree)
-        staging.stage_soon(tree)
+        if staging.is_wanted(tree):
+            staging.stage_soon(tree)
     end_grace()
     look_at_due(now)
     reject_idle(now)

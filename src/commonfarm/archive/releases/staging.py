@@ -70,6 +70,11 @@ def stage_soon(tree: ReleaseTree) -> None:
     defer_once(stage_tree, f"stage-tree-{tree.pk}", tree_id=tree.pk)
 
 
+def is_wanted(tree: ReleaseTree) -> bool:
+    """Say whether a tree has a staging folder, or has to have one: for the worker alone to ask."""
+    return staging_folder(tree).exists() or bool(_embargoed(tree))
+
+
 def staging_folder(tree: ReleaseTree) -> Path:
     """Return where a tree's staging folder is, or would be."""
     return Path(settings.COMMONFARM.published) / FOLDER / tree.name
@@ -78,7 +83,7 @@ def staging_folder(tree: ReleaseTree) -> Path:
 def stage(tree: ReleaseTree) -> bool:
     """Make a tree's staging folder what it has to be; say whether there is one. Idempotent."""
     folder = staging_folder(tree)
-    if not folder.exists() and not _embargoed(tree):
+    if not is_wanted(tree):
         return False
     published = Path(settings.COMMONFARM.published)
     with full_disk_is_said(), folders.alone(published):
