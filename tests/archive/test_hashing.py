@@ -6,11 +6,15 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from commonfarm.archive import hashing
 from commonfarm.archive.models import FileHashes
+from commonfarm.archive.releases import lifecycle
+from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import NotFoundError
 from commonfarm.store.interface import BlobDamagedError, path_of, put_all
@@ -65,3 +69,16 @@ def test_what_is_damaged_or_missing_gets_no_hashes(installation: Config) -> None
     assert not FileHashes.objects.filter(pk__in=[changed, gone]).exists()
     hashing.hash_blobs([changed, gone, "0" * 64, good], pass_damaged=True)
     assert list(FileHashes.objects.values_list("pk", flat=True)) == [good]
+
+
+@pytest.mark.django_db
+def test_a_release_is_hashed_once_it_is_closed(installation: Config) -> None:
+    tree = ReleaseTree.objects.create(name="files")
+    release = lifecycle.open_release(tree, title="t", who="user:anna")
+    long, short = put_all([bytes(5 * 2**20), b"short"])
+    lifecycle.add_files(release, [("a", long.sha256), ("b", short.sha256)], owner=None)
+    lifecycle.close(release, who="user:anna", now=timezone.now())
+    job = ProcrastinateJob.objects.get(task_name=hashing.hash_release.name)
+    hashing.hash_release(**job.args)
+    assert len(FileHashes.objects.get(pk=long.sha256).pieces) == 20 * 32
+    assert FileHashes.objects.filter(pk=short.sha256).exists()

@@ -16,7 +16,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
-from commonfarm.archive.models import Entry, FileHashes, Publication, ReleaseFile
+from procrastinate.contrib.django import app
+
+from commonfarm.archive.models import Entry, FileHashes, Publication, Release, ReleaseFile
+from commonfarm.guard.interface import defer_once
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.store.interface import Blob, BlobDamagedError, blob_path
 
@@ -26,7 +29,7 @@ WHOLE_BYTES = 4 * 2**20
 """A file up to so long is one piece: its SHA-256 is enough to check what was fetched of it."""
 BATCH = 500
 _READ_BYTES = LEAST_PIECE_BYTES
-_SHORT_BYTES = 2**18
+_SHORT_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,18 @@ def hash_opened(opened: IO[bytes]) -> Hashes:
     )
 
 
+@app.task(name="archive.hash_release", queue="default")
+def hash_release(release_id: int) -> None:
+    """Hash the files of a release: when it is to be public, nobody waits for that."""
+    rows = ReleaseFile.objects.filter(release=release_id, blob__isnull=False).order_by("path")
+    hash_blobs(rows.values_list("blob_id", flat=True), pass_damaged=True)
+
+
+def hash_soon(release: Release) -> None:
+    """Have a release's files hashed, once the surrounding transaction commits."""
+    defer_once(hash_release, f"hash-release-{release.pk}", release_id=release.pk)
+
+
 def hash_ahead(publication: Publication) -> None:
     """Hash the packages and the files of releases that a publication brings.
 
@@ -126,8 +141,9 @@ def hash_blobs(sha256s: Iterable[str], *, pass_damaged: bool = False) -> int:
             # Handing a short one to a thread takes longer than reading it.
             short = [(one, size) for one, size in sizes.items() if size <= _SHORT_BYTES]
             long = [(one, size) for one, size in sizes.items() if size > _SHORT_BYTES]
-            found = chain(map(hash_one, short), pool.map(hash_one, long))
-            save(one for one in found if one is not None)
+            save(filter(None, map(hash_one, short)))
+            for one in pool.map(hash_one, long):
+                save(filter(None, [one]))
             count += len(sizes)
     return count
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.db.models import Max
 
+from commonfarm.archive import hashing
 from commonfarm.archive.events import ReleaseOpened
 from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import checking, rules
@@ -167,6 +168,7 @@ def close(release: Release, *, who: str, now: datetime) -> str:
         size = sum(size for _, size in content.files.values())
         counts = len(content.files), size, len(content.texts)
         release.close(*counts, hash_token(token), who=who)
+        hashing.hash_soon(release)
         if release.tree.review == "none":
             release.approve(now, who=who, why="the tree asks for no review")
     return token
