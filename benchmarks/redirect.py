@@ -35,6 +35,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import cycle
 from pathlib import Path
@@ -409,7 +410,7 @@ def report_of(home: Home, size: Size) -> dict[str, Any]:
         swaps = {"nothing": load_open(port, requests, most / 2, size.seconds + 2)}
         for name in ("delta", "full"):
             swaps[name] = load_open(
-                port, requests, most / 2, size.seconds + 2, 0.5, lambda name=name: home.swap(name)
+                port, requests, most / 2, size.seconds + 2, 0.5, partial(home.swap, name)
             )
         memory_after = pss_mib(pid)
     with nginx(home, answer) as (pid, port):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from ipaddress import ip_network
 from pathlib import Path
@@ -164,6 +165,58 @@ def test_a_disk_that_takes_nothing_loses_no_counts_until_memory_is_full(
     assert shared.counts.lost == 0
 
 
+def test_a_batch_that_is_written_twice_is_the_same_one(
+    shared: Redirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shared.spool is not None
+    real, calls = os.fsync, [0]
+
+    def once(handle: int) -> None:
+        calls[0] += 1
+        if calls[0] == 2:  # of the folder, when the file is there under its name
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", once)
+    get(shared, "/demo/a.deb", GERMAN)
+    asyncio.run(shared.flush())
+    [before] = shared.spool.folder.glob("*.counts")
+    asyncio.run(shared.flush())
+    assert list(shared.spool.folder.glob("*.counts")) == [before]
+    assert counted(shared) == [["demo", "a.deb", "one", "DE", 1, SIZE]]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_kill_at_any_step_leaves_whole_batches_or_none(shared: Redirector, step: int) -> None:
+    """The steps: the file on disk, its name, the folder on disk, what was spent."""
+    assert shared.spool is not None
+    folder = shared.spool.folder
+    get(shared, "/demo/a.deb", GERMAN)
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from commonfarm.redirector.counts import Spool\n"
+        "step = int(sys.argv[2])\n"
+        "def count(name, real=None):\n"
+        "    global step\n"
+        "    step -= 1\n"
+        "    if step == 0:\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "sys.addaudithook(lambda event, _: event in ('os.rename',) and count(event))\n"
+        "real = os.fsync\n"
+        "os.fsync = lambda handle: (count('fsync'), real(handle))\n"
+        "spool = Spool(Path(sys.argv[1]))\n"
+        "spool.write('a' * 32, b'{}\\n' * 10)\n"
+        "spool.keep_spent('2027-01-15', {'one': 1000})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder), str(step)], check=False)
+    assert done.returncode == -9
+    assert [file.read_bytes() for file in folder.glob("*.counts")] in ([], [b"{}\n" * 10])
+    assert Spool(folder).spent(DAY) in ({}, {"one": SIZE})
+    Spool(folder).clear_away()
+    assert not list(folder.glob(".*"))
+
+
 def test_memory_is_bounded_and_the_oldest_are_lost_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "MOST_ENTRIES", 10)
     kept = Counts("2026-11-21")
@@ -171,7 +224,7 @@ def test_memory_is_bounded_and_the_oldest_are_lost_first(monkeypatch: pytest.Mon
         kept.add(b"demo/%d" % number, key_end("one", "DE"), 1, 1)
     assert len(kept.waiting) == MOST_BATCHES
     assert (kept.lost, len(kept.entries)) == (30, 4)
-    assert next(iter(kept.waiting[0][1])).startswith(b"demo/30\0")
+    assert next(iter(kept.waiting[0].entries)).startswith(b"demo/30\0")
     assert MOST_ENTRIES * MOST_BATCHES < 200_000
 
 
@@ -212,7 +265,7 @@ def test_sums_arrive_as_they_were_counted(
         key = path.decode("utf-8", "surrogateescape"), name, country
         expected[(*key, "downloads")] += downloads
         expected[(*key, "bytes")] += size
-    lines = b"".join(counts.lines_of("2026-11-21", kept.entries, "x")).splitlines()
+    lines = b"".join(counts.lines_of(counts.Batch("x", "2026-11-21", kept.entries))).splitlines()
     found = Counter[tuple[Any, ...]]()
     for tree, path_text, name, country, downloads, size in map(json.loads, lines[1:]):
         assert tree == "demo"

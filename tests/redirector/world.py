@@ -138,14 +138,17 @@ class Edge:
     ) -> None:
         write_map(self.map, self.key, mirrors, files, generation, **more)
 
-    def start(self, *options: str, address: str = "127.0.0.1", files: str = "") -> Edge:
+    def start(
+        self, *options: str, address: str = "127.0.0.1", port: int = 0, files: str = ""
+    ) -> Edge:
         """Start it; `files` are the limits of open files, soft and hard, as prlimit(1) has them."""
         with (self.home / "log").open("ab") as out:
             self.process = subprocess.Popen(
                 [
                     *(["prlimit", f"--nofile={files}"] if files else []),
                     *(sys.executable, "-m", "commonfarm.redirector"),
-                    *("--address", address, "--port", "0", "--published", str(self.published)),
+                    *("--address", address, "--port", str(port)),
+                    *("--published", str(self.published)),
                     *("--mirror-map", str(self.map), "--public-key", str(self.home / "key.pub")),
                     *("--spool", str(self.spool)),
                     *options,

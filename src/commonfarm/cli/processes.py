@@ -67,12 +67,14 @@ def redirector() -> None:
     from commonfarm.redirector.state import Settings
 
     config = find()
+    everywhere = config.listen.address in ("0.0.0.0", "::")  # noqa: S104 - only compared
     settings = Settings(
         published=config.published,
         mirror_map=config.mirror_map.parent,
         public_key=config.public_keys / "statements.pub",
         spool=config.counts,
-        public=config.public.redirector,
+        # Clients know an address that is none by another, which each of them tells.
+        public=config.public.redirector or ("" if everywhere else config.url("redirector")),
         trusted_proxies=[ip_network(text) for text in config.public.trusted_proxies],
         places=config.places,
     )

@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
             return None
         shared.metrics.redirected += 1
         shared.count_redirect(path, found, 1, found[2])
-        base = shared.base(head, route.client.scheme)
+        base = shared.public or shared.base(head, route.client.scheme)
         return redirects.lines(shared.found, found, path, base, b"\r\n")
 
     def _answer(self, request: Request, out: list[bytes]) -> None:

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
@@ -41,13 +42,26 @@ def key_end(mirror: str, country: str) -> bytes:
     return f"\0{mirror}\0{country}".encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was counted on a UTC day.
+
+    It has its id from the beginning: one that is written again, since nobody knows whether it came
+    to the disk, is the same one.
+    """
+
+    id: str
+    day: str
+    entries: dict[bytes, int]
+
+
 class Counts:
     """Counts of one UTC day, and the batches that wait to be written."""
 
     def __init__(self, day: str = "") -> None:
         self.day = day
         self.entries: dict[bytes, int] = {}
-        self.waiting: deque[tuple[str, dict[bytes, int]]] = deque()
+        self.waiting: deque[Batch] = deque()
         self.lost = 0
 
     def add(self, path: bytes, end: bytes, downloads: int, size: int) -> None:
@@ -61,10 +75,10 @@ class Counts:
         """Let what was counted wait as a batch of its own."""
         if not self.entries:
             return
-        self.waiting.append((self.day, self.entries))
+        self.waiting.append(Batch(secrets.token_hex(16), self.day, self.entries))
         self.entries = {}
         if len(self.waiting) > MOST_BATCHES:
-            self.lost += len(self.waiting.popleft()[1])
+            self.lost += len(self.waiting.popleft().entries)
 
     def begin(self, day: str) -> None:
         """Count for `day` (`2026-11-21`) from now on."""
@@ -73,16 +87,18 @@ class Counts:
             self.day = day
 
 
-def lines_of(day: str, entries: dict[bytes, int], name: str) -> Iterator[bytes]:
-    """Give the batch `name` piece by piece, each made in under a millisecond."""
-    made = [json.dumps({"format": 1, "id": name, "day": day}) + "\n"]
-    for number, (key, value) in enumerate(entries.items(), 1):
-        path, mirror, country = key.decode("utf-8", "surrogateescape").rsplit("\0", 2)
+def lines_of(batch: Batch) -> Iterator[bytes]:
+    """Give `batch` as it is written, piece by piece, each made in under a millisecond."""
+    made = [json.dumps({"format": 1, "id": batch.id, "day": batch.day}) + "\n"]
+    ends: dict[str, str] = {}
+    for number, (key, value) in enumerate(batch.entries.items(), 1):
+        path, _, end = key.decode("utf-8", "surrogateescape").partition("\0")
         tree, _, inside = path.partition("/")
-        downloads, size = value >> 64, value & (ONE - 1)
+        quoted_end = ends.get(end)
+        if quoted_end is None:  # one for each mirror and country
+            quoted_end = ends[end] = ",".join(map(quoted, end.split("\0")))
         made.append(
-            f"[{quoted(tree)},{quoted(inside)},{quoted(mirror)},{quoted(country)},"
-            f"{downloads},{size}]\n"
+            f"[{quoted(tree)},{quoted(inside)},{quoted_end},{value >> 64},{value & (ONE - 1)}]\n"
         )
         if number % LINES_AT_ONCE == 0:
             yield "".join(made).encode()
@@ -90,16 +106,16 @@ def lines_of(day: str, entries: dict[bytes, int], name: str) -> Iterator[bytes]:
     yield "".join(made).encode()
 
 
-def new_name() -> str:
-    """Return the unique name of a new batch."""
-    return secrets.token_hex(16)
-
-
 class Spool:
     """The folder through which counts leave, and where what was spent today outlives a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def clear_away(self) -> None:
+        """Remove what a process that was killed had begun to write."""
+        for file in self.folder.glob(".*.new"):
+            file.unlink(missing_ok=True)
 
     def waiting(self) -> int:
         """Return how many batches lie there; OSError when the folder cannot be read."""

@@ -201,4 +201,6 @@ class Transfer:
         os.close(self._socket)
         os.close(self._file)
         self._socket = -1
-        self._done(self._at - self._start, ok)
+        done = self._done
+        del self._done  # it refers to us
+        done(self._at - self._start, ok)

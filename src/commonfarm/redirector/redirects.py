@@ -29,13 +29,17 @@ _REPR = b"\r\nRepr-Digest: sha-256=:"
 
 
 class Route:
-    """One client, and its ways to the trees it asked for, as long as these are of `table`."""
+    """One client, and its ways to the trees it asked for, as long as these are of `table`.
 
-    __slots__ = ("client", "table", "ways")
+    `way` is the one it went last: nearly always it goes there again.
+    """
+
+    __slots__ = ("client", "table", "way", "ways")
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.ways: dict[bytes, Way] = {}
+        self.way: Way | None = None
         self.table: object = None
 
 
@@ -59,24 +63,25 @@ class Links:
             if mirror.subtree
         }
 
-    def places(self, numbers: tuple[int, ...], inside: bytes) -> list[bytes]:
+    def places(self, numbers: Sequence[int], inside: bytes) -> list[bytes]:
         """Return the addresses of `inside` (escaped path in its tree) on these mirrors."""
         cut = self.cuts.get
         return [self.bases[number] + inside[cut(number, 0) :] for number in numbers]
 
 
 class Way:
-    """The mirrors of one tree for one kind of client."""
+    """The mirrors of one tree for one kind of client; `prefix` is the tree's name and a slash."""
 
-    __slots__ = ("counted", "links", "ranking")
+    __slots__ = ("counted", "links", "prefix", "ranking")
 
-    def __init__(self, ranking: Ranking, links: Links, counted: list[bytes]) -> None:
+    def __init__(self, tree: bytes, ranking: Ranking, links: Links, counted: list[bytes]) -> None:
+        self.prefix = tree + b"/"
         self.ranking = ranking
         self.links = links
         self.counted = counted
 
 
-Found = tuple[Way, tuple[int, ...], int, bytes]
+Found = tuple[Way, Sequence[int], int, bytes]
 """Where one request is sent: the way, the mirrors there, best first, the file's size and SHA-256.
 No object of its own: it is made for every request.
 """
@@ -114,6 +119,7 @@ class Redirects:
         way = route.ways.get(tree)
         if way is None:
             way = route.ways[tree] = self.prepare(route.client, tree)
+        route.way = way
         return way
 
     def prepare(self, client: Client, tree: bytes) -> Way:
@@ -140,7 +146,7 @@ class Redirects:
             counted = self._counted[client.country] = [
                 key_end(mirror.name, client.country) for mirror in self.map.mirrors
             ]
-        return Way(ranking, links, counted)
+        return Way(os.fsencode(tree), ranking, links, counted)
 
     def find(self, path: bytes, route: Route) -> Found | None:
         """Return where the file `path` (`tree/path`) is sent; None where we serve it ourselves."""
@@ -151,13 +157,12 @@ class Redirects:
         flags = part.flags[index]
         if flags and not self._may_leave(part, index, flags):
             return None
-        tree = path[: path.index(b"/")]
-        way = route.ways.get(tree) if route.table is self.table else None
-        if way is None:
-            way = self.way(route, tree)
+        way = route.way
+        if way is None or route.table is not self.table or not path.startswith(way.prefix):
+            way = self.way(route, path[: path.index(b"/")])
         size, having = part.sizes[index], part.bits(part.sets[index])
         if self._partial:
-            for folder, others in self._partial.get(tree, ()):
+            for folder, others in self._partial.get(way.prefix, ()):
                 if not path.startswith(folder):
                     having &= others
         numbers = self._pick(way.ranking, having, size, self.now, self.spent)
@@ -182,7 +187,8 @@ def _partial(the_map: MirrorMap) -> dict[bytes, list[tuple[bytes, int]]]:
     for number, mirror in enumerate(the_map.mirrors):
         if mirror.subtree:
             folder = os.fsencode(f"{mirror.tree}/{mirror.subtree}/")
-            found.setdefault(os.fsencode(mirror.tree), []).append((folder, ~(1 << number)))
+            prefix = os.fsencode(mirror.tree) + b"/"
+            found.setdefault(prefix, []).append((folder, ~(1 << number)))
     return found
 
 
@@ -197,30 +203,34 @@ def _same_mirrors(one: MirrorMap, other: MirrorMap) -> bool:
 def lines(first: bytes, found: Found, path: bytes, base: bytes, end: bytes = b"") -> bytes:
     """Return the header lines that send to the mirrors `found`.
 
-    They stand between `first`, which ends with `Location: `, and `end`. `path` is the escaped one,
-    `base` our own address. The next best are named as RFC 6249 says, one `Link` line each, since
-    aria2 reads no list; the first equals `Location`, since wget2 takes the lowest `pri` for its
-    target. `Digest` stands beside `Repr-Digest`, which replaced it
-    (RFC 9530), since aria2 knows only the older one. Both, and `ETag`, tell of the file itself.
+    They stand between `first`, which ends with `Location: `, and `end`. `path` is the escaped one.
+    `base` is our own address; without it the metalink is not named, since wget2 takes the first
+    part of a relative reference for a host. The next best are named as RFC 6249 says, one `Link`
+    line each, since aria2 reads no list; the first equals `Location`, since wget2 takes the lowest
+    `pri` for its target. `Digest` stands beside `Repr-Digest`, which replaced it (RFC 9530), since
+    aria2 knows only the older one. Both, and `ETag`, tell of the file itself.
     """
     way, numbers, _, sha256 = found
     links, cut = way.links, path.index(b"/") + 1
-    inside, ours = path[cut:], base + b"/" + path[:cut]
-    last = _DESCRIBED + digests(sha256) + end
-    ends = links.ends
-    if links.cuts:
-        pieces = [first, links.places(numbers[:1], inside)[0], b"\r\nLink: <"]
-        for place, number in enumerate(numbers):
-            pieces += links.places((number,), inside)[0], ends[place][number]
-        return b"".join((*pieces, ours, inside, last))
+    inside = path[cut:]
+    ends, last = links.ends, digests(sha256) + end
+    if links.cuts or not base:
+        places = links.places(numbers, inside)
+        pieces = [first, places[0], b"\r\nLink: <"]
+        for rank, (place, number) in enumerate(zip(places, numbers, strict=True)):
+            pieces += place, ends[rank][number]
+        led = b"".join(pieces)
+        if not base:
+            return led.removesuffix(b"Link: <") + last
+        return b"".join((led, base, b"/", path, _DESCRIBED, last))
     # The same, for the usual case that every mirror has the whole tree, in half the time.
-    bases, before, place = links.bases, numbers[0], 0
+    bases, before, rank = links.bases, numbers[0], 0
     pieces = [first + bases[before], links.firsts[before]]
     for number in numbers[1:]:
-        pieces.append(ends[place][before] + bases[number])
+        pieces.append(ends[rank][before] + bases[number])
         before = number
-        place += 1
-    pieces += ends[place][before] + ours, last
+        rank += 1
+    pieces += ends[rank][before] + base + b"/" + path[:cut], _DESCRIBED + last
     return inside.join(pieces)
 
 

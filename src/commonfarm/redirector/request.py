@@ -39,7 +39,7 @@ RANGE = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_PLAIN = re.compile(rb"^/|//|(?:^|/)\.\.?(?:/|$)")
-_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"^https?://[^/?]*", re.IGNORECASE)
 _INTERNAL = re.compile(r"\.|[^/]*\.r[0-9]+(?:/|$)")
 _HIDDEN = re.compile(r"(?:^|/)\.")
 _AUTHORITY = re.compile(

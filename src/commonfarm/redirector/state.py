@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from commonfarm.redirector import limits, mirror_map, response
 from commonfarm.redirector.client import Client, locate_client
-from commonfarm.redirector.counts import MANY_FILES, MOST_FILES, Counts, Spool, lines_of, new_name
+from commonfarm.redirector.counts import (
+    MANY_FILES,
+    MOST_FILES,
+    Batch,
+    Counts,
+    Spool,
+    lines_of,
+)
 from commonfarm.redirector.metrics import Metrics, Now
 from commonfarm.redirector.mirror_map import MapError, MirrorMap
 from commonfarm.redirector.networks import Address, Network
@@ -34,7 +41,6 @@ SLOW_FLUSH_SECONDS = 300
 """How often counts leave while nobody takes them."""
 WARM_SECONDS = 0.002
 """How long the requests wait at most while a new map is prepared."""
-PLACES_SECONDS = 60
 
 log = logging.getLogger("commonfarm.redirector")
 
@@ -65,13 +71,12 @@ class _Seen:
 
     map: tuple[int, ...] = ()
     key: tuple[int, int] = (0, 0)
-    places: float = 0.0
     flushed: float = 0.0
     spent: dict[str, int] = field(default_factory=dict)
 
 
 class Redirector:
-    """The shared state. `tick` is to be called about once a second, `keep_up` does."""
+    """The shared state."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -90,11 +95,12 @@ class Redirector:
         self.date = b""
         self.now = 0
         self.clock = 0.0
-        self._public = settings.public.rstrip("/").encode()
+        self.public = settings.public.rstrip("/").encode()
         self._routes: dict[tuple[Address, str], Route] = {}
         self._seen = _Seen()
         self.set_time(time.time())
         if self.spool is not None:
+            self.spool.clear_away()
             self.redirects.spent.update(self.spool.spent(self.counts.day))
 
     @property
@@ -143,11 +149,11 @@ class Redirector:
         """Return our own address as the client may reach it, b"" when there is no telling.
 
         Where none is configured it is the `Host` that the client asked, if it is a name or an
-        address: whoever sends a wrong one misleads only himself, since what we answer is private
-        to him and kept by no cache.
+        address: whoever sends a wrong one misleads only himself, since what names it is private to
+        him and kept by no cache. It is not always right (wget2 1.99 leaves the port out).
         """
-        if self._public or not head.host:
-            return self._public
+        if self.public or not head.host:
+            return self.public
         return (b"https://" if scheme == "https" else b"http://") + head.host
 
     # What is counted.
@@ -167,20 +173,20 @@ class Redirector:
             counted = answer.counted
             self.counts.add(counted.path, counted.end, counted.downloads, size)
 
-    # Once a second.
+    # What is done about once a second, each by itself: a slow disk holds up no clock.
 
-    async def tick(self) -> None:
-        """Take up what is new, and let counts leave."""
-        self.set_time(time.time())
-        await self.reload()
-        now = time.monotonic()
-        if self.settings.places and now - self._seen.places >= PLACES_SECONDS:
-            self._seen.places = now
-            for problem in await asyncio.to_thread(self.places.reload):
-                log.error("%s; the one before stays in force", problem)
-            self._forget_routes()
-        if self.spool is not None and now >= self._seen.flushed:
-            self._seen.flushed = now + await self.flush()
+    async def look_at_places(self) -> None:
+        """Take up files of places that were replaced."""
+        for problem in await asyncio.to_thread(self.places.reload):
+            log.error("%s; the one before stays in force", problem)
+        self._forget_routes()
+
+    async def let_counts_leave(self) -> None:
+        """Write what was counted, when it is time."""
+        if self.spool is None:
+            self.counts = Counts(self.counts.day)
+        elif self.clock >= self._seen.flushed:
+            self._seen.flushed = self.clock + await self.flush()
 
     async def reload(self) -> None:
         """Take up a new map; a bad one is refused and the map in force stays."""
@@ -255,26 +261,26 @@ class Redirector:
             if lying >= MANY_FILES:
                 pause = SLOW_FLUSH_SECONDS
             while self.counts.waiting:
-                day, entries = self.counts.waiting[0]
+                batch = self.counts.waiting[0]
                 if lying < MOST_FILES:
-                    await self._write_batch(day, entries)
+                    await self._write(batch)
                     lying += 1
                 else:
-                    self.counts.lost += len(entries)
-                if self.counts.waiting and self.counts.waiting[0][1] is entries:
+                    self.counts.lost += len(batch.entries)
+                if self.counts.waiting and self.counts.waiting[0] is batch:
                     self.counts.waiting.popleft()
             await self._keep_spent()
         except OSError as error:
             log.error("counts wait in memory, the spool does not take them: %s", error)
         return pause
 
-    async def _write_batch(self, day: str, entries: dict[bytes, int]) -> None:
+    async def _write(self, batch: Batch) -> None:
         assert self.spool is not None
-        name, pieces = new_name(), []
-        for piece in lines_of(day, entries, name):
+        pieces = []
+        for piece in lines_of(batch):
             pieces.append(piece)
             await asyncio.sleep(0)  # requests have their turn
-        await asyncio.to_thread(self.spool.write, name, b"".join(pieces))
+        await asyncio.to_thread(self.spool.write, batch.id, b"".join(pieces))
 
     async def _keep_spent(self) -> None:
         assert self.spool is not None
@@ -304,6 +310,8 @@ class Redirector:
 
     def map_age(self) -> float:
         """Return how many seconds ago the map in force was written; 0 without one."""
+        if not self.map.generation:
+            return 0.0
         try:
             written = datetime.fromisoformat(self.map.written_at)
         except ValueError:
