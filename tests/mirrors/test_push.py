@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,8 +22,9 @@ from commonfarm.archive.signer import approve_push
 from commonfarm.journal.models import Entry
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import Reason, RefusedError, UnreachableError
-from commonfarm.mirrors import pushing, tasks
+from commonfarm.mirrors import push_statements, pushing, tasks
 from commonfarm.mirrors.models import Mirror, PushAttempt
+from commonfarm.mirrors.receiving import Receiver, Server
 from tests.archive.conftest import installation, world  # noqa: F401 - fixtures
 from tests.archive.conftest import signer as signer_process  # noqa: F401 - a fixture
 from tests.mirrors.conftest import DEB, NOW, Tree, register
@@ -97,11 +100,38 @@ def push(mirror: Mirror, attempt: int = 0) -> int | None:
 def test_a_mirror_is_told_by_a_signed_statement(told: Mirror, hook: Webhook) -> None:
     assert push(told) is None
     [statement] = hook.taken
-    assert push_statement.unseal(statement, KEY.public_key()) == push_statement.PushStatement(
-        "test", "demo", 1, "public", "2026-01-01T00:00:00+00:00"
+    assert push_statements.read(statement, KEY.public_key()) == push_statements.Statement(
+        "test", "demo", 1, "public", NOW
     )
     attempt = PushAttempt.objects.get()
     assert (attempt.revision, attempt.ok, attempt.problem) == (1, True, "")
+
+
+def test_the_mirrors_end_takes_it(told: Mirror, tree: Tree, tmp_path: Path) -> None:
+    """With the receiver that `commonfarm mirror receive` runs, and a statement of this moment."""
+
+    def sign(number: int, *, staged: bool) -> bytes:
+        return push_statement.seal(approve_push.published(number, "test", datetime.now(UTC)), KEY)
+
+    touched = tmp_path / "pulled"
+    receiver = Receiver("demo", KEY.public_key(), ["touch", str(touched)], tmp_path / "state")
+    with Server(("127.0.0.1", 0), receiver) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pushing, "sign_push", sign)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        receiver.start()
+        thread.start()
+        try:
+            Mirror.objects.update(push_to=f"http://127.0.0.1:{server.server_address[1]}/")
+            assert push(told) is None
+            assert PushAttempt.objects.get().ok, PushAttempt.objects.get().problem
+            deadline = time.monotonic() + 10
+            while not touched.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            server.shutdown()
+            thread.join()
+            receiver.stop()
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
@@ -160,8 +190,8 @@ def test_publishing_and_staging_tell_the_mirrors_once(
     ]
     for job in jobs:
         tasks.push_to_mirror.func(**job.args)
-    said = [push_statement.unseal(one, KEY.public_key()) for one in hook.taken]
-    assert [(one.what, one.revision) for one in said] == [("public", 1), ("staged", 1)]
+    said = [push_statements.read(one, KEY.public_key()) for one in hook.taken]
+    assert [(one.state, one.revision) for one in said] == [("public", 1), ("staged", 1)]
     Release.objects.update(state=ReleaseState.PUBLIC)
     tasks.push_to_mirror.func(told.pk, release.pk, True)
     assert len(hook.taken) == 2
@@ -188,13 +218,13 @@ def test_the_real_signer_signs_what_is_true_alone(signer_process: Config) -> Non
     public = newest()
     release = Release.objects.create(tree=tree.row, number=1, put_by="user:anna")
     key = read_key((signer_process.public_keys / "statements.pub").read_bytes())
-    said = push_statement.unseal(signing.sign_push(public.pk, staged=False), key)
-    assert (said.tree, said.revision, said.what) == ("demo", 1, "public")
+    said = push_statements.read(signing.sign_push(public.pk, staged=False), key)
+    assert (said.tree, said.revision, said.state) == ("demo", 1, "public")
     with pytest.raises(RefusedError, match="is not under embargo"):
         signing.sign_push(release.pk, staged=True)
     Release.objects.update(state=ReleaseState.EMBARGOED)
-    said = push_statement.unseal(signing.sign_push(release.pk, staged=True), key)
-    assert (said.revision, said.what) == (1, "staged")
+    said = push_statements.read(signing.sign_push(release.pk, staged=True), key)
+    assert (said.revision, said.state) == (1, "staged")
     Publication.objects.update(state="signed")
     with pytest.raises(RefusedError, match="is not published"):
         signing.sign_push(public.pk, staged=False)

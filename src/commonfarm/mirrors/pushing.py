@@ -1,7 +1,7 @@
 """Mirrors are told that there is something to pull: by a POST of a signed statement to a webhook.
 
-The statement (`archive.push_statement`) has no secret; who receives it checks the signature, that
-it is about its tree, and that its time is new, and then pulls as at any other time.
+The statement has no secret. The mirror's end is `receiving`; whatever else listens there checks it
+as `push_statements` says.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from commonfarm.archive.models import Publication, PublicationState, Release, ReleaseState
-from commonfarm.archive.push_statement import PushStatement, moment
+from commonfarm.archive.push_statement import PushStatement
 from commonfarm.archive.signer.approve import refused
 from commonfarm.archive.trees import current_revision
 
@@ -15,7 +15,7 @@ def published(number: int, installation: str, now: datetime) -> PushStatement:
     found = Publication.objects.select_related("tree").filter(pk=number).first()
     if found is None or found.state != PublicationState.PUBLISHED:
         raise refused("not-published", f"publication {number} is not published")
-    return PushStatement(installation, found.tree.name, found.revision, "public", moment(now))
+    return PushStatement(installation, found.tree.name, found.revision, "public", now)
 
 
 def staged(number: int, installation: str, now: datetime) -> PushStatement:
@@ -24,4 +24,4 @@ def staged(number: int, installation: str, now: datetime) -> PushStatement:
     if found is None or found.state != ReleaseState.EMBARGOED:
         raise refused("not-embargoed", f"release {number} is not under embargo")
     revision = current_revision(found.tree)
-    return PushStatement(installation, found.tree.name, revision, "staged", moment(now))
+    return PushStatement(installation, found.tree.name, revision, "staged", now)
