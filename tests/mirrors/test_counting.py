@@ -25,7 +25,7 @@ from commonfarm.lib.errors import NotFoundError
 from commonfarm.mirrors import counting
 from commonfarm.mirrors.counting import BadBatchError, parse
 from commonfarm.mirrors.models import CountBatch, FileCount, MirrorCount, Redirector
-from commonfarm.redirector.counts import Counts, Spool, key_end, lines_of, new_name
+from commonfarm.redirector.counts import Counts, Spool, key_end, lines_of
 from tests.mirrors.registered import FILES, NOW, Caller, published, registered
 
 TODAY = NOW.date()
@@ -59,8 +59,8 @@ def test_what_the_redirector_writes_is_taken_up_once(demo: ReleaseTree, tmp_path
     counts.add(f"demo/{TURTLE}".encode(), key_end("north", "DE"), 1, 100)
     counts.add(f"demo/{TURTLE}".encode(), key_end("", "FR"), 1, 100)
     counts.add(f"demo/{PAINT}".encode(), key_end("north", "DE"), 0, 7)
-    name = new_name()
-    data = b"".join(lines_of(counts.day, counts.entries, name))
+    counts.close()
+    name, data = counts.waiting[0].id, b"".join(lines_of(counts.waiting[0]))
     spool = Spool(tmp_path)
     spool.write(name, data)
     spool.keep_spent(counts.day, {"north": 207})
