@@ -12,10 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from commonfarm.redirector import metalink
 from commonfarm.redirector.mirror_map import Hashes, Override, Revision
 from commonfarm.redirector.state import Redirector
 from tests.redirector.wire import NOW, get, redirector, talk
@@ -387,22 +384,3 @@ def test_a_configured_address_counts_before_the_host(tmp_path: Path) -> None:
         b'<origin dynamic="true">https://download.example.org/demo/a.meta4<'
         in get(shared, "/demo/a.meta4")[2]
     )
-
-
-TEXTS = st.text(max_size=30)
-
-
-@settings(deadline=None, max_examples=150)
-@given(TEXTS, TEXTS, st.binary(min_size=32, max_size=32) | st.just(b""), st.integers(0, 2**63))
-def test_metalinks_are_well_formed_whatever_the_names(
-    name: str, url: str, sha256: bytes, size: int
-) -> None:
-    file = metalink.Described(
-        name, size, sha256, EARLIER, [metalink.Address(url, "DE")], url, "2026-01-01T00:00:00+00:00"
-    )
-    for made in (metalink.version3, metalink.version4):
-        found = ElementTree.fromstring(made(file))
-        [one] = [one for one in found.iter() if one.tag.endswith("}file")]
-        kept = [letter for letter in one.attrib["name"] if letter > " "]
-        shown = [letter for letter in metalink._NOT_XML.sub("\ufffd", name) if letter > " "]
-        assert kept == shown

@@ -54,6 +54,12 @@ def worker() -> None:
 
 
 @app.command(rich_help_panel=PANEL)
+def operator() -> None:
+    """Do what takes a key to other machines: tell mirrors by SSH to pull."""
+    _run("commonfarm.mirrors.operator:run", _start())
+
+
+@app.command(rich_help_panel=PANEL)
 def signer() -> None:
     """Sign what the database says was built and approved."""
     _run("commonfarm.archive.signer.process:run", _start())
