@@ -13,7 +13,7 @@ from commonfarm.archive.models import Release
 from commonfarm.archive.releases import going_public
 from commonfarm.archive.trees import aliases_of, current_revision
 from commonfarm.lib.errors import BadInputError, RefusedError
-from tests.archive.releases import NOW, Releases, content
+from tests.archive.releases import Releases, content
 
 FILES = st.dictionaries(
     st.sampled_from(["a", "b", "v/c", "v/d", "news"]), st.sampled_from("12"), min_size=1, max_size=4
@@ -39,7 +39,7 @@ class Model:
         )
 
 
-class Undo(Exception):
+class UndoneError(Exception):
     """Ends an example, so that the next one begins without its rows."""
 
 
@@ -54,9 +54,9 @@ def test_any_history(releases: Releases, steps: list[tuple[str, Any, Any]], grac
     def example() -> None:
         with transaction.atomic():
             run(releases, steps, grace)
-            raise Undo
+            raise UndoneError
 
-    with pytest.raises(Undo):
+    with pytest.raises(UndoneError):
         example()
     for folder in releases.config.published.iterdir():
         if folder.is_symlink():
