@@ -531,7 +531,8 @@ def test_the_sweep_has_folders_looked_at_when_it_is_time(adopted: Adopted) -> No
     assert tasks.look_at_due(adopted.now) == 1
     assert jobs() == ["archive.look_at_folder"]
     ProcrastinateJob.objects.all()._raw_delete("default")
-    tasks.look_at_folder(adopted.tree.pk, asked=True)
+    looking.look(adopted.tree, timezone.now(), asked=True)
+    tasks.read_soon(adopted.tree)
     assert jobs() in ([], ["archive.read_folder"])  # the file is of this very second
     adopted.look()
     assert tasks.look_at_due(adopted.now) == 0  # but what is not read yet is read
@@ -562,7 +563,9 @@ def test_one_that_was_asked_for_comes_after_the_one_under_way(
     monkeypatch.setattr(looking, "look", busy)
     tasks.look_at_folder(adopted.tree.pk)
     assert jobs() == []
-    tasks.look_at_folder(adopted.tree.pk, asked=True)
+    tasks.ask_for_look(adopted.tree, who="user:anna", loss_is_meant=False)
+    ProcrastinateJob.objects.all()._raw_delete("default")
+    tasks.look_at_folder(adopted.tree.pk)
     assert jobs() == ["archive.look_at_folder"]
 
 

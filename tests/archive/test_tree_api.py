@@ -351,14 +351,15 @@ def test_an_adopted_tree_is_looked_at_when_asked(
     tree = ReleaseTree.objects.create(name="pub", adopts=str(folder))
     before = rita.get("/pub")["adoption"]
     assert (before["looks"], before["looked_at"], before["stopped"]) == (0, None, "")
-    assert anna.post("/pub/adopt", {})["looks"] == 0
+    assert anna.post("/pub/adopt", {})["asked"] == 1
     assert anna("POST", "/pub/adopt", {"loss_is_meant": True}).status_code == 403
     jobs = ProcrastinateJob.objects.filter(task_name="archive.look_at_folder")
-    assert [job.args for job in jobs] == [{"tree_id": tree.pk, "asked": True}]
-    looking.look(tree, datetime.now(UTC) + timedelta(hours=1), asked=True)
+    assert [job.args for job in jobs] == [{"tree_id": tree.pk}]
+    looking.look(tree, datetime.now(UTC) + timedelta(hours=1))
     shown = rita.get("/pub")
     assert (shown["revision"], shown["files"], shown["adoption"]["unread"]) == (1, 1, 1)
     assert shown["adopts"] == str(folder)
+    assert shown["adoption"]["answered"] == 1
     (folder / "a").unlink()
     looking.look(tree, datetime.now(UTC) + timedelta(hours=2), asked=True)
     assert "it is empty" in rita.get("/pub")["adoption"]["stopped"]

@@ -108,7 +108,7 @@ def test_from_a_folder_to_the_public_and_back(hub: Releases, worker: None, folde
     assert "sugar" in run("list")
     said = run("put", "sugar", str(folder), "--title", "Sugar 4", "--at", "activities")
     assert "sugar release 1 is unlisted: Sugar 4" in said
-    assert "2 files, 11 B, 1 aliases, put by user:anna" in said
+    assert "2 files, 11 B, 1 alias, put by user:anna" in said
     assert "look at it: http://" in said
     assert "next: a coordinator (any) looks at it: commonfarm tree review sugar 1" in said
     first = run("show", "sugar").splitlines()[0]
@@ -349,7 +349,7 @@ def test_adopting_a_folder(hub: Releases, folder: Path, tmp_path: Path, worker: 
     (folder / "out").symlink_to("/etc")
     said = run("adopt", str(folder))
     assert "out: is a link to /etc, which leaves the tree; put what it leads to" in said
-    assert "pub: revision 1, 2 files, 11 B, at http://" in said
+    assert "pub: revision 1, 2 files, 11 B, 1 alias, at http://" in said
     assert run("show", "pub").startswith("out: is a link to /etc")
     for one in folder.rglob("*.xo"):
         one.unlink()
@@ -357,5 +357,5 @@ def test_adopting_a_folder(hub: Releases, folder: Path, tmp_path: Path, worker: 
     assert "\nnot taken over: " in said
     assert "commonfarm tree adopt pub --yes" in said
     assert "pub: revision 1, 2 files" in said
-    assert "pub: revision 2, 0 files" in run("adopt", "pub", "--yes")
+    assert "pub: revision 2, 0 files, 0 B" in run("adopt", "pub", "--yes")
     assert Publication.objects.filter(tree__name="pub").count() == 2

@@ -21,7 +21,7 @@ from commonfarm.archive.models import (
     ReleaseState,
 )
 from commonfarm.archive.releases.history import Difference
-from commonfarm.archive.trees import aliases_of, current_revision, files_of
+from commonfarm.archive.trees import aliases_of, current_revision, listed_files
 from commonfarm.estate.interface import ReleaseTree
 
 WAITING = (ReleaseState.OPEN, ReleaseState.UNLISTED, ReleaseState.REVIEWED, ReleaseState.EMBARGOED)
@@ -43,7 +43,10 @@ def show_tree(tree: ReleaseTree) -> dict[str, Any]:
     public = Publication.objects.filter(
         tree=tree, revision=revision, state=PublicationState.PUBLISHED
     ).first()
-    counted = files_of(tree, revision).order_by().aggregate(files=Count("pk"), size=Sum("size"))
+    files = listed_files(tree, revision).order_by()
+    if not tree.adopts:
+        files = files.exclude(path__startswith=f"{manifest.FOLDER}/")
+    counted = files.aggregate(files=Count("pk"), size=Sum("size"))
     return {
         **{name: getattr(tree, name) for name in (*names, *seconds)},
         "revision": revision,
@@ -61,7 +64,17 @@ def show_tree(tree: ReleaseTree) -> dict[str, Any]:
 def show_adoption(tree: ReleaseTree) -> dict[str, Any]:
     """Return what was found in the folder of an adopted tree when it was looked at last."""
     found = Adoption.objects.filter(tree=tree).first() or Adoption(tree=tree, folder=tree.adopts)
-    names = ("looks", "looked_at", "took_seconds", "next_at", "files", "waiting", "stopped")
+    names = (
+        "looks",
+        "asked",
+        "answered",
+        "looked_at",
+        "took_seconds",
+        "next_at",
+        "files",
+        "waiting",
+        "stopped",
+    )
     return {
         **{name: getattr(found, name) for name in names},
         "unread": unread(tree).count(),

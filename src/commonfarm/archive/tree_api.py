@@ -46,9 +46,14 @@ class FolderProblem(Schema):
 
 
 class AdoptionShown(Schema):
-    """What was found in an adopted folder; `stopped` says why it was not taken over."""
+    """What was found in an adopted folder; `stopped` says why it was not taken over.
+
+    What one `asked` for is done once as many are `answered`.
+    """
 
     looks: int
+    asked: int
+    answered: int
     looked_at: datetime | None
     took_seconds: float
     next_at: datetime | None
@@ -173,7 +178,7 @@ def rollback(request: HttpRequest, name: Name, body: Back) -> dict[str, Any]:
 
 @router.post("/{name}/adopt", response=AdoptionShown)
 def adopt(request: HttpRequest, name: Name, body: Look) -> dict[str, Any]:
-    """Have the folder of an adopted tree looked at now; its `looks` say when that is done."""
+    """Have the folder of an adopted tree looked at now; that is done once it is `answered`."""
     user = require(request, Role.COORDINATOR if body.loss_is_meant else Role.SUBMITTER)
     found = ReleaseTree.named(name)
     ask_for_look(found, who=user.label, loss_is_meant=body.loss_is_meant)

@@ -51,7 +51,7 @@ def adoption_of(tree: ReleaseTree) -> Adoption:
 def look(tree: ReleaseTree, now: datetime, *, asked: bool = False) -> Adoption:
     """Look at a folder, and have users see what changed there.
 
-    A file that differs has to be quiet since the look before; where somebody `asked` for this one,
+    A file that differs has to be quiet since the look before; where a person asked for this one,
     or it is one whose bytes change in place, for QUIET. RefusedError for a tree that is not
     adopted, BusyError while another process looks.
     """
@@ -66,6 +66,7 @@ def look(tree: ReleaseTree, now: datetime, *, asked: bool = False) -> Adoption:
         try:
             adoption.folder = tree.adopts
             adoption.save(update_fields=["folder"])
+            asked = asked or adoption.asked > adoption.answered
             counts, judged = _take_over(tree, adoption, now, asked=asked)
         except (_StoppedError, OSError) as error:
             with transaction.atomic():

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
+from django.db.models import F
 
 from commonfarm.archive.events import AdoptedFolderJudged, LossAllowed
 from commonfarm.journal.interface import record
@@ -21,7 +22,8 @@ class Adoption(models.Model):
 
     `waiting` files were still being written. `problems` are the first faults (`path`, `what`,
     `to_do`) of `problem_count`. `stopped` says why what lies there was not taken over at all: users
-    keep what they had. `loss_allowed`: a person said that a large loss is meant.
+    keep what they had. `asked` counts how often somebody wanted a look at once, `answered` is what
+    it was when the last look began. `loss_allowed`: a person said that a large loss is meant.
     """
 
     tree = models.OneToOneField(
@@ -29,6 +31,8 @@ class Adoption(models.Model):
     )
     folder = models.CharField(max_length=1000)
     looks = models.PositiveIntegerField(default=0)
+    asked = models.PositiveIntegerField(default=0)
+    answered = models.PositiveIntegerField(default=0)
     looked_at = models.DateTimeField(null=True, blank=True)
     took_seconds = models.FloatField(default=0)
     next_at = models.DateTimeField(null=True, blank=True)
@@ -41,6 +45,11 @@ class Adoption(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tree} from {self.folder}"
+
+    def ask(self) -> None:
+        """Note that somebody wants a look at once."""
+        Adoption.objects.filter(pk=self.pk).update(asked=F("asked") + 1)
+        self.refresh_from_db()
 
     def allow_loss(self, *, who: str) -> None:
         """Let the next look take over whatever it finds."""
@@ -82,8 +91,10 @@ class Adoption(models.Model):
         self.stopped, self.problems, self.problem_count = stopped, problems, count
 
     def _end(self, begun: datetime, took: timedelta) -> None:
-        self.looks += 1
+        self.looks, self.answered = self.looks + 1, self.asked
         self.looked_at, self.took_seconds = begun, took.total_seconds()
         self.next_at = begun + took + max(LEAST_INTERVAL, took / SHARE - took)
         told = ("stopped", "problems", "problem_count", "files", "waiting")
-        self.save(update_fields=["looks", "looked_at", "took_seconds", "next_at", *told])
+        self.save(
+            update_fields=["looks", "answered", "looked_at", "took_seconds", "next_at", *told]
+        )

@@ -19,16 +19,17 @@ AGAIN_SECONDS = 5
 
 
 @app.task(name="archive.look_at_folder", queue="default")
-def look_at_folder(tree_id: int, *, asked: bool = False) -> None:
+def look_at_folder(tree_id: int) -> None:
     """Look at an adopted folder, and have read what is new there."""
     tree = ReleaseTree.objects.get(pk=tree_id)
     if not tree.adopts:
         return
     try:
-        looking.look(tree, timezone.now(), asked=asked)
+        looking.look(tree, timezone.now())
     except BusyError:
-        if asked:  # what is under way may have passed what is meant
-            look_soon(tree, asked=True, in_seconds=AGAIN_SECONDS)
+        adoption = looking.adoption_of(tree)
+        if adoption.asked > adoption.answered:  # what is under way may have begun before
+            look_soon(tree, in_seconds=AGAIN_SECONDS)
     read_soon(tree)
 
 
@@ -49,15 +50,15 @@ def ask_for_look(tree: ReleaseTree, *, who: str, loss_is_meant: bool) -> None:
     looking.refuse_unadopted(tree)
     with transaction.atomic():
         adoption = looking.adoption_of(tree)
+        adoption.ask()
         if loss_is_meant:
             adoption.allow_loss(who=who)
-        look_soon(tree, asked=True)
+        look_soon(tree)
 
 
-def look_soon(tree: ReleaseTree, *, asked: bool = False, in_seconds: int = 0) -> None:
+def look_soon(tree: ReleaseTree, *, in_seconds: int = 0) -> None:
     """Have a folder looked at, once the surrounding transaction commits."""
-    key = f"look-at-{tree.pk}" + (":asked" if asked else "")
-    defer_once(look_at_folder, key, in_seconds=in_seconds, tree_id=tree.pk, asked=asked)
+    defer_once(look_at_folder, f"look-at-{tree.pk}", in_seconds=in_seconds, tree_id=tree.pk)
 
 
 def read_soon(tree: ReleaseTree) -> None:

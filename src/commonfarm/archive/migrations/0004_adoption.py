@@ -27,6 +27,8 @@ class Migration(migrations.Migration):
                 ),
                 ("folder", models.CharField(max_length=1000)),
                 ("looks", models.PositiveIntegerField(default=0)),
+                ("asked", models.PositiveIntegerField(default=0)),
+                ("answered", models.PositiveIntegerField(default=0)),
                 ("looked_at", models.DateTimeField(blank=True, null=True)),
                 ("took_seconds", models.FloatField(default=0)),
                 ("next_at", models.DateTimeField(blank=True, null=True)),

@@ -9,10 +9,12 @@ from typing import Any
 
 import typer
 
-from commonfarm.archive.verbs.hub import AS_JSON, adoption_lines, hub, tell, tree_path
+from commonfarm.archive.verbs.hub import AS_JSON, adoption_lines, content, hub, tell, tree_path
 from commonfarm.lib.errors import ExitCode, NotFoundError, Reason, RefusedError
 
 AGAIN_SECONDS = 0.5
+QUIET_SECONDS = 5.0
+MOST_LOOKS = 3
 
 
 def adopt(
@@ -34,29 +36,31 @@ def adopt(
     before = client.get(tree_path(name))
     if before["adopts"] and not as_json:
         typer.echo(f"{name}: {before['adopts']} is looked at", err=True)
-    looks = client.post(tree_path(name, "adopt"), {"loss_is_meant": yes})["looks"]
-    found = _wait(client, name, looks)
+    for _ in range(MOST_LOOKS):
+        asked = client.post(tree_path(name, "adopt"), {"loss_is_meant": yes})["asked"]
+        found = _wait(client, name, asked)
+        look = found["adoption"]
+        if not look["waiting"] or look["stopped"] or look["took_seconds"] > QUIET_SECONDS:
+            break
+        time.sleep(QUIET_SECONDS)  # a file of this moment is quiet after that
     tell(found, as_json, _lines)
     if found["adoption"]["stopped"]:
         raise typer.Exit(ExitCode.NO)
 
 
 def _lines(tree: dict[str, Any]) -> Any:
-    from commonfarm.lib.units import format_bytes
-
     yield from adoption_lines(tree)
-    what = f"{tree['files']} files, {format_bytes(tree['size'])}, at {tree['address']}"
-    yield f"{tree['name']}: revision {tree['revision']}, {what}"
+    yield f"{tree['name']}: revision {tree['revision']}, {content(tree)}, at {tree['address']}"
 
 
-def _wait(client: Any, name: str, looks: int) -> dict[str, Any]:
+def _wait(client: Any, name: str, asked: int) -> dict[str, Any]:
     """Wait until the worker has looked once more, however long the folder takes."""
     from rich.console import Console
 
     with Console(stderr=True).status(f"looking at the folder of {name}"):
         while True:
             found: dict[str, Any] = client.get(tree_path(name))
-            if found["adoption"] is None or found["adoption"]["looks"] > looks:
+            if found["adoption"] is None or found["adoption"]["answered"] >= asked:
                 return found
             time.sleep(AGAIN_SECONDS)
 

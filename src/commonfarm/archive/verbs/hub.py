@@ -64,15 +64,25 @@ def when(text: str) -> str:
     return text[:16].replace("T", " ")
 
 
-def release_lines(release: dict[str, Any]) -> Iterable[str]:
-    """Yield what is to be known of a release, and what would take it further."""
+def content(shown: dict[str, Any]) -> str:
+    """Say what a tree or a release holds."""
     from commonfarm.lib.units import format_bytes
 
+    text = f"{counted(shown['files'], 'file')}, {format_bytes(shown['size'])}"
+    return text + (f", {counted(shown['aliases'], 'alias')}" if shown["aliases"] else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
+
+
+def release_lines(release: dict[str, Any]) -> Iterable[str]:
+    """Yield what is to be known of a release, and what would take it further."""
     name = f"{release['tree']} release {release['number']}"
     yield f"{name} is {release['state']}" + (f": {release['title']}" if release["title"] else "")
-    what = f"{release['files']} files, {format_bytes(release['size'])}"
-    if release["aliases"]:
-        what += f", {release['aliases']} aliases"
+    what = content(release)
     yield f"  {what}, put by {release['put_by']} at {when(release['put_at'])} UTC"
     if release["why"]:
         yield f"  {release['why']}"
@@ -92,13 +102,14 @@ def adoption_lines(tree: dict[str, Any]) -> Iterable[str]:
     for one in found["problems"]:
         yield f"{one['path']}: {one['what']}; {one['to_do']}"
     if found["problem_count"] > len(found["problems"]):
-        yield f"and {found['problem_count'] - len(found['problems'])} more problems"
+        more = found["problem_count"] - len(found["problems"])
+        yield f"and {counted(more, 'problem')} more"
     if found["waiting"]:
-        yield f"{found['waiting']} files are still being written, or were a moment ago: they wait"
+        yield f"{counted(found['waiting'], 'file')} may still be written: taken once left alone"
     if not found["looks"]:
         yield f"{folder} was not looked at yet: commonfarm tree adopt {tree['name']}"
     else:
         last, then = when(found["looked_at"]), when(found["next_at"])
         yield f"{folder} was looked at {last}, and is again {then} UTC"
     if found["unread"]:
-        yield f"{found['unread']} files are still to be hashed, in the background"
+        yield f"{counted(found['unread'], 'file')} to be hashed yet, in the background"

@@ -12,6 +12,8 @@ from commonfarm.archive.verbs.hub import (
     AS_JSON,
     TREE,
     adoption_lines,
+    content,
+    counted,
     hub,
     release_lines,
     release_path,
@@ -84,22 +86,21 @@ def history(
 
 def _tree_lines(tree: dict[str, Any]) -> Iterable[str]:
     """Yield what waits for whom, and then what users see."""
-    from commonfarm.lib.units import format_bytes, format_seconds
+    from commonfarm.lib.units import format_seconds
 
     told = [release for release in tree["releases"] if release["next"]]
     for release in told:
         title = f" ({release['title']})" if release["title"] else ""
         yield f"release {release['number']}{title}: {release['next']}"
     if tree["waiting"] > len(told):
-        yield f"{tree['waiting'] - len(told)} more releases wait to become public"
+        yield f"{counted(tree['waiting'] - len(told), 'release')} more to become public"
     if tree["problem"]:
         yield f"the next revision waits: {tree['problem']}"
     if tree["adoption"]:
         yield from adoption_lines(tree)
     since = f", public since {when(tree['published_at'])} UTC" if tree["published_at"] else ""
     yield f"{tree['name']}: revision {tree['revision']}{since}"
-    aliases = f", {tree['aliases']} aliases" if tree["aliases"] else ""
-    yield f"  {tree['files']} files, {format_bytes(tree['size'])}{aliases}, at {tree['address']}"
+    yield f"  {content(tree)}, at {tree['address']}"
     alone = format_seconds(tree["origin_only_seconds"])
     if not tree["adopts"]:
         to = f"; promoted to {tree['promotes_to']}" if tree["promotes_to"] else ""

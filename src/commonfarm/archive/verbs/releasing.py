@@ -13,6 +13,7 @@ from commonfarm.archive.verbs.hub import (
     AS_JSON,
     RELEASE,
     TREE,
+    counted,
     hub,
     release_lines,
     release_path,
@@ -92,10 +93,8 @@ def withdraw(
     if not yes:
         found = client.get(release_path(tree, release))
         when = "at once" if at_once else "after the tree's grace period"
-        typer.confirm(
-            f"Take back {found['files']} files of {tree} release {release}, gone {when}?",
-            abort=True,
-        )
+        what = f"{counted(found['files'], 'file')} of {tree} release {release}"
+        typer.confirm(f"Take back {what}, gone {when}?", abort=True)
     body = {"why": why, "at_once": at_once}
     tell(client.post(release_path(tree, release, "withdraw"), body), as_json, release_lines)
 
