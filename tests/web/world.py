@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.accounts.interface import User
 from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.estate.answers import forecast
 from commonfarm.estate.disclosure import veiled
@@ -244,10 +243,10 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
         *({} for _ in range(15)),
     ]
     countries = ("DE", "US", "BR", "JP", "ZA", "AU", "IN", "KE")
-    anna = User.objects.filter(username="anna").first()
-    for number in range(rows):
-        fields = {"proved_at": now - day, "answers": 13, "probed_at": now, "token": "cf_mirror_x"}
-        mirror = Mirror.objects.create(
+    logo = put_bytes(LOGO)
+    fields = {"proved_at": now - day, "answers": 13, "probed_at": now, "token": "cf_mirror_x"}
+    mirrors = Mirror.objects.bulk_create(
+        Mirror(
             name=f"mirror{number}",
             tree=tree,
             https=f"https://mirror{number}.example.org/pub/first/",
@@ -256,39 +255,37 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
             country=countries[number % len(countries)],
             sponsor=f"University {number} {HOSTILE}" if number % 3 else "",
             sponsor_url="https://example.org/" if number % 2 else "",
-            logo=put_bytes(LOGO) if number % 5 == 0 else None,
+            logo=logo if number % 5 == 0 else None,
             budget_bytes=500 * 10**9 if number % 2 else 0,
             added_by="user:anna",
             **(fields | states[number % len(states)]),
         )
-        if anna is not None:
-            mirror.administrators.add(anna)
+        for number in range(rows)
+    )
+    scans, holdings, counts = [], [], []
+    for number, mirror in enumerate(mirrors):
         held = numbers[: rows - number % 7]
-        Scan.objects.create(
-            mirror=mirror,
-            kind="rsync",
-            url=mirror.https,
-            revision=1,
-            started_at=now,
-            finished_at=now,
-            ok=number % 9 != 8,
-            problem="" if number % 9 != 8 else "connection refused",
-            files_expected=rows,
-            files_found=len(held),
-            missing=[file.path for file in files[len(held) :]],
+        scans.append(
+            Scan(
+                mirror=mirror,
+                kind="rsync",
+                url=mirror.https,
+                revision=1,
+                started_at=now,
+                finished_at=now,
+                ok=number % 9 != 8,
+                problem="" if number % 9 != 8 else "connection refused",
+                files_expected=rows,
+                files_found=len(held),
+                missing=[file.path for file in files[len(held) :]],
+            )
         )
         bits = bytearray(-(-rows // 8))
         for one in held:
             bits[(one - numbers[0]) // 8] |= 1 << (one - numbers[0]) % 8
-        Holdings.objects.create(mirror=mirror, first=numbers[0], bits=bytes(bits), seen_at=now)
-        Probe.objects.create(mirror=mirror, at=now, answers=13, problems={"http6": "no route"})
-        Audit.objects.create(mirror=mirror, at=now, pieces=8, ok=number % 20 != 3)
-        if number % 4:
-            Arrival.objects.create(
-                mirror=mirror, revision=1, seen_at=now - timedelta(minutes=59 - number % 50)
-            )
-        for back in range(1 if number else 30):
-            MirrorCount.objects.create(
+        holdings.append(Holdings(mirror=mirror, first=numbers[0], bits=bytes(bits), seen_at=now))
+        counts += [
+            MirrorCount(
                 day=(now - back * day).date(),
                 tree=tree.name,
                 mirror=mirror.name if number else "",
@@ -296,6 +293,24 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
                 downloads=100 + number,
                 size=10**9 * (number + 1),
             )
+            for back in range(1 if number else 30)
+        ]
+    Scan.objects.bulk_create(scans)
+    Holdings.objects.bulk_create(holdings)
+    MirrorCount.objects.bulk_create(counts)
+    Probe.objects.bulk_create(
+        Probe(mirror=mirror, at=now, answers=13, problems={"http6": "no route"})
+        for mirror in mirrors
+    )
+    Audit.objects.bulk_create(
+        Audit(mirror=mirror, at=now, pieces=8, ok=number % 20 != 3)
+        for number, mirror in enumerate(mirrors)
+    )
+    Arrival.objects.bulk_create(
+        Arrival(mirror=mirror, revision=1, seen_at=now - timedelta(minutes=59 - number % 50))
+        for number, mirror in enumerate(mirrors)
+        if number % 4
+    )
     FileCount.objects.bulk_create(
         FileCount(day=now.date(), tree=tree.name, path=file.path, downloads=7, size=file.size)
         for file in files
