@@ -195,11 +195,13 @@ def test_each_process_has_a_user_of_its_own_and_secrets_stay_closed(machine: Mac
         state / "secrets/django-key": {"hub", "live"},
         keys: {"signer"},
         state / "rsyncd/rsyncd.conf": {"worker", "rsyncd"},
+        state / "operator/push-key": {"operator"},
         state / "cli-token": set(),
         state / "postgres/PG_VERSION": {"postgres"},
     }
     for file, allowed in readers.items():
-        for name in (*("hub", "live", "scheduler", "worker"), "signer", "redirector", "rsyncd"):
+        others = ("worker", "operator", "signer", "redirector", "rsyncd")
+        for name in ("hub", "live", "scheduler", *others):
             assert may_read(f"commonfarm-{name}", file) == (name in allowed), (name, file)
         assert may_read("commonfarm-postgres", file) == ("postgres" in allowed), file
 

@@ -2,5 +2,6 @@
 
 from commonfarm.guard.alone import BusyError, alone
 from commonfarm.guard.background import defer_once
+from commonfarm.guard.worker import run as work
 
-__all__ = ["BusyError", "alone", "defer_once"]
+__all__ = ["BusyError", "alone", "defer_once", "work"]

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -28,8 +29,11 @@ MOST_ATTEMPTS = 20
 _log = logging.getLogger(__name__)
 
 
-def run(config: Config) -> None:
-    """Work until SIGTERM; a job under way gets STOP_SECONDS to end. Outlives the database."""
+def run(config: Config, concurrency: Mapping[str, int] = CONCURRENCY) -> None:
+    """Work off these queues until SIGTERM; a job under way gets STOP_SECONDS to end.
+
+    It outlives the database.
+    """
     os.umask(0o002)  # Published trees are read by everyone; the store is closed by its folder.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     import django
@@ -45,18 +49,18 @@ def run(config: Config) -> None:
         try:
             assert isinstance(app.connector, DjangoConnector)
             with app.replace_connector(app.connector.get_worker_connector()):
-                asyncio.run(_work())
+                asyncio.run(_work(concurrency))
             return
         except (ConnectorException, OperationalError, OSError) as error:
             _log.warning("the database is away, trying again: %s", str(error).strip())
             time.sleep(1)
 
 
-async def _work() -> None:
+async def _work(concurrency: Mapping[str, int]) -> None:
     from procrastinate.contrib.django import app
 
     # Each job under way has a thread; by default there are but a few more than processors.
-    threads = ThreadPoolExecutor(sum(CONCURRENCY.values()))
+    threads = ThreadPoolExecutor(sum(concurrency.values()))
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.open_async():
         running = [asyncio.create_task(_sweep())]
@@ -64,17 +68,17 @@ async def _work() -> None:
             asyncio.create_task(
                 app.run_worker_async(
                     queues=[queue],
-                    concurrency=concurrency,
+                    concurrency=at_once,
                     update_heartbeat_interval=HEARTBEAT_SECONDS,
                     stalled_worker_timeout=DEAD_SECONDS,
                     shutdown_graceful_timeout=STOP_SECONDS,
                     fetch_job_polling_interval=1.0,
                     delete_jobs="successful",
                     # SIGTERM ends the first; that ends the others.
-                    install_signal_handlers=queue == "default",
+                    install_signal_handlers=queue == next(iter(concurrency)),
                 )
             )
-            for queue, concurrency in CONCURRENCY.items()
+            for queue, at_once in concurrency.items()
         ]
         try:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -155,7 +155,7 @@ def disk(config: Config | None) -> Result:
 
 def users_of_processes() -> Result:
     """Which operating system user each process runs as."""
-    served = ("hub", "live", "scheduler", "worker", "signer", "redirector", "rsyncd")
+    served = ("hub", "live", "scheduler", "worker", "operator", "signer", "redirector", "rsyncd")
     names = (*served, "postgres", "agent")
     if users.separate():
         return ", ".join(f"{name} as {users.user_of(name)}" for name in names), ""

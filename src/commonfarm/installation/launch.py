@@ -140,6 +140,7 @@ def services(config: Config) -> list[Process]:
         served("live", "/"),
         served("scheduler", "/"),
         Process("worker", [*program, "worker"], lambda: worker_lives(config), umask=0o002),
+        Process("operator", [*program, "operator"], lambda: worker_lives(config)),
         served("redirector", "/"),
     ]
     return [*found, rsyncd(config)] if config.listen.rsync else found

@@ -30,6 +30,7 @@ _GROUPS = {
     "live": (STORE_GROUP, WEB_GROUP),
     "scheduler": (),
     "worker": (STORE_GROUP,),
+    "operator": (),
     "signer": (STORE_GROUP,),
     "redirector": (),
     "rsyncd": (),
@@ -123,6 +124,8 @@ def folders(config: Config) -> list[Folder]:
         # it loads a directory, by the worker when it loads a commit.
         Folder(config.state / "keyrings", 0o2775, "hub", STORE_GROUP),
         Folder(config.followed, 0o700, "worker"),
+        # Its key is closed by its own mode, and the public half is for everyone.
+        Folder(config.operator, 0o755, "operator"),
     ]
 
 

@@ -158,6 +158,11 @@ class Config:
         return self.runtime / "rsyncd" / "lock"
 
     @property
+    def operator(self) -> Path:
+        """Where the operator keeps the key by which mirrors are told to pull."""
+        return self.state / "operator"
+
+    @property
     def mirror_map(self) -> Path:
         """The file that the worker writes and the redirector maps into memory."""
         return self.state / "mirror-map" / "current"

@@ -84,7 +84,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     return True
 
 
-PORTS = {"http": 80, "https": 443, "rsync": 873}
+PORTS = {"http": 80, "https": 443, "rsync": 873, "ssh": 22}
 """The port of each scheme where the address names none."""
 
 

@@ -49,3 +49,11 @@ class MirrorAnswers(Event):
 
     what: ClassVar[str] = "mirror answers"
     by: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorHostKeyTrusted(Event):
+    """A coordinator said by which SSH host key a mirror is known."""
+
+    what: ClassVar[str] = "mirror host key trusted"
+    fingerprint: str

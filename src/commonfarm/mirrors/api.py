@@ -24,7 +24,7 @@ from commonfarm.http.interface import (
 )
 from commonfarm.lib.errors import Reason
 from commonfarm.mirrors import changing, counting, registry_tasks, tasks
-from commonfarm.mirrors.models import Mirror, Redirector
+from commonfarm.mirrors.models import HostKey, Mirror, Redirector
 from commonfarm.mirrors.registering import NAME
 from commonfarm.mirrors.shown import ShownMirror, Standing, entity_tag, show, standings
 
@@ -86,6 +86,12 @@ class Because(Schema):
     """Why something is done, for the journal."""
 
     why: Why = ""
+
+
+class HostKeyTrusted(Schema):
+    """The fingerprint of an SSH host key, as `ssh-keygen -l` prints it."""
+
+    fingerprint: Text
 
 
 class NewRedirector(Schema):
@@ -315,6 +321,15 @@ def lift_quarantine(request: HttpRequest, name: str, because: Because) -> dict[s
     user = require(request, Role.COORDINATOR)
     with transaction.atomic():
         changing.lift_quarantine(changing.locked(name, user), user, because.why)
+    return _shown(Mirror.named(name), user)
+
+
+@router.post("/{name}/trust-host-key", response=ShownMirror)
+def trust_host_key(request: HttpRequest, name: str, key: HostKeyTrusted) -> dict[str, Any]:
+    """Take the SSH host key that a mirror showed at the last push for the right one."""
+    user = require(request, Role.COORDINATOR)
+    with transaction.atomic():
+        HostKey.of(changing.locked(name, user)).trust(key.fingerprint, who=user.label)
     return _shown(Mirror.named(name), user)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commonfarm.mirrors.verbs import files, receiving, redirectors, registry
+from commonfarm.mirrors.verbs import files, pushing, receiving, redirectors, registry
 
 app = typer.Typer()
 mirror = typer.Typer(
@@ -28,6 +28,8 @@ mirror.command()(registry.audit)
 mirror.command("lift-quarantine")(registry.lift_quarantine)
 mirror.command("list")(registry.list_mirrors)
 mirror.command()(registry.show)
+mirror.command("push-key")(pushing.push_key)
+mirror.command("trust-host-key")(pushing.trust_host_key)
 mirror.command("rsync-password")(receiving.rsync_password)
 # What follows the command's name is the command's, options too.
 mirror.command(context_settings={"allow_interspersed_args": False})(receiving.receive)

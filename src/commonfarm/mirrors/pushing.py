@@ -1,4 +1,5 @@
-"""Mirrors are told that there is something to pull: by a POST of a signed statement to a webhook.
+"""Mirrors are told that there is something to pull: by a POST of a signed statement to a webhook,
+or by SSH.
 
 The statement has no secret. The mirror's end is `receiving`; whatever else listens there checks it
 as `push_statements` says.
@@ -39,7 +40,7 @@ LIMITS = Limits(
 
 def told(tree_id: int) -> list[Mirror]:
     """Return the mirrors of a tree that are told when there is something to pull."""
-    return [one for one in looked_at() if one.tree_id == tree_id and one.push == Push.WEBHOOK]
+    return [one for one in looked_at() if one.tree_id == tree_id and one.push]
 
 
 def push(mirror_id: int, number: int, now: datetime, *, staged: bool, attempt: int) -> int | None:
@@ -50,10 +51,14 @@ def push(mirror_id: int, number: int, now: datetime, *, staged: bool, attempt: i
     """
     mirror = find(mirror_id)
     revision = _revision(number, staged=staged)
-    if mirror is None or mirror.push != Push.WEBHOOK or not revision:
+    if mirror is None or not mirror.push or not revision:
         return None
-    statement = sign_push(number, staged=staged)
-    problem = _send(mirror.push_to, statement)
+    if mirror.push == Push.SSH:
+        from commonfarm.mirrors import ssh_push  # the operator alone needs it
+
+        problem = ssh_push.tell(mirror, settings.COMMONFARM, staged=staged)
+    else:
+        problem = _send(mirror.push_to, sign_push(number, staged=staged))
     last = attempt >= len(AGAIN_SECONDS)
     with transaction.atomic():
         PushAttempt.objects.create(

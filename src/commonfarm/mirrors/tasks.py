@@ -21,7 +21,7 @@ from commonfarm.guard.interface import BusyError, defer_once
 from commonfarm.lib.errors import UnreachableError
 from commonfarm.mirrors import pushing
 from commonfarm.mirrors.holdings import MOST_FOLLOWED, brings_few
-from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.models import Mirror, Push
 from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
 
 AGAIN_SECONDS = 2
@@ -81,7 +81,14 @@ def push_to_mirror(mirror_id: int, number: int, staged: bool, attempt: int = 0) 
     except UnreachableError:  # of the signer, which is no fault of the mirror's
         again, attempt = pushing.AGAIN_SECONDS[0], attempt - 1
     if again is not None:
-        _push(mirror_id, number, again, staged=staged, attempt=attempt + 1)
+        mirror = Mirror.objects.get(pk=mirror_id)
+        _push(mirror, number, again, staged=staged, attempt=attempt + 1)
+
+
+@app.task(name="mirrors.push_by_ssh", queue="operator")
+def push_by_ssh(mirror_id: int, number: int, staged: bool, attempt: int = 0) -> None:
+    """The same for mirrors that are told by SSH: the process `operator` alone has the key."""
+    push_to_mirror.func(mirror_id, number, staged, attempt)
 
 
 @app.task(name="mirrors.write_map", queue="maps")
@@ -164,22 +171,23 @@ def tree_published(tree: ReleaseTree, revision: int) -> None:
                 (want_check if few else want_scan)(mirror)
         publication = Publication.objects.get(tree=tree, revision=revision)
         for mirror in pushing.told(tree.pk):
-            _push(mirror.pk, publication.pk, staged=False)
+            _push(mirror, publication.pk, staged=False)
         want_map()
 
 
 def release_staged(tree: ReleaseTree, release_id: int) -> None:
     """Fill the archive's port: mirrors are told to fetch what is under embargo."""
     for mirror in pushing.told(tree.pk):
-        _push(mirror.pk, release_id, staged=True)
+        _push(mirror, release_id, staged=True)
 
 
 def _push(
-    mirror_id: int, number: int, in_seconds: int = 0, *, staged: bool, attempt: int = 0
+    mirror: Mirror, number: int, in_seconds: int = 0, *, staged: bool, attempt: int = 0
 ) -> None:
-    key = f"mirrors.push:{mirror_id}:{'staged' if staged else 'public'}:{number}"
-    more = {"mirror_id": mirror_id, "number": number, "staged": staged, "attempt": attempt}
-    defer_once(push_to_mirror, key, in_seconds=in_seconds, **more)
+    key = f"mirrors.push:{mirror.pk}:{'staged' if staged else 'public'}:{number}"
+    more = {"mirror_id": mirror.pk, "number": number, "staged": staged, "attempt": attempt}
+    task = push_by_ssh if mirror.push == Push.SSH else push_to_mirror
+    defer_once(task, key, in_seconds=in_seconds, **more)
 
 
 def _soon(

@@ -1,6 +1,7 @@
 """The tables of the mirrors: the registry, what was seen there, and what was downloaded."""
 
 from commonfarm.mirrors.models.counts import CountBatch, FileCount, MirrorCount, Redirector
+from commonfarm.mirrors.models.host_keys import HostKey
 from commonfarm.mirrors.models.looks import (
     Arrival,
     Audit,
@@ -21,6 +22,7 @@ __all__ = [
     "CountBatch",
     "FileCount",
     "Holdings",
+    "HostKey",
     "MapWritten",
     "Mirror",
     "MirrorCount",
