@@ -125,7 +125,6 @@ def test_a_kill_between_any_steps_counts_once(tmp_path: Path) -> None:
     registered(published(), "north")
     now = timezone.now()
     for step, counted in {
-        "commonfarm.mirrors.counting._known": 0,
         "commonfarm.mirrors.counting._add": 0,
         "pathlib.Path.unlink": 1,
     }.items():
