@@ -6,6 +6,8 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
@@ -70,6 +72,29 @@ def test_connections_fit_the_files_it_may_have_open(edge: Edge) -> None:
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"\r\nRetry-After: 5\r\n" in answer
         assert ask(held, "/demo/pool/own.deb") == (200, None, DEB)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--places", "/nonexistent.mmdb"], "/nonexistent.mmdb cannot be used to find places"),
+        (["--trusted-proxy", "10.0.0.1/8"], "has host bits set"),
+        (["--trusted-proxy", "rubbish"], "does not appear to be an IPv4 or IPv6 network"),
+        (["--public", "ftp://x"], "is no http or https address"),
+        (["--public", "https://x/\r\nX: y"], "is no http or https address"),
+        (["--port", "x"], "invalid int value"),
+        (["--address", "192.0.2.1"], "cannot start: "),
+    ],
+)
+def test_what_it_cannot_start_with_is_said(tmp_path: Path, options: list[str], why: str) -> None:
+    command = [sys.executable, "-m", "commonfarm.redirector", "--port", "0"]
+    places = ["--published", tmp_path, "--mirror-map", tmp_path, "--public-key", tmp_path / "key"]
+    done = subprocess.run(
+        [*command, *map(str, places), *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("files", [0, 64, 256, 1024, 4096, 20_000, 1 << 20])

@@ -160,6 +160,25 @@ def test_a_map_that_is_older_or_broken_is_refused_and_said(
     assert again.shared.map.generation == 4
 
 
+def test_a_map_that_cannot_be_read_now_is_read_when_it_can(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    world.full(1)
+    with monkeypatch.context() as broken, caplog.at_level(logging.ERROR):
+        broken.setattr("commonfarm.redirector.mirror_map.load", fail)
+        world.full(2)
+        asyncio.run(world.shared.reload())
+    assert world.shared.map.generation == 1
+    said = [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR]
+    assert len(said) == 1
+    assert "Too many open files; generation 1 stays in force" in said[0]
+    asyncio.run(world.shared.reload())
+    assert world.shared.map.generation == 2
+
+
 def test_a_delta_of_another_base_is_said_and_the_full_one_serves(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -144,7 +144,8 @@ class Connection(asyncio.Protocol):
         self._write(out)
         if at:
             self._unread = data[at:]
-            self._wait(HEAD_SECONDS if self._unread else IDLE_SECONDS)
+            waiting = self._unread and not self._blocked
+            self._wait(HEAD_SECONDS if waiting else IDLE_SECONDS)
 
     def _judge_rest(self, data: bytes, at: int, out: list[bytes]) -> None:
         """Refuse what cannot become a request any more."""

@@ -41,6 +41,8 @@ SLOW_FLUSH_SECONDS = 300
 """How often counts leave while nobody takes them."""
 WARM_SECONDS = 0.002
 """How long the requests wait at most while a new map is prepared."""
+MOST_WARM_SECONDS = 2.0
+"""How long the new map waits at most; whoever is not ranked by then is when he asks."""
 
 log = logging.getLogger("commonfarm.redirector")
 
@@ -67,8 +69,9 @@ class Settings:
 
 @dataclass(slots=True)
 class _Seen:
-    """Which files were last looked at, whatever came of it."""
+    """Which files were last looked at, and what was wrong with them."""
 
+    problem: str = ""
     map: tuple[int, ...] = ()
     key: tuple[int, int] = (0, 0)
     flushed: float = 0.0
@@ -207,19 +210,27 @@ class Redirector:
                     " restart the redirector if a backup was restored"
                 )
         except (MapError, OSError) as error:
-            self.metrics.reload_failures += 1
-            log.error(
-                "mirror map in %s is refused: %s; generation %d stays in force",
-                self.settings.mirror_map,
-                error,
-                self.map.generation,
+            if isinstance(error, OSError):  # may pass: no descriptor is free, the disk fails
+                self._seen.map = ()
+            self._refused(
+                f"mirror map in {self.settings.mirror_map} is refused: {error};"
+                f" generation {self.map.generation} stays in force"
             )
             return
-        if fresh.delta_problem:
-            self.metrics.reload_failures += 1
-            log.error("its delta is refused: %s", fresh.delta_problem)
+        # A delta of the full map before is about to be removed by who wrote this one.
+        if fresh.delta_problem and mirror_map.seen(self.settings.mirror_map) == seen:
+            self._refused(f"its delta is refused: {fresh.delta_problem}")
+        else:
+            self._seen.problem = ""
         await self._swap(fresh)
         log.info("mirror map %d is in force: %d mirrors", fresh.generation, len(fresh.mirrors))
+
+    def _refused(self, problem: str) -> None:
+        """Say what is wrong with a map, once."""
+        self.metrics.reload_failures += 1
+        if problem != self._seen.problem:
+            self._seen.problem = problem
+            log.error("%s", problem)
 
     def _load(self) -> MirrorMap:
         key = mirror_map.read_key(self.settings.public_key)
@@ -232,10 +243,13 @@ class Redirector:
         made.now = self.now
         if made.table is not before.table:
             ready = time.monotonic() + WARM_SECONDS
+            end = time.monotonic() + MOST_WARM_SECONDS
             for route in list(self._routes.values())[::-1]:
                 for tree in list(route.ways) if route.table is before.table else ():
                     if os.fsdecode(tree) in fresh.trees:
                         made.prepare(route.client, tree)
+                if time.monotonic() > end:
+                    break
                 if time.monotonic() > ready:
                     await asyncio.sleep(0)
                     ready = time.monotonic() + WARM_SECONDS
