@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
@@ -91,3 +93,36 @@ def test_a_job_that_kills_its_workers_is_given_up() -> None:
     lost = _taken(1, _worker(DEAD_SECONDS + 5), "deadly", attempts=MOST_ATTEMPTS)
     assert _sweep() == 0
     assert _states() == {lost: "failed"}
+
+
+@pytest.mark.parametrize("rolled_back", [True, False])
+def test_what_a_task_asks_for_waits_for_its_transaction(rolled_back: bool) -> None:
+    # In a worker the queue has connections of its own, which would not wait.
+    seen = []
+
+    def task() -> None:
+        try:
+            with suppress(ZeroDivisionError), transaction.atomic():
+                assert defer_once(noted, "in-a-task", number=1)
+                with ThreadPoolExecutor(1) as other:
+                    seen.append(other.submit(look).result())
+                if rolled_back:
+                    raise ZeroDivisionError
+        finally:
+            connection.close()
+
+    def look() -> int:
+        try:
+            return len(_states())
+        finally:
+            connection.close()
+
+    async def work() -> None:
+        async with app.open_async():
+            await asyncio.to_thread(task)
+
+    assert isinstance(app.connector, DjangoConnector)
+    with app.replace_connector(app.connector.get_worker_connector()):
+        asyncio.run(work())
+    assert seen == [0]
+    assert len(_states()) == (0 if rolled_back else 1)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.manager import JobManager
 from procrastinate.tasks import Task
 
 
@@ -22,11 +24,15 @@ def defer_once(
     It starts no sooner than `in_seconds` from now.
     The savepoint keeps the surrounding transaction usable when the queue refuses.
     """
+    deferrer = task.configure(
+        queueing_lock=key, schedule_in={"seconds": in_seconds} if in_seconds else None
+    )
+    # In a worker the app has connections of its own: a job would be there before what made it
+    # necessary, and stay when that is rolled back.
+    deferrer.job_manager = JobManager(DjangoConnector())
     try:
         with transaction.atomic():
-            task.configure(
-                queueing_lock=key, schedule_in={"seconds": in_seconds} if in_seconds else None
-            ).defer(**arguments)
+            deferrer.defer(**arguments)
     except AlreadyEnqueued:
         return False
     return True
