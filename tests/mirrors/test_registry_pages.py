@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from hypothesis import given
 from hypothesis import settings as how
@@ -15,7 +16,7 @@ from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.units import parse_bytes
 from commonfarm.mirrors.forms import exact
-from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.models import HostKey, Mirror
 from tests.mirrors.registered import FILES, NOW, Browser, jobs, published, registered, scanned
 
 pytestmark = pytest.mark.django_db
@@ -153,3 +154,25 @@ def test_an_edit_keeps_what_it_does_not_touch(
 @how(deadline=None)
 def test_a_budget_is_shown_so_that_it_can_be_read_again(size: int) -> None:
     assert parse_bytes(exact(size)) == size
+
+
+def test_who_is_told_by_ssh_sees_which_key_to_let_in(
+    ben: Browser, anna: Browser, demo: ReleaseTree
+) -> None:
+    folder = settings.COMMONFARM.operator
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "push-key.pub").write_text("ssh-ed25519 AAAA commonfarm push\n")
+    mirror = registered(demo, "north", push="ssh", push_to="ssh://m@north.example.org")
+    mirror.administrators.add(ben.user)
+    page = ben.see("/mirrors/north")
+    assert 'command="/usr/local/bin/pull-first",restrict ssh-ed25519 AAAA' in page
+    assert "asked for at the next release" in page
+    HostKey.of(mirror).was_offered("ssh-ed25519 BBBB", "SHA256:abc")
+    assert "It shows <code>SHA256:abc</code>" in ben.see("/mirrors/north")
+    told = {"action": "trust-host-key", "fingerprint": "SHA256:abc"}
+    assert ben.send("/mirrors/north", **told).status_code == 403
+    wrong = anna.send("/mirrors/north", **(told | {"fingerprint": "SHA256:xyz"}))
+    assert wrong.status_code == 409
+    assert anna.send("/mirrors/north", **told).status_code == 302
+    assert HostKey.of(mirror).trusted == "ssh-ed25519 BBBB"
+    assert "is trusted" in ben.see("/mirrors/north")

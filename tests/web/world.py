@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 from django.db import transaction
 from django.utils import timezone
 
-from commonfarm.archive.models import Publication, PublicationState, TreeFile
+from commonfarm.archive.models import (
+    Publication,
+    PublicationState,
+    Release,
+    ReleaseFile,
+    ReleaseState,
+    TreeFile,
+)
 from commonfarm.estate.answers import forecast
 from commonfarm.estate.disclosure import veiled
 from commonfarm.estate.facts import Facts
@@ -35,6 +42,7 @@ from commonfarm.mirrors.models import (
     Audit,
     FileCount,
     Holdings,
+    HostKey,
     Mirror,
     MirrorCount,
     Probe,
@@ -147,6 +155,9 @@ def addresses() -> tuple[str, ...]:
         (Job, "/jobs/{0.pk}"),
         (Builder, "/builders/{0.name}"),
         (Repository, "/repositories/{0.name}"),
+        (ReleaseTree, "/trees/{0.name}"),
+        (TreeFile, "/trees/first/files?below=activities"),
+        (Release, "/trees/first/releases/{0.number}"),
         (Mirror, "/mirrors/{0.name}"),
         (Mirror, "/mirrors/mirror0/edit"),
         (Mirror, "/mirrors/explain/?path=first/x&country=DE"),
@@ -216,6 +227,15 @@ def _trees(rows: int) -> None:
         state=PublicationState.PUBLISHED,
         published_at=now - timedelta(hours=1),
     )
+    blob = put_bytes(b"turtle")
+    for number, state in enumerate(ReleaseState, 1):
+        release = Release.objects.create(
+            tree=tree, number=number, title=f"Sugar {HOSTILE}", state=state, put_by="user:anna"
+        )
+        ReleaseFile.objects.bulk_create(
+            ReleaseFile(release=release, path=f"{'a-long-name-' * 15}/{file}.html", blob=blob)
+            for file in range(rows)
+        )
     _mirrors(tree, rows, now)
 
 
@@ -257,6 +277,8 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
             sponsor_url="https://example.org/" if number % 2 else "",
             logo=logo if number % 5 == 0 else None,
             budget_bytes=500 * 10**9 if number % 2 else 0,
+            push="" if number % 5 else "ssh",
+            push_to="" if number % 5 else f"ssh://mirror@mirror{number}.example.org",
             added_by="user:anna",
             **(fields | states[number % len(states)]),
         )
@@ -295,6 +317,7 @@ def _mirrors(tree: ReleaseTree, rows: int, now: datetime) -> None:
             )
             for back in range(1 if number else 30)
         ]
+    HostKey.of(mirrors[0]).was_offered("ssh-ed25519 AAAA", f"SHA256:{'a' * 43}")
     Scan.objects.bulk_create(scans)
     Holdings.objects.bulk_create(holdings)
     MirrorCount.objects.bulk_create(counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +17,7 @@ from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import changing, registry_tasks, sharing, tasks
 from commonfarm.mirrors.forms import MirrorForm, exact
-from commonfarm.mirrors.models import Mirror, Probe, RsyncPassword, State
+from commonfarm.mirrors.models import HostKey, Mirror, Probe, Push, RsyncPassword, State
 from commonfarm.mirrors.rsync_users import Access
 from commonfarm.mirrors.shown import (
     ANSWERS,
@@ -110,8 +111,18 @@ def _details(standing: Standing) -> dict[str, Any]:
         "probes": probes,
         "audits": mirror.audits.order_by("-at")[:MOST_ROWS],
         "password": RsyncPassword.objects.filter(mirror=mirror).defer("password").first(),
+        "push_key": _push_key() if mirror.push == Push.SSH else "",
+        "host_key": HostKey.of(mirror) if mirror.push == Push.SSH else None,
         "pushes": mirror.pushes.order_by("-at")[:MOST_ROWS],
     }
+
+
+def _push_key() -> str:
+    """Return the public key that a mirror lets in to be told by SSH; empty before there is one."""
+    try:
+        return (settings.COMMONFARM.operator / "push-key.pub").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def _why_not(number: int, way: str, mirror: Mirror, probes: Sequence[Probe]) -> str:
@@ -141,6 +152,11 @@ def _act(request: HttpRequest, name: str) -> HttpResponse:
                 changing.vouch(mirror, user, why[:1000])
             case "lift-quarantine":
                 changing.lift_quarantine(mirror, user, why[:1000])
+            case "trust-host-key":
+                user.require(Role.COORDINATOR)
+                fingerprint = request.POST.get("fingerprint", "").strip()
+                HostKey.of(mirror).trust(fingerprint, who=user.label)
+                done = "The next push goes there."
             case "scan" | "probe" | "audit":
                 changing.require_proof(mirror)
                 {
