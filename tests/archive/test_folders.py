@@ -45,7 +45,7 @@ def between(old: dict[str, str], new: dict[str, str], hashes: dict[str, str]) ->
 
 @pytest.mark.django_db
 @settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(old=trees(), middle=trees(), new=trees())
 def test_any_folder_becomes_any_other(

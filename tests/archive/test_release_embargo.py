@@ -241,13 +241,10 @@ staging.stage(tree)
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        ("rows", "apply:0"),
         ("rows", "bring:0"),
         ("joining", "published:0"),
         ("folders", "_put:2"),
         ("folders", "_remove:0"),
-        ("folders", "sync_folder:2"),
-        ("staging", "_write:0"),
         ("staging", "_write:1"),
     ],
 )

@@ -46,7 +46,7 @@ class UndoneError(Exception):
 @pytest.mark.django_db
 @settings(
     deadline=None,
-    max_examples=8,
+    max_examples=5,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STEPS, min_size=2, max_size=6), grace=st.booleans())
