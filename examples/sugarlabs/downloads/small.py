@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from examples.first.command import StoryError
+from examples.first.command import StoryError, run
 from examples.sugarlabs.downloads.internet import Internet, networks_of
 from examples.sugarlabs.downloads.site import MirrorSite
 from examples.sugarlabs.downloads.story import InstallationThere
@@ -72,11 +72,51 @@ class SmallProject:
             self.installation.down()
         finally:
             self.internet.__exit__(kind, error, trace)
+            if (self.home / "disk").is_mount():
+                run("umount", self.home / "disk")
             shutil.rmtree(self.home, ignore_errors=True)
 
     def up(self) -> None:
         """Start all processes, and return when they answer."""
         self.installation.up(self.estate, lambda _: None)
+
+    def have_small_disk(self, size: int) -> Path:
+        """Give store and published trees a disk of their own of so many bytes, before the first
+        `up`; return its folder.
+        """
+        disk = self.home / "disk"
+        disk.mkdir()
+        run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", disk)
+        make = "from commonfarm.installation.configure import make; make('small')"
+        run(sys.executable, "-c", make, environment=self.installation.environment)
+        text = self.config_file.read_text()
+        for name in ("store", "published"):
+            text = text.replace(str(self.state / name), str(disk / name))
+        self.config_file.write_text(text)
+        return disk
+
+    @property
+    def state(self) -> Path:
+        """The folder of the installation's state."""
+        return self.home / "farm/state/small"
+
+    @property
+    def config_file(self) -> Path:
+        """The installation's configuration."""
+        return self.home / "farm/etc/small.toml"
+
+    def log_of(self, process: str) -> str:
+        """Return what a process has said."""
+        return (self.state / f"log/{process}.log").read_text(errors="replace")
+
+    def in_hub(self, code: str) -> str:
+        """Run Python as a process with the installation's tables; return what it printed."""
+        setup = "import django; django.setup()\n"
+        environment = self.installation.environment | {
+            "COMMONFARM_CONFIG": str(self.config_file),
+            "DJANGO_SETTINGS_MODULE": "commonfarm.web.settings",
+        }
+        return run(sys.executable, "-c", setup + code, environment=environment)
 
     # Releases.
 

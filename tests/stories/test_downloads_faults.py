@@ -1,0 +1,236 @@
+"""Whatever dies under a running download service, clients go on, and it comes back by itself.
+
+An installation with two mirrors, in an internet of its own. `COMMONFARM_LONG_STORIES` kills more
+often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from examples.sugarlabs.downloads.internet import may_make_one
+from examples.sugarlabs.downloads.small import TREE, SmallProject, wait_for
+
+pytestmark = [pytest.mark.story, pytest.mark.root]
+
+LONG = bool(os.environ.get("COMMONFARM_LONG_STORIES"))
+KILLS = 20 if LONG else 3
+DISK_BYTES = 48 * 2**20
+OLD = "old/1.iso"
+ASKED = 7
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[SmallProject]:
+    if not may_make_one():
+        pytest.skip("only root can make an internet of its own")
+    name = f"cf-faults-{os.getpid()}"
+    with SmallProject(name, Path("/var/tmp") / name) as made:
+        made.have_small_disk(DISK_BYTES)
+        made.up()
+        first = made.put({f"old/{number}.iso": os.urandom(30_000) for number in range(10)})
+        made.publish(first)
+        made.wait_until_public(first)
+        made.start_mirrors()
+        made.wait_until_redirected(OLD)
+        yield made
+
+
+@contextmanager
+def kept_away(project: SmallProject, process: str) -> Iterator[None]:
+    """Kill a process, and each that is started in its place, until the block ends."""
+    ended = threading.Event()
+
+    def kill() -> None:
+        last = 0
+        while not ended.is_set():
+            with suppress(Exception):  # there may be none now
+                pid = project.installation.pid_of(process)
+                if pid != last:
+                    os.kill(pid, signal.SIGKILL)
+                    last = pid
+            ended.wait(0.05)
+
+    killer = threading.Thread(target=kill)
+    os.kill(project.installation.pid_of(process), signal.SIGKILL)
+    killer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        killer.join()
+
+
+def redirects(project: SmallProject, path: str = OLD) -> bool:
+    answer = project.ask(path)
+    return bool(answer["status"] == 302 and answer["fetched"])
+
+
+def map_of(project: SmallProject) -> dict[str, bytes]:
+    folder = project.state / "mirror-map"
+    return {
+        name: (folder / name).read_bytes()
+        for name in ("current", "delta")
+        if (folder / name).exists()
+    }
+
+
+def counted(project: SmallProject, path: str) -> int:
+    """Have counts taken up, and return how often a file was downloaded by them."""
+    code = (
+        "from commonfarm.mirrors import registry_tasks\n"
+        "from commonfarm.mirrors.models import FileCount\n"
+        "registry_tasks.take_up_counts(0)\n"
+        f"rows = FileCount.objects.filter(path={path!r}).values_list('downloads', flat=True)\n"
+        "print(sum(rows))\n"
+    )
+    return int(project.in_hub(code))
+
+
+def spooled(project: SmallProject) -> int:
+    return len(list((project.state / "counts").glob("*.counts")))
+
+
+def test_the_database_is_gone(project: SmallProject) -> None:
+    path = "old/2.iso"
+    before, there = map_of(project), counted(project, path)
+    wait_for(lambda: spooled(project) == 0, "the spool to be empty")
+    with kept_away(project, "postgres"):
+        assert all(redirects(project, path) for _ in range(ASKED))
+        assert project.ask("manifest/statement.json")["status"] == 200, "the origin serves no more"
+        said = project.installation.run("mirror", "list", accept=(1, 3))
+        assert "Traceback" not in said
+        wait_for(lambda: spooled(project) > 0, "counts to wait in the spool")
+        assert map_of(project) == before
+        assert redirects(project, path)
+    project.installation.wait_until_ready()
+    assert redirects(project, path)
+    release = project.put({"after/1.iso": b"the database is back"})
+    project.publish(release)
+    project.wait_until_public(release)
+    wait_for(lambda: counted(project, path) >= there + ASKED + 2, "counts to be taken up")
+    assert counted(project, path) == there + ASKED + 2, "what waited was counted twice"
+
+
+def test_the_worker_is_killed_while_it_writes_a_map(project: SmallProject) -> None:
+    dice = random.Random(4)
+    one = project.mirrors[0]
+    for turn in range(KILLS):
+        project.installation.run("mirror", "enable" if turn % 2 else "disable", one.name)
+        time.sleep(dice.random() * 0.4)
+        os.kill(project.installation.pid_of("worker"), signal.SIGKILL)
+        assert redirects(project)
+        project.installation.wait_until_ready()
+    project.installation.run("mirror", "disable", one.name)
+    wait_for(
+        lambda: project.ask(OLD)["mirror"] == project.mirrors[1].address, "the map to leave it out"
+    )
+    project.installation.run("mirror", "enable", one.name)
+    project.wait_until_redirected(OLD, one)
+    assert "refused" not in project.log_of("redirector"), "clients were given half a map"
+
+
+def test_the_redirector_is_killed_and_starts_with_the_same_map(project: SmallProject) -> None:
+    before = map_of(project)
+    for _ in range(KILLS if LONG else 1):
+        os.kill(project.installation.pid_of("redirector"), signal.SIGKILL)
+        wait_for(lambda: redirects(project), "it to redirect again")
+    assert map_of(project) == before
+
+
+def test_the_signer_is_away(project: SmallProject) -> None:
+    one, socket = project.mirrors[0], project.home / "farm/run/small/signer/socket"
+    before, said = map_of(project), len(project.log_of("worker"))
+    hidden = socket.with_name("away")
+    socket.rename(hidden)
+    try:
+        project.installation.run("mirror", "disable", one.name)
+        wait_for(
+            lambda: "the signer does not answer" in project.log_of("worker")[said:],
+            "the log to say so",
+        )
+        assert map_of(project) == before
+        assert redirects(project)
+    finally:
+        if not socket.exists():
+            hidden.rename(socket)
+    project.installation.wait_until_ready()
+    project.installation.run("mirror", "probe", project.mirrors[1].name)
+    project.installation.run("mirror", "enable", one.name)
+    project.wait_until_redirected(OLD, one)
+
+
+@pytest.mark.parametrize("name", ["current", "delta"])
+def test_a_map_is_damaged_on_disk(project: SmallProject, name: str) -> None:
+    one = project.mirrors[0]
+    project.installation.run("mirror", "disable", one.name)
+    wait_for(
+        lambda: project.ask(OLD)["mirror"] == project.mirrors[1].address, "a delta to be in force"
+    )
+    file = project.state / "mirror-map" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    said = len(project.log_of("redirector"))
+    damaged = file.with_name(".damaged")
+    damaged.write_bytes(content)
+    damaged.chmod(0o644)
+    damaged.replace(file)
+    wait_for(lambda: "refused" in project.log_of("redirector")[said:], "the log to say why")
+    assert redirects(project)
+    project.installation.run("mirror", "enable", one.name)
+    project.wait_until_redirected(OLD, one)
+    project.installation.run("mirror", "explain", f"{TREE}/{OLD}", "--from", project.client)
+
+
+@pytest.mark.skip(reason="the clock of a process cannot be moved here; cores take `now` in theirs")
+def test_the_clock_jumps() -> None:
+    """Cores are given the time, and their own tests move it."""
+
+
+def test_two_publish_at_once(project: SmallProject) -> None:
+    first, second = (project.put({f"two/{number}.iso": b"x" * number}) for number in (1, 2))
+    running = [
+        project.installation.lines("tree", "publish", TREE, str(number))
+        for number in (second, first)
+    ]
+    for one in running:
+        said, _ = one.communicate(timeout=60)
+        assert one.returncode == 0, said
+    for number in (first, second):
+        project.wait_until_public(number)
+    newest = project.installation.json("tree", "history", TREE)[:2]
+    assert [one["state"] for one in newest] == ["published"] * 2, "one took the other's place"
+    assert newest[0]["published_at"] > newest[1]["published_at"]
+    for number in (1, 2):
+        assert project.ask(f"two/{number}.iso")["status"] in (200, 302)
+
+
+def test_the_disk_is_full_in_the_middle_of_a_publish(project: SmallProject) -> None:
+    release = project.put({f"full/{number}.iso": os.urandom(2000) for number in range(200)})
+    disk = project.home / "disk"
+    filler = disk / "filler"
+    with filler.open("wb") as out:
+        room = os.statvfs(disk)
+        with suppress(OSError):
+            out.write(bytes(room.f_bavail * room.f_frsize))
+    try:
+        project.publish(release)
+
+        def waits() -> bool:
+            return "space" in str(project.installation.json("tree", "show", TREE)["problem"])
+
+        wait_for(waits, "the tree to say what its publication waits for")
+        assert project.ask("full/1.iso")["status"] == 404, "half a release is seen"
+        assert redirects(project)
+    finally:
+        filler.unlink()
+    project.wait_until_public(release)
+    assert project.ask("full/199.iso")["status"] in (200, 302)
