@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from commonfarm.redirector.mirror_map import Answers
 from tests.redirector.conftest import DEB
 from tests.redirector.world import Edge, file_of, mirror
 
@@ -224,6 +226,24 @@ def test_forwarded_addresses_are_believed_from_trusted_proxies_only(edge: Edge) 
         "/demo/pool/a.deb", "-H", "X-Forwarded-For: 8.8.8.8", "-H", "X-Forwarded-Proto: https"
     )
     assert (status, headers["Location"]) == (302, "https://de.example.org/demo/pool/a.deb")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_it_answers_by_both_versions_of_ip_and_sends_each_where_it_can_go(edge: Edge) -> None:
+    edge.write_map(
+        [mirror("four", answers=Answers.HTTP4), mirror("six", answers=Answers.HTTP6)],
+        {"demo/a": file_of(b"a", 0, 1)},
+    )
+    edge.start(address="::")
+    for host, name in (("127.0.0.1", "four"), ("[::1]", "six")):
+        done = subprocess.run(
+            ["curl", "-q", "-sSI", f"http://{host}:{edge.port}/demo/a"],
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert f"Location: http://{name}.example.org/demo/a\n" in done.stdout.replace("\r", "")
+        assert done.stdout.count("rel=duplicate") == 1
 
 
 def test_by_default_no_proxy_is_trusted(serving: Edge) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from commonfarm.redirector.connection import Connection
 from commonfarm.redirector.places import PlacesError
 from commonfarm.redirector.state import Redirector, Settings
 
+BACKLOG = 1024
 STOP_SECONDS = 10.0
 SWITCH_SECONDS = 0.001
 """How long a request waits at most while a thread (which loads a map) runs Python."""
@@ -48,6 +50,15 @@ async def every(
             await asyncio.wait_for(stopped.wait(), seconds)
 
 
+def listening(address: str, port: int) -> socket.socket:
+    """Return a socket that listens there; `::` is every address, of IPv4 too. OSError if not."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    both = address == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (address, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+    )
+
+
 async def serve(shared: Redirector, address: str, port: int) -> None:
     """Answer on `address` and `port` until SIGTERM or SIGINT, then let transfers end."""
     loop = asyncio.get_running_loop()
@@ -66,7 +77,7 @@ async def serve(shared: Redirector, address: str, port: int) -> None:
         upkeep.append(every(PLACES_SECONDS, shared.look_at_places, stopped))
     tasks = [asyncio.create_task(one) for one in upkeep]
     server = await loop.create_server(
-        lambda: Connection(shared), address, port, backlog=1024, reuse_address=True
+        lambda: Connection(shared), sock=listening(address, port), backlog=BACKLOG
     )
     log.info("answering on %s", server.sockets[0].getsockname()[:2])
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
