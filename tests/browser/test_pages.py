@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PICTURES = os.environ.get("COMMONFARM_PICTURES")
 PAGES = (
-    *("/", "/builds/", "/builders/", "/repositories/", "/mirrors/", "/journal/", "/account/"),
+    *("/", "/builds/", "/builders/", "/trees/", "/repositories/", "/mirrors/", "/journal/"),
+    "/account/",
     *("/estate/", "/estate/hosts/", "/estate/services/", "/estate/pledges/", "/estate/forecast/"),
     *("/estate/changes/", "/estate/wanted/", "/sponsors/"),
     *("/mirrors/downloads/", "/mirrors/releases/", "/mirrors/files/", "/mirrors/explain/"),

@@ -230,7 +230,12 @@ def _trees(rows: int) -> None:
     blob = put_bytes(b"turtle")
     for number, state in enumerate(ReleaseState, 1):
         release = Release.objects.create(
-            tree=tree, number=number, title=f"Sugar {HOSTILE}", state=state, put_by="user:anna"
+            tree=tree,
+            number=number,
+            title=f"Sugar {HOSTILE}",
+            state=state,
+            put_by="user:anna",
+            visible_from=now + timedelta(days=1) if state == ReleaseState.EMBARGOED else None,
         )
         ReleaseFile.objects.bulk_create(
             ReleaseFile(release=release, path=f"{'a-long-name-' * 15}/{file}.html", blob=blob)
