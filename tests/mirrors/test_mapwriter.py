@@ -347,7 +347,7 @@ def test_a_generation_is_beyond_that_of_the_map_in_force(
     assert signer.map().generation == 2
 
 
-@how(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@how(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(
