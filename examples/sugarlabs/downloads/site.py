@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class MirrorSite:
     def die(self) -> None:
         """End as if the power failed."""
         for process in self._processes:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # nginx's workers outlive their master
             process.wait()
         self._processes.clear()
 
@@ -160,6 +161,7 @@ class MirrorSite:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,
             )
         )
 
