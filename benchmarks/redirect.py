@@ -68,7 +68,7 @@ class Run:
 def measure(pid: int, port: int, requests: Sequence[bytes], size: Size) -> list[Run]:
     """Measure one server RUNS times."""
     runs = []
-    load_closed(port, requests, 2 * size.seconds)  # every client was there before
+    load_closed(port, requests, size.seconds, NETWORKS)  # every client was there before
     for _ in range(RUNS):
         cpu, own, wall = cpu_seconds(pid), time.process_time(), time.monotonic()
         answered = load_closed(port, requests, size.seconds)
@@ -110,8 +110,8 @@ def report_of(home: Home, size: Size) -> dict[str, Any]:
     requests = [
         b"GET /%s HTTP/1.1\r\nHost: download.example.org\r\nUser-Agent: Debian APT-HTTP/1.3"
         b" (2.6.1)\r\nX-Forwarded-For: %s\r\n\r\n"
-        % (path(dice.randrange(size.files)), dice.choice(addresses).encode())
-        for _ in range(REQUESTS)
+        % (path(dice.randrange(size.files)), address.encode())
+        for address in addresses + dice.choices(addresses, k=REQUESTS - NETWORKS)
     ]
     with ours(home) as (pid, port):
         with socket.create_connection(("127.0.0.1", port)) as one:
@@ -120,10 +120,10 @@ def report_of(home: Home, size: Size) -> dict[str, Any]:
         mine, memory = measure(pid, port, requests, size), pss_mib(pid)
         most = statistics.median(run.per_second for run in mine)
         calm = [load_open(port, requests, most * 0.8, size.seconds) for _ in range(RUNS)]
-        swaps = {"nothing": load_open(port, requests, most / 2, size.seconds + 2)}
+        swaps = {"nothing": load_open(port, requests, most / 2, size.seconds + 3)}
         for name in ("delta", "full"):
             swaps[name] = load_open(
-                port, requests, most / 2, size.seconds + 2, 0.5, partial(home.swap, name)
+                port, requests, most / 2, size.seconds + 3, 0.5, partial(home.swap, name)
             )
         memory_after = pss_mib(pid)
     with nginx(home, answer) as (pid, port):

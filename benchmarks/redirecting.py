@@ -245,15 +245,15 @@ def connected(port: int, count: int, poll: select.epoll) -> dict[int, socket.soc
     return found
 
 
-def load_closed(port: int, requests: Sequence[bytes], seconds: float) -> int:
-    """Keep CONNECTIONS busy for `seconds` and return how many redirects came back."""
+def load_closed(port: int, requests: Sequence[bytes], seconds: float, least: int = 0) -> int:
+    """Keep CONNECTIONS busy for `seconds` and `least` requests; return how many came back."""
     poll = select.epoll()
     clients = connected(port, CONNECTIONS, poll)
     next_request = cycle(requests).__next__
     answered, end = 0, time.monotonic() + seconds
     for client in clients.values():
         client.sendall(next_request())
-    while time.monotonic() < end:
+    while time.monotonic() < end or answered < least:
         for number, _ in poll.poll(1):
             client = clients[number]
             answer = client.recv(8192)

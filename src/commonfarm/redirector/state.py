@@ -39,9 +39,11 @@ MOST_ROUTES = 16_384
 FLUSH_SECONDS = 5
 SLOW_FLUSH_SECONDS = 300
 """How often counts leave while nobody takes them."""
-WARM_SECONDS = 0.002
+WARM_SECONDS = 0.0005
 """How long the requests wait at most while a new map is prepared."""
-MOST_WARM_SECONDS = 2.0
+WARM_PART = 5
+"""Preparing takes one part in so many of our time, so that what comes meanwhile is not too much."""
+MOST_WARM_SECONDS = 5.0
 """How long the new map waits at most; whoever is not ranked by then is when he asks."""
 
 log = logging.getLogger("commonfarm.redirector")
@@ -242,17 +244,7 @@ class Redirector:
         made = Redirects(fresh, before.spent, before)
         made.now = self.now
         if made.table is not before.table:
-            ready = time.monotonic() + WARM_SECONDS
-            end = time.monotonic() + MOST_WARM_SECONDS
-            for route in list(self._routes.values())[::-1]:
-                for tree in list(route.ways) if route.table is before.table else ():
-                    if os.fsdecode(tree) in fresh.trees:
-                        made.prepare(route.client, tree)
-                if time.monotonic() > end:
-                    break
-                if time.monotonic() > ready:
-                    await asyncio.sleep(0)
-                    ready = time.monotonic() + WARM_SECONDS
+            await self._rank_again(before, made)
         self.adopted = {
             tree.name: Published(tree.folder) for tree in fresh.trees.values() if tree.folder
         }
@@ -260,6 +252,20 @@ class Redirector:
         self.redirects = made
         if before.map.overrides != fresh.overrides:
             self._forget_routes()
+
+    async def _rank_again(self, before: Redirects, made: Redirects) -> None:
+        """Rank the mirrors of `made` for who went by `before`, those that came last first."""
+        begun = slice_begun = time.monotonic()
+        for route in list(self._routes.values())[::-1]:
+            for tree in list(route.ways) if route.table is before.table else ():
+                if os.fsdecode(tree) in made.map.trees:
+                    made.prepare(route.client, tree)
+            now = time.monotonic()
+            if now - begun > MOST_WARM_SECONDS:
+                return
+            if now - slice_begun > WARM_SECONDS:
+                await asyncio.sleep((WARM_PART - 1) * (now - slice_begun))
+                slice_begun = time.monotonic()
 
     def _forget_routes(self) -> None:
         self._routes.clear()
