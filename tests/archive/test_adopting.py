@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -594,6 +597,63 @@ def test_cut_off_in_the_middle_nothing_has_happened(
     adopted.look()
     assert adopted.seen() == {"a": 1, "b": 1}
     assert current_revision(adopted.tree) == 2
+
+
+LOOKS = """
+import sys, time
+from datetime import timedelta
+import django
+django.setup()
+from django.utils import timezone
+from commonfarm.archive.adoption import applying, looking
+from commonfarm.estate.interface import ReleaseTree
+
+def stops(real):
+    def stop(*args, **kwargs):
+        found = real(*args, **kwargs)
+        print("now", flush=True)
+        time.sleep(60)
+        return found
+    return stop
+
+if sys.argv[1] == "walk":
+    looking.known_files = stops(looking.known_files)
+else:
+    applying._forget = stops(applying._forget)
+looking.look(ReleaseTree.objects.get(), timezone.now() + timedelta(hours=9), asked=True)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("where", ["walk", "apply"])
+def test_killed_while_it_looks_the_next_look_does_it_all(
+    installation: Config, published_calls: list[tuple[str, int]], tmp_path: Path, where: str
+) -> None:
+    adopted = Adopted(tmp_path / "pub")
+    adopted.put("a")
+    adopted.look()
+    adopted.put("b")
+    with subprocess.Popen(
+        [sys.executable, "-c", LOOKS, where],
+        env=os.environ | {"COMMONFARM_CONFIG": str(installation.file)},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        with pytest.raises(BusyError):
+            adopted.look()
+        process.kill()
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            adopted.look()
+            break
+        except BusyError:  # PostgreSQL has not seen yet that it is gone
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert adopted.seen() == {"a": 1, "b": 1}
+    assert current_revision(adopted.tree) == 2
+    assert Publication.objects.count() == 2
 
 
 def test_rows_pass_in_the_order_of_bytes_whatever_the_database_sorts_by(adopted: Adopted) -> None:

@@ -25,6 +25,7 @@ from commonfarm.archive.models import Publication, Release
 from commonfarm.archive.tree_cli import app
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.http.client import HubClient
+from commonfarm.journal.models import Entry
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import (
     BadInputError,
@@ -191,7 +192,9 @@ def test_mistakes_come_with_what_to_do(
     assert set(Release.objects.values_list("state", flat=True)) == {
         *("rejected", "reviewed", "public")
     }
-    assert "put came to no end: 4/Write.xo: was published" in Release.objects.latest("pk").why
+    assert Release.objects.latest("pk").why == "put came to no end: 1 faults in what was put"
+    told = json.dumps(list(Entry.objects.values("subject", "details", "why")))
+    assert "Write.xo" not in told
 
 
 def test_what_is_held_back_says_why(hub: Releases, worker: None, folder: Path) -> None:
@@ -279,7 +282,7 @@ def test_killed_in_the_middle_it_goes_on_with_what_was_uploaded(
 def test_asked_to_end_it_leaves_nothing_open(hub: Releases, folder: Path) -> None:
     cut_off(hub, folder, signal.SIGTERM, 0.5)
     release = Release.objects.get()
-    assert (release.state, release.why) == ("rejected", "put came to no end: it was ended")
+    assert (release.state, release.why) == ("rejected", "put came to no end: it was cut off")
 
 
 # Promotion ---------------------------------------------------------------------------------------

@@ -65,11 +65,12 @@ class PublicationFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseOpened(Event):
-    """Somebody begins to put files together for a release tree."""
+    """Somebody begins to put files together for a release tree.
+
+    Its title and where it comes from are not told: readers of the journal may not know them yet.
+    """
 
     what: ClassVar[str] = "release opened"
-    title: str
-    origin: str
 
 
 @dataclass(frozen=True, slots=True)

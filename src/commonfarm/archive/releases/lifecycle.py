@@ -44,7 +44,7 @@ def open_release(tree: ReleaseTree, *, title: str = "", origin: str = "", who: s
         release = Release.objects.create(
             tree=tree, number=(last or 0) + 1, title=title, origin=origin, put_by=who
         )
-        record(ReleaseOpened(release.label, title=title, origin=origin), who=who)
+        record(ReleaseOpened(release.label), who=who)
     return release
 
 

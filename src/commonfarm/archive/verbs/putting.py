@@ -82,12 +82,19 @@ def _opened(client: Any, tree: str, title: str, origin: str) -> Iterator[int]:
         try:
             yield number
         except BaseException as error:
-            why = str(error) if isinstance(error, CommonfarmError | OSError) else "it was ended"
+            why = _why(error)
             with suppress(CommonfarmError):
                 _give_up(client, tree, number, f"put came to no end: {why}")
             raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _why(error: BaseException) -> str:
+    """Say why a put ended, without names of files: the journal is read by who may not know them."""
+    if isinstance(error, BadInputError):
+        return f"{len(error.problems)} faults in what was put"
+    return error.reason.text if isinstance(error, CommonfarmError) else "it was cut off"
 
 
 def _ended(*_: object) -> None:
