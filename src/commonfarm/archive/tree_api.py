@@ -65,7 +65,7 @@ class AdoptionShown(Schema):
     problem_count: int
 
 
-class TreeShown(Schema):
+class ReleaseTreeShown(Schema):
     """A release tree: its policy, what users see of it, and what waits.
 
     `waiting` counts the releases that are not public yet.
@@ -126,14 +126,14 @@ class Between(Schema):
     tree: Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")] = ""
 
 
-@router.get("", response=list[TreeShown])
+@router.get("", response=list[ReleaseTreeShown])
 def trees(request: HttpRequest) -> list[dict[str, Any]]:
     """List the release trees."""
     require(request, Role.READER)
     return [show_tree(one) for one in ReleaseTree.objects.filter(retired_at=None).order_by("name")]
 
 
-@router.get("/{name}", response=TreeShown)
+@router.get("/{name}", response=ReleaseTreeShown)
 def tree(request: HttpRequest, name: Name) -> dict[str, Any]:
     """Show one release tree."""
     require(request, Role.READER)
