@@ -236,6 +236,37 @@ def test_publishing_has_mirrors_asked_for_new_files(
     assert ProcrastinateJob.objects.filter(task_name="mirrors.scan").count() == 1
 
 
+def test_a_new_publication_does_not_wait_for_what_is_asked_again_later(
+    mirror: Mirror, tree: Tree
+) -> None:
+    def jobs() -> list[bool]:
+        found = ProcrastinateJob.objects.filter(task_name="mirrors.check").order_by("id")
+        return [job.scheduled_at is not None for job in found]
+
+    Publication.objects.update(published_at=datetime.now(NOW.tzinfo))
+    tree.publish("pool/missing", at=datetime.now(NOW.tzinfo))
+    tasks.check_mirror.func(mirror.pk)
+    tasks.reconcile_mirrors.func(0)
+    assert jobs() == [True], "the sweep asks no sooner"
+    tasks.tree_published(tree.row, 2)
+    assert jobs() == [True, False]
+
+
+def test_a_mirror_that_is_down_is_not_asked(mirror: Mirror, web: Web) -> None:
+    Mirror.objects.update(answers=0)
+    assert check.check(mirror.pk, NOW) == check.Done()
+    assert check.due(NOW) == []
+    assert web.asked == []
+
+
+def test_one_full_map_is_enough(mirror: Mirror, signer: Signer) -> None:
+    tasks.write_map.func()
+    assert ProcrastinateJob.objects.get().task_name == "mirrors.write_full_map"
+    for _ in range(2):
+        tasks.write_full_map.func()
+    assert signer.asked == [1]
+
+
 def test_a_publication_is_redirected_at_once(
     mirror: Mirror, tree: Tree, web: Web, signer: Signer
 ) -> None:

@@ -17,7 +17,16 @@ from datetime import UTC, datetime
 
 from commonfarm.lib.config import Config
 
-CONCURRENCY = {"default": 4, "scans": 10, "checks": 10, "proofs": 2, "maps": 2, "answers": 1}
+CONCURRENCY = {
+    "default": 4,
+    "scans": 10,
+    "checks": 10,
+    "probes": 10,
+    "pushes": 4,
+    "proofs": 2,
+    "maps": 2,
+    "answers": 1,
+}
 """How many jobs of a queue run at once; slow mirrors hold up nothing but each other, and what
 takes a processor for a while goes one by one. Two maps: a delta while a full one is made."""
 HEARTBEAT_SECONDS = 3.0

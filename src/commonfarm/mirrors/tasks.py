@@ -1,7 +1,7 @@
 """Background work of the mirrors: looks at them, and the map that says what was seen.
 
-Scans and audits take long and have a queue of their own; so have maps, of which deltas go on while
-a full one is made.
+What can take long has a queue of its own, so that checks for new files wait for no mirror that is
+away: scans and audits, probes, pushes; and maps, of which deltas go on while a full one is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def scan_mirror(mirror_id: int) -> None:
         done = scan.scan(mirror_id, timezone.now)
     except BusyError:
         # The scan under way may have begun before what this one was asked for.
-        _soon(scan_mirror, mirror_id, AGAIN_SECONDS)
+        _again(scan_mirror, mirror_id, AGAIN_SECONDS)
         return
     if done is not None:
         _soon(check_mirror, mirror_id, whole=True)
@@ -48,15 +48,15 @@ def check_mirror(mirror_id: int, whole: bool = False) -> None:
     try:
         done = check.check(mirror_id, timezone.now(), whole=whole)
     except BusyError:
-        _soon(check_mirror, mirror_id, AGAIN_SECONDS, whole=whole)
+        _again(check_mirror, mirror_id, AGAIN_SECONDS, whole=whole)
         return
     if done.news:
         want_map()
     if done.again is not None:
-        _soon(check_mirror, mirror_id, done.again)
+        _again(check_mirror, mirror_id, done.again)
 
 
-@app.task(name="mirrors.probe", queue="checks")
+@app.task(name="mirrors.probe", queue="probes")
 def probe_mirror(mirror_id: int) -> None:
     """Probe a mirror."""
     with suppress(BusyError):  # what is under way is as good
@@ -73,7 +73,7 @@ def audit_mirror(mirror_id: int) -> None:
             want_map()
 
 
-@app.task(name="mirrors.push", queue="checks")
+@app.task(name="mirrors.push", queue="pushes")
 def push_to_mirror(mirror_id: int, number: int, staged: bool, attempt: int = 0) -> None:
     """Tell a mirror that there is something to pull, and again, later each time, if that fails."""
     try:
@@ -100,9 +100,10 @@ def write_map() -> None:
 
 @app.task(name="mirrors.write_full_map", queue="maps")
 def write_full_map() -> None:
-    """Write a full mirror map."""
+    """Write a full mirror map, unless another did since this was asked for."""
     with suppress(BusyError):
-        mapping.write_full_map(timezone.now())
+        if mapping.write_map(timezone.now()):
+            mapping.write_full_map(timezone.now())
 
 
 @app.periodic(cron="* * * * *")
@@ -118,7 +119,7 @@ def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
         for mirror in audit.due(now):
             want_audit(mirror)
         for mirror in check.due(now):
-            want_check(mirror)
+            _again(check_mirror, mirror.pk)
         want_map()
 
 
@@ -190,9 +191,16 @@ def _push(
     defer_once(task, key, in_seconds=in_seconds, **more)
 
 
-def _soon(
-    task: Task[Any, Any, Any], mirror_id: int, seconds: int = 0, *, whole: bool = False
-) -> bool:
+def _soon(task: Task[Any, Any, Any], mirror_id: int, *, whole: bool = False) -> bool:
     key = f"{task.name}:{mirror_id}" + (":whole" if whole else "")
     more = {"whole": True} if whole else {}
-    return defer_once(task, key, in_seconds=seconds, mirror_id=mirror_id, **more)
+    return defer_once(task, key, mirror_id=mirror_id, **more)
+
+
+def _again(
+    task: Task[Any, Any, Any], mirror_id: int, seconds: int = 0, *, whole: bool = False
+) -> None:
+    """Plan a task beside what is asked for meanwhile: that must not wait for this."""
+    key = f"{task.name}:{mirror_id}:again" + (":whole" if whole else "")
+    more = {"whole": True} if whole else {}
+    defer_once(task, key, in_seconds=seconds, mirror_id=mirror_id, **more)

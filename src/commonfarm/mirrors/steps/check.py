@@ -41,14 +41,14 @@ class Done:
 
 def check(mirror_id: int, now: datetime, *, whole: bool = False) -> Done:
     """Ask a mirror for new files that it was not seen to have; with `whole` also for all that
-    changes in place.
+    changes in place. One that is down is not asked: the next probe that it answers comes first.
 
     Raises BusyError while another check of it runs.
     """
     with alone(f"check of mirror {mirror_id}", wait=False):
         mirror = find(mirror_id)
         revision = current_revision(mirror.tree) if mirror else 0
-        if mirror is None or not revision:
+        if mirror is None or not revision or not (whole or mirror.answers):
             return Done()
         awaited = new_files(mirror, revision, now)
         news = _ask(mirror, revision, awaited, now, whole=whole)
@@ -61,7 +61,7 @@ def due(now: datetime) -> list[Mirror]:
         state=PublicationState.PUBLISHED, published_at__gt=now - FOLLOWED_FOR
     )
     trees = set(recent.values_list("tree", flat=True))
-    some = [mirror for mirror in looked_at() if mirror.tree_id in trees]
+    some = [one for one in looked_at() if one.tree_id in trees and one.answers]
     return [one for one in some if new_files(one, current_revision(one.tree), now).paths]
 
 
