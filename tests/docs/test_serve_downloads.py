@@ -60,8 +60,8 @@ def edge(tmp_path: Path) -> Iterator[Edge]:
 
 
 @contextmanager
-def nginx(home: Path, config: str) -> Iterator[None]:
-    """Run nginx with what stands in its `http`, until the block ends."""
+def nginx(home: Path, config: str, before: str = "", after: str = "") -> Iterator[None]:
+    """Run nginx with what stands in its `http`, and around that, until the block ends."""
     file = home / "nginx.conf"
     kept = "\n".join(
         f"{name}_temp_path {home}/temp;"
@@ -69,8 +69,8 @@ def nginx(home: Path, config: str) -> Iterator[None]:
     )
     user = "user root;" if os.getuid() == 0 else ""
     file.write_text(
-        f"{user} daemon off; pid {home}/pid; error_log {home}/error;\n"
-        f"events {{}}\nhttp {{ access_log off; {kept}\n{config} }}\n"
+        f"{before} {user} daemon off; pid {home}/pid; error_log {home}/error;\n"
+        f"events {{}}\nhttp {{ access_log off; {kept}\n{config} }}\n{after}\n"
     )
     with subprocess.Popen([NGINX, "-e", str(home / "error"), "-c", str(file)]) as running:
         try:
@@ -133,6 +133,26 @@ def test_nginx_before_the_redirector_passes_on_who_asks_and_takes_indexes(edge: 
     # The indexes came from nginx: the redirector served the other files alone.
     body = edge.get("/-/metrics")[2].decode()
     assert 'requests_total{outcome="served"} 2' in body
+
+
+STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+@pytest.mark.skipif(not STREAM.exists(), reason="libnginx-mod-stream is not installed")
+def test_nginx_passes_rsync_on(tmp_path: Path) -> None:
+    [config] = blocks("rsync, behind a firewall", "nginx")
+    port, home = free_port(), tmp_path
+    config = config.replace("listen 203.0.113.5:8425", f"listen 127.0.0.1:{port}")
+    # What answers is no rsync here: the daemon's own tests have that.
+    with socket.create_server(("127.0.0.1", 0)) as daemon:
+        config = config.replace("127.0.0.1:8425", f"127.0.0.1:{daemon.getsockname()[1]}")
+        with nginx(home, "", before=f"load_module {STREAM};", after=config):
+            daemon.settimeout(ENOUGH_SECONDS)
+            with socket.create_connection(("127.0.0.1", port), ENOUGH_SECONDS) as mirror:
+                answering, _ = daemon.accept()
+                with answering:
+                    answering.sendall(b"@RSYNCD: 32.0\n")
+                    assert mirror.recv(8) == b"@RSYNCD:"
 
 
 def test_prometheus_takes_the_configuration_and_its_alerts_fire(tmp_path: Path) -> None:
