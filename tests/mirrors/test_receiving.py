@@ -27,7 +27,7 @@ from examples.first.installation import PROGRAM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commonfarm.archive import envelopes
+from commonfarm.archive import envelopes, push_statement
 from commonfarm.lib.errors import BadInputError
 from commonfarm.mirrors import receiving
 from commonfarm.mirrors.push_statements import (
@@ -169,6 +169,15 @@ def test_a_statement_has_the_command_run_with_what_it_says(running: Running, tol
     # The same revision is public now.
     assert running.post(sealed(7, NOW + timedelta(seconds=9)))[0] == 202
     until(lambda: told.ran() == ["soas 7 staged", "soas 7 public"], "the second run")
+
+
+@pytest.mark.parametrize("state", ["public", "staged"])
+def test_what_the_farm_signs_is_taken(running: Running, state: str) -> None:
+    made = push_statement.PushStatement("sugarlabs", "soas", 3, state, NOW)
+    assert read(push_statement.seal(made, KEY), KEY.public_key()) == Statement(
+        "sugarlabs", "soas", 3, state, NOW
+    )
+    assert running.post(push_statement.seal(made, KEY))[0] == 202
 
 
 def test_a_sender_that_waits_to_be_asked_for_the_body_is_asked(running: Running) -> None:
