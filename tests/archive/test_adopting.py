@@ -135,7 +135,7 @@ def test_what_may_still_be_written_waits_and_its_row_stays() -> None:
 
 
 @given(st.sets(NAMES.map("/".join), max_size=12))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 def test_a_folder_is_walked_in_the_order_of_the_database(
     tmp_path_factory: pytest.TempPathFactory, paths: set[str]
 ) -> None:
@@ -365,6 +365,18 @@ def test_a_disk_that_is_not_mounted_takes_nothing_away(adopted: Adopted, how: st
         away.rename(adopted.folder)
         assert adopted.look().stopped == ""
         assert current_revision(adopted.tree) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_said(
+    adopted: Adopted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere")
+
+    monkeypatch.setattr(looking, "walk", closed)
+    assert adopted.look().stopped == (
+        f"{adopted.folder}: Permission denied; let the worker's user read it"
+    )
 
 
 def test_an_empty_folder_may_be_adopted_before_it_is_filled(adopted: Adopted) -> None:

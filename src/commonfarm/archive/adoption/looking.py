@@ -69,8 +69,11 @@ def look(tree: ReleaseTree, now: datetime, *, asked: bool = False) -> Adoption:
             asked = asked or adoption.asked > adoption.answered
             counts, judged = _take_over(tree, adoption, now, asked=asked)
         except (_StoppedError, OSError) as error:
+            why = str(error)
+            if isinstance(error, OSError):
+                why = f"{tree.adopts}: {error.strerror}; let the worker's user read it"
             with transaction.atomic():
-                adoption.stop(now, took(), str(error), who=WHO)
+                adoption.stop(now, took(), why, who=WHO)
             return adoption
         problems = [
             {"path": one.file, "what": one.what, "to_do": one.to_do} for one in judged.problems
