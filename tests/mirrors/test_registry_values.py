@@ -81,7 +81,7 @@ def test_what_is_accepted_can_stand_in_a_map(people: Any, given_fields: dict[str
     except (BadInputError, RefusedError, ForbiddenError) as error:
         assert str(error)
         return
-    told = {
+    told: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in checked.items()
         if name in IN_MAP
