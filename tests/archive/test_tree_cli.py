@@ -213,6 +213,28 @@ def test_what_is_held_back_says_why(hub: Releases, worker: None, folder: Path) -
     assert "4/Write.xo" in said
 
 
+HEAVY = """
+import sys
+from commonfarm.archive.tree_cli import app
+try:
+    app(["tree", *sys.argv[1:]])
+except SystemExit as end:
+    assert not end.code
+print("LOADED", sorted({"django", "numpy", "psycopg", "procrastinate"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("put", "sugar", "FOLDER"), ("show", "sugar"), ("adopt", "--help")]
+)
+def test_the_verbs_load_no_django(hub: Releases, folder: Path, arguments: tuple[str, ...]) -> None:
+    given = [str(folder) if one == "FOLDER" else one for one in arguments]
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY, *given], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
 # Cut off -----------------------------------------------------------------------------------------
 
 
