@@ -271,11 +271,12 @@ class Downloads:
 
     def wait_for(self, true: Callable[[], bool], what: str) -> None:
         """Return when `true`; StoryError when that takes too long."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        begin = time.monotonic()
         while not true():
-            if time.monotonic() > deadline:
+            if time.monotonic() > begin + WAIT_SECONDS:
                 raise StoryError(f"waited {WAIT_SECONDS:.0f} s for {what}")
             time.sleep(0.3)
+        print(f"waited {time.monotonic() - begin:.1f} s for {what}")
 
 
 def _make(file: Path, size: int, dice: random.Random, path: str, since: int = 0) -> Item:
