@@ -223,6 +223,11 @@ class TreeFile(models.Model):
                 name="tree_file_leaves_at",
                 condition=models.Q(leaves_at__isnull=False),
             ),
+            models.Index(
+                fields=["tree", "id"],
+                name="tree_file_unread",
+                condition=models.Q(sha256="", until_revision=None),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

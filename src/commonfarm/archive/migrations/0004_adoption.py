@@ -48,4 +48,12 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.AddIndex(
+            model_name="treefile",
+            index=models.Index(
+                condition=models.Q(("sha256", ""), ("until_revision", None)),
+                fields=["tree", "id"],
+                name="tree_file_unread",
+            ),
+        ),
     ]
