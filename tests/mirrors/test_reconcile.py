@@ -15,9 +15,11 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from commonfarm.archive.models import Publication, TreeFile
 from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
+from commonfarm.lib.errors import Reason
 from commonfarm.mirrors import scanning, schedule, tasks
 from commonfarm.mirrors.holdings import bits_of
 from commonfarm.mirrors.models import Arrival, Audit, Mirror, Probe, Scan, ScanKind
+from commonfarm.mirrors.scanning import Checked
 from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
 from commonfarm.store.interface import put_bytes
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
@@ -378,3 +380,15 @@ def test_each_minute_what_is_due_is_planned(mirror: Mirror, tree: Tree) -> None:
     tasks.reconcile_mirrors.func(0)
     names = set(ProcrastinateJob.objects.values_list("task_name", flat=True))
     assert names == {f"mirrors.{name}" for name in ("probe", "scan", "audit", "check", "write_map")}
+
+
+def test_one_failed_request_says_nothing_of_what_changes_in_place(
+    mirror: Mirror, tree: Tree, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(mirror)
+    check.check(mirror.pk, NOW, whole=True)
+    assert IN_RELEASE in held(mirror)
+    slow = Checked(unknown={IN_RELEASE: Reason("mirror-too-slow", "no answer")})
+    monkeypatch.setattr(check, "ask", lambda *_: slow)
+    check.check(mirror.pk, NOW, whole=True)
+    assert IN_RELEASE in held(mirror)

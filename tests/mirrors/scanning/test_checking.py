@@ -47,7 +47,8 @@ def looked(url: str, *wanted: Wanted, limits: Limits = SHORT, policy: Policy = L
 
 def codes(checked: Checked) -> dict[str, str]:
     assert checked.problem is None
-    return {path: reason.code for path, reason in checked.missing.items()}
+    both = checked.missing | checked.unknown
+    return {path: reason.code for path, reason in both.items()}
 
 
 def test_a_real_mirror_is_seen_as_it_is(tmp_path: Path) -> None:
@@ -159,15 +160,15 @@ def test_connections_that_fail_one_after_the_other_end_the_look() -> None:
     assert len(server.asked) < 30
 
 
-def test_a_single_broken_answer_is_one_missing_file() -> None:
+def test_of_a_single_broken_answer_it_is_unknown_whether_the_file_is_there() -> None:
     def say(asked: Asked) -> bytes | Iterable[bytes]:
         return [b"junk\r\n\r\n"] if asked.path == "/3" else answer(b"x" * 7, kind=DEB)
 
     many = [Wanted(f"{number}", 7) for number in range(20)]
     with saying(say) as server:
         seen = looked(server.url, *many, limits=replace(SHORT, at_once=2))
-    assert codes(seen) == {"3": Code.BAD_ANSWER}
-    assert len(seen.held) == 19
+    assert {path: why.code for path, why in seen.unknown.items()} == {"3": Code.BAD_ANSWER}
+    assert (seen.problem, seen.missing, len(seen.held)) == (None, {}, 19)
 
 
 def test_what_changes_in_place_is_read_whole_and_bounded() -> None:
@@ -285,7 +286,8 @@ def test_whatever_bytes_a_server_sends_end_as_an_answer_or_a_named_error() -> No
     def ask(good: bytes, place: int, harm: bytes) -> None:
         said[0] = good[:place] + harm + good[place:]
         seen = check([server.url], [FILE, Wanted("b", 7, True)], LOCAL, limits)
-        assert {*seen.held, *seen.missing} == {FILE.path, "b"} or seen.problem is not None
+        there = {*seen.held, *seen.missing, *seen.unknown}
+        assert there == {FILE.path, "b"} or seen.problem is not None
         with suppress(ScanError):
             list(list_http(server.url, LOCAL, limits))
         probe(server.url, "", [FILE], LOCAL, limits)

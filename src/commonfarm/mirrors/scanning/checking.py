@@ -42,7 +42,7 @@ def check(
     for base in bases:
         checked = Checked()
         checked.problem = bounded(_check(base, wanted, policy, limits, checked), limits)
-        if checked.problem is None or checked.held or checked.missing:
+        if checked.problem is None or checked.held or checked.missing or checked.unknown:
             break
     return checked
 
@@ -61,7 +61,8 @@ async def _check(
             failures += 1
             if error.reason.code in _WHOLE_MIRROR or failures >= most_failures:
                 raise
-            checked.missing[file.path] = error.reason
+            certain = error.reason.code == Code.TOO_LARGE
+            (checked.missing if certain else checked.unknown)[file.path] = error.reason
 
     most_failures = min(limits.failures_in_a_row, limits.at_once, len(wanted))
     async with asking(policy, limits) as asker:

@@ -110,11 +110,13 @@ class Wanted:
 class Checked:
     """What a check saw. With a `problem` of the mirror as a whole nothing else of it counts.
 
-    `hashes` are the SHA-256 (hex) of files that change in place, as the mirror serves them now.
+    Of files in `unknown` it could not be seen whether they are there: asking failed. `hashes` are
+    the SHA-256 (hex) of files that change in place, as the mirror serves them now.
     """
 
     held: list[str] = field(default_factory=list)
     missing: dict[str, Reason] = field(default_factory=dict)
+    unknown: dict[str, Reason] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     problem: Reason | None = None
     addresses: tuple[str, ...] = ()

@@ -92,6 +92,8 @@ def _ask(
     seen = [fixed[path][0] for path in checked.held if path in fixed]
     not_seen = [fixed[path][0] for path in checked.missing if path in fixed]
     for name, known in versions.items():
+        if name in checked.unknown:
+            continue
         there = known.get(checked.hashes.get(name, ""))
         seen += [there] if there is not None else []
         not_seen += [number for number in known.values() if number != there]
