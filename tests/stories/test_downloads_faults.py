@@ -17,7 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from examples.first.installation import PROGRAM
 from examples.sugarlabs.downloads.internet import may_make_one
+from examples.sugarlabs.downloads.site import MirrorSite
 from examples.sugarlabs.downloads.small import TREE, SmallProject, wait_for
 
 pytestmark = [pytest.mark.story, pytest.mark.root]
@@ -246,3 +248,34 @@ def test_the_disk_is_full_in_the_middle_of_a_publish(project: SmallProject) -> N
         filler.unlink()
     project.wait_until_public(release)
     assert project.ask("full/199.iso")["status"] in (200, 302)
+
+
+@contextmanager
+def told_to_pull(project: SmallProject, mirror: MirrorSite) -> Iterator[None]:
+    """Run what a mirror's administrator runs to be told, until the block ends."""
+    script, key = project.home / "pull", project.state / "public-keys/statements.pub"
+    pull = f"rsync --recursive --links --times {project.rsync} {mirror.files / TREE}/"
+    script.write_text(f"#!/bin/sh\nexec {pull}\n")
+    script.chmod(0o755)
+    command = project.internet.command(
+        *(PROGRAM, "mirror", "receive", "--listen", f"{mirror.address}:8787", "--key", key),
+        *("--tree", TREE, "--state", project.home / "push.json", "--", script),
+    )
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stderr is not None
+        try:
+            assert "told of" in receiver.stderr.readline()
+            yield
+        finally:
+            receiver.terminate()
+
+
+def test_a_mirror_that_is_told_pulls_by_itself(project: SmallProject) -> None:
+    one = project.mirrors[0]
+    where = ["--push", "webhook", "--push-to", f"http://{one.address}:8787/pull"]
+    project.installation.run("mirror", "edit", one.name, *where)
+    release = project.put({"pushed/1.iso": b"pushed"})
+    with told_to_pull(project, one):
+        project.publish(release)
+        project.wait_until_redirected("pushed/1.iso", one)
+    assert (one.files / TREE / "pushed/1.iso").read_bytes() == b"pushed"
