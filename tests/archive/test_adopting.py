@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from commonfarm.archive import hashing, rsync_modules
+from commonfarm.archive import hashing, renewal, rsync_modules
 from commonfarm.archive import tasks as archive_tasks
+from commonfarm.archive.adding import ask_publication
 from commonfarm.archive.adoption import applying, looking, reading, tasks
 from commonfarm.archive.adoption.comparing import File, Gone, Left, New, Row, Same, Waits, compare
 from commonfarm.archive.adoption.findings import known_files
@@ -412,6 +413,16 @@ def test_a_tree_that_is_not_adopted_is_refused(adopted: Adopted) -> None:
     other = ReleaseTree.objects.create(name="other")
     with pytest.raises(RefusedError, match="declare it in the estate with `adopts"):
         looking.look(other, timezone.now())
+
+
+def test_nothing_is_assembled_in_an_adopted_tree(adopted: Adopted) -> None:
+    adopted.put("a")
+    adopted.look()
+    with pytest.raises(RefusedError, match="the tree pub is adopted"):
+        ask_publication(adopted.tree, "anew", who="user:anna")
+    renewal.renew(timezone.now() + timedelta(days=999))
+    assert adopted.seen() == {"a": 1}
+    assert Publication.objects.count() == 1
 
 
 # Hashes ------------------------------------------------------------------------------------------

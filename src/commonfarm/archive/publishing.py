@@ -56,8 +56,17 @@ def publish_soon(tree: ReleaseTree, *, in_seconds: int = 0) -> None:
 def next_publication(tree: ReleaseTree, why: str, *, alone: bool = False) -> Publication:
     """Return the revision that will have what is added now; the tree's row is locked by the caller.
 
-    One that waits takes more in, unless this is to be done `alone` behind it.
+    One that waits takes more in, unless this is to be done `alone` behind it. RefusedError for an
+    adopted tree: it consists of what lies in its folder, and not of what is assembled.
     """
+    if tree.adopts:
+        raise RefusedError(
+            Reason(
+                "adopted",
+                f"the tree {tree.name} is adopted: its files lie in {tree.adopts}",
+                f"change them there; commonfarm tree adopt {tree.name} takes them over at once",
+            )
+        )
     waiting = Publication.objects.filter(tree=tree, state=PublicationState.PENDING)
     publication = waiting.order_by("-revision").select_for_update().first()
     if publication is None or alone:
