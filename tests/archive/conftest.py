@@ -19,6 +19,7 @@ from commonfarm.archive import interface as archive
 from commonfarm.archive import publishing, signing
 from commonfarm.lib.config import Config, dump
 from commonfarm.lib.errors import Reason
+from tests.archive.adopted import Adopted
 from tests.archive.releases import Releases
 from tests.archive.world import World
 
@@ -134,3 +135,11 @@ def releases(
 ) -> Releases:
     """A tree for releases, whose tests are rolled back."""
     return Releases(installation)
+
+
+@pytest.fixture
+def adopted(
+    db: None, installation: Config, published_calls: list[tuple[str, int]], tmp_path: Path
+) -> Adopted:
+    """A tree that adopts a folder, whose tests are rolled back."""
+    return Adopted(tmp_path / "pub")
