@@ -110,7 +110,7 @@ class Told:
         (self.folder / "hold").unlink()
 
     def is_done(self) -> bool:
-        return bool(json.loads(self.file.read_text())["done"])
+        return not json.loads(self.file.read_text())["left"]
 
 
 @pytest.fixture
@@ -257,6 +257,20 @@ def test_one_runs_at_a_time_and_of_those_that_wait_the_newest(running: Running, 
     assert told.ran() == ["soas 1 public", "soas 5 public"]
 
 
+def test_what_is_staged_meanwhile_does_not_stand_for_what_is_public(
+    running: Running, told: Told
+) -> None:
+    told.hold()
+    states = ("public", "staged", "public", "staged")
+    for number, state in enumerate(states):
+        body = sealed(number, NOW + timedelta(seconds=number), state=state)
+        assert running.post(body)[0] == 202
+        until(lambda: told.ran() == ["soas 0 public"], "the first to begin, and no other")
+    told.release()
+    until(lambda: len(told.ran()) == 3 and told.is_done(), "both to be pulled")
+    assert told.ran() == ["soas 0 public", "soas 2 public", "soas 3 staged"]
+
+
 def test_a_pull_that_failed_is_done_again_at_the_next_start(told: Told) -> None:
     (told.folder / "fail").touch()
     with serving(told) as running:
@@ -312,7 +326,7 @@ def test_idle_connections_leave_no_room_but_for_a_while(
             one.close()
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b'{"made_at":"x","done":1}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b'{"newest":{},"left":[]}', b"\xff"])
 def test_a_damaged_state_is_not_taken_for_none(told: Told, damage: bytes) -> None:
     told.file.write_bytes(damage)
     with pytest.raises(BadInputError, match="is damaged, or not ours"):

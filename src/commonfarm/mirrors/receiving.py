@@ -20,7 +20,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.terminal import harmless
 from commonfarm.mirrors.push_statements import (
     MOST_BYTES,
+    STATES,
     TIME,
     NotTakenError,
     Statement,
@@ -53,7 +54,8 @@ log = logging.getLogger("commonfarm.receive")
 
 
 class Receiver:
-    """Takes statements for one tree, and runs the command for the newest, one run at a time.
+    """Takes statements for one tree, and runs the command for the newest, one run at a time: what
+    is public before what is staged, as neither pull stands for the other.
 
     `file` keeps what was taken, from one start to the next. What the command prints goes to our own
     output. Its run holds a lock beside the file, also when we are killed and it goes on alone.
@@ -64,14 +66,14 @@ class Receiver:
     ) -> None:
         self.tree, self.key, self.command, self.file = tree, key, list(command), file
         self._changed = threading.Condition()
-        self._newest, self._done = _load(file, tree)
+        self._newest, self._left = _load(file, tree)
         self._stopping = False
         self._running: subprocess.Popen[bytes] | None = None
         lock = file.with_name(f"{file.name}.lock")
         self._lock = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._thread = threading.Thread(target=self._run, name="command")
-        if self._newest is not None and not self._done:
-            log.info("%s was not pulled to its end: it is now", self._newest)
+        for one in self._left.values():
+            log.info("%s was not pulled to its end: it is now", one)
 
     def start(self) -> None:
         """Begin to run the command, also for what was left."""
@@ -83,13 +85,14 @@ class Receiver:
         with self._changed:
             if not judge(statement, self.tree, self._newest, now):
                 return False
+            left = self._left | {statement.state: statement}
             try:
-                _keep(self.file, statement, done=False)
+                _keep(self.file, statement, left)
             except OSError as error:
                 log.error("%s cannot be written: %s", self.file, error.strerror)
                 what = "what was taken cannot be written down here now"
                 raise NotTakenError(HTTPStatus.SERVICE_UNAVAILABLE, what) from None
-            self._newest, self._done = statement, False
+            self._newest, self._left = statement, left
             self._changed.notify()
         log.info("taken: %s", statement)
         return True
@@ -107,21 +110,25 @@ class Receiver:
         os.close(self._lock)
 
     def _run(self) -> None:
-        last: Statement | None = None
+        tried: dict[str, Statement] = {}
         while self._alone():
             with self._changed:
-                while not self._stopping and (self._done or self._newest in (None, last)):
+                while (one := self._next(tried)) is None and not self._stopping:
                     self._changed.wait()
-                if self._stopping:
-                    return
-                last = self._newest
-            assert last is not None
-            if self._pull(last):
+            if one is None or self._stopping:
+                return
+            tried[one.state] = one
+            if self._pull(one):
                 with self._changed:
-                    if self._newest == last:
-                        self._done = True
+                    if self._left.get(one.state) == one:
+                        del self._left[one.state]
+                        assert self._newest is not None
                         with suppress(OSError):  # it is pulled once more then, which is harmless
-                            _keep(self.file, last, done=True)
+                            _keep(self.file, self._newest, self._left)
+
+    def _next(self, tried: Mapping[str, Statement]) -> Statement | None:
+        left = (self._left.get(state) for state in STATES)
+        return next((one for one in left if one is not None and tried.get(one.state) != one), None)
 
     def _alone(self) -> bool:
         """Return True once no other run of the command is left, False when we are to stop."""
@@ -185,32 +192,37 @@ def _end(running: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _load(file: Path, tree: str) -> tuple[Statement | None, bool]:
-    """Return what was taken last and whether it was pulled; BadInputError for another's file."""
+def _load(file: Path, tree: str) -> tuple[Statement | None, dict[str, Statement]]:
+    """Return what was taken last, and what is left to be pulled by its state; BadInputError for
+    another's file.
+    """
     try:
         found = json.loads(file.read_bytes())
-        made_at = datetime.strptime(found.pop("made_at"), TIME).replace(tzinfo=UTC)
-        done = bool(found.pop("done"))
-        statement = Statement(made_at=made_at, **found)
+        newest = _statement(found["newest"])
+        left = {one.state: one for one in map(_statement, found["left"])}
     except FileNotFoundError:
-        return None, True
+        return None, {}
     except OSError as error:
         what, to_do = f"cannot be read: {error.strerror}", "name a file of this user's"
         raise BadInputError(Problem(str(file), 0, 0, what, to_do)) from None
     except (ValueError, TypeError, KeyError, AttributeError):
         to_do = "look what it is; without it the next push is taken whatever was before"
         raise BadInputError(Problem(str(file), 0, 0, "is damaged, or not ours", to_do)) from None
-    if statement.tree != tree:
-        what = f"is of the tree {statement.tree}"
+    if newest.tree != tree:
+        what = f"is of the tree {newest.tree}"
         raise BadInputError(Problem(str(file), 0, 0, what, "name another file for each tree"))
-    return statement, done
+    return newest, left
 
 
-def _keep(file: Path, statement: Statement, *, done: bool) -> None:
-    said = asdict(statement) | {"made_at": f"{statement.made_at:{TIME}}", "done": done}
+def _statement(said: dict[str, Any]) -> Statement:
+    made_at = datetime.strptime(said["made_at"], TIME).replace(tzinfo=UTC)
+    return Statement(**said | {"made_at": made_at})
+
+
+def _keep(file: Path, newest: Statement, left: Mapping[str, Statement]) -> None:
     partial = file.with_name(f".{file.name}.new")
     with partial.open("w", encoding="utf-8") as out:
-        json.dump(said, out)
+        json.dump({"newest": _said(newest), "left": [_said(one) for one in left.values()]}, out)
         out.flush()
         os.fsync(out.fileno())
     partial.replace(file)
@@ -219,6 +231,10 @@ def _keep(file: Path, statement: Statement, *, done: bool) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _said(statement: Statement) -> dict[str, Any]:
+    return asdict(statement) | {"made_at": f"{statement.made_at:{TIME}}"}
 
 
 class Server(ThreadingHTTPServer):
