@@ -23,18 +23,19 @@ from commonfarm.http.interface import (
     require,
 )
 from commonfarm.lib.errors import Reason
-from commonfarm.mirrors import changing, counting, registry_tasks, tasks
+from commonfarm.mirrors import changing, counting, override_api, registry_tasks, tasks
 from commonfarm.mirrors.models import HostKey, Mirror, Redirector
+from commonfarm.mirrors.override_api import Because, Why
 from commonfarm.mirrors.registering import NAME
 from commonfarm.mirrors.shown import ShownMirror, Standing, entity_tag, show, standings
 
 router = Router(tags=["mirrors"])
+override_router = override_api.router
 
 Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 Short = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]
 Texts = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=1000)]
-Why = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
 Number = Annotated[int, Field(ge=0, le=2**62)]
 
 
@@ -79,12 +80,6 @@ class MirrorEdit(Fields):
     enabled: bool | None = None
     administrators: Texts | None = None
     vouch: bool = False
-    why: Why = ""
-
-
-class Because(Schema):
-    """Why something is done, for the journal."""
-
     why: Why = ""
 
 

@@ -23,7 +23,7 @@ from commonfarm.mirrors.models import ADDRESSES, Mirror
 from commonfarm.store.interface import put_bytes
 
 MOST_ADMINISTRATORS = 20
-RESERVED = frozenset({"counts", "redirectors"})
+RESERVED = frozenset({"counts", "overrides", "redirectors"})
 """Names that mean something else where the API has a mirror's."""
 
 

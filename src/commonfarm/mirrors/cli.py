@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from commonfarm.mirrors.verbs import files, pushing, receiving, redirectors, registry
+from commonfarm.mirrors.verbs import files, overriding, pushing, receiving, redirectors, registry
 
 app = typer.Typer()
 mirror = typer.Typer(
@@ -13,6 +13,7 @@ mirror = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(mirror, name="mirror")
+mirror.add_typer(overriding.override, name="override")
 mirror.add_typer(redirectors.redirector, name="redirector")
 
 mirror.command()(registry.add)

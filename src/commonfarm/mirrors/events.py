@@ -123,3 +123,23 @@ class RsyncPasswordMade(Event):
     """A mirror got a new password by which it reads by rsync what is under embargo."""
 
     what: ClassVar[str] = "mirror rsync password made"
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideAdded(Event):
+    """A coordinator said where clients of a network are sent, or as of which country they count."""
+
+    what: ClassVar[str] = "override added"
+    country: str
+    mirrors: list[str]
+    origin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideRemoved(Event):
+    """Clients of a network are sent as others are again."""
+
+    what: ClassVar[str] = "override removed"
+    country: str
+    mirrors: list[str]
+    origin: bool

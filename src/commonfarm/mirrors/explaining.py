@@ -6,7 +6,7 @@ Without Django: the command line needs no hub for it. The page asks the same.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import BadInputError, Problem, Reason, UnreachableError
+from commonfarm.mirrors.wording import overridden
 from commonfarm.redirector import mirror_map
 from commonfarm.redirector.client import Client, locate_client
 from commonfarm.redirector.countries import COUNTRIES
 from commonfarm.redirector.counts import Spool
-from commonfarm.redirector.mirror_map import Mirror, MirrorMap
+from commonfarm.redirector.mirror_map import Mirror, MirrorMap, Override
 from commonfarm.redirector.networks import normal
 from commonfarm.redirector.places import Places, PlacesError
 from commonfarm.redirector.selection import Choice, Selector, below
@@ -47,11 +48,27 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Where the client would be sent: the choice with all its reasons, and of which map it is."""
+    """Where the client would be sent: the choice with all its reasons, and of which map it is.
+
+    `override` is the operator's word on the client's network, if there is one.
+    """
 
     client: Client
     choice: Choice
     the_map: MirrorMap
+    override: Override | None = None
+
+    @property
+    def overridden(self) -> str:
+        """What the operator's override says, and if the client says otherwise; empty for none."""
+        one = self.override
+        if one is None:
+            return ""
+        says = overridden(one.country, one.mirrors, one.origin)
+        text = f"by the operator's override clients in {one.network} {says}"
+        if one.country in ("", self.client.country):
+            return text
+        return f"{text}; this one says itself that it is in {self.client.country}"
 
 
 def explain(
@@ -79,7 +96,8 @@ def explain(
     )
     path = asked.path.strip().lstrip("/")
     choice = selector.explain(path, client, asked.at, spent, for_list=asked.for_list)
-    return Explained(client, choice, the_map)
+    found = selector.overrides.find(address)
+    return Explained(client, choice, the_map, found[1] if found else None)
 
 
 def map_in_force(config: Config) -> MirrorMap:
@@ -135,6 +153,7 @@ def document(explained: Explained) -> dict[str, Any]:
         "country": client.country,
         "as": client.as_number,
         "scheme": client.scheme,
+        "override": _override(explained),
         "generation": explained.the_map.generation,
         "written_at": explained.the_map.written_at,
         "served_by": choice.mirror.name if choice.mirror else "origin",
@@ -164,6 +183,12 @@ def document(explained: Explained) -> dict[str, Any]:
             for mirror, reason in choice.excluded
         ],
     }
+
+
+def _override(explained: Explained) -> dict[str, Any] | None:
+    if explained.override is None:
+        return None
+    return asdict(explained.override) | {"text": explained.overridden}
 
 
 def _bad(option: str, what: str, to_do: str) -> BadInputError:

@@ -33,6 +33,7 @@ from commonfarm.redirector.mirror_map import (
     Hashes,
     Mirror,
     MirrorMap,
+    Override,
     Tree,
 )
 from commonfarm.redirector.mirror_map.unsigned import read_unsigned
@@ -57,11 +58,14 @@ class PublishedTree:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a map is made of: the trees, and the registered mirrors with what they hold, by name."""
+    """What a map is made of: the trees, the registered mirrors with what they hold, by name, and
+    the operator's overrides.
+    """
 
     trees: Sequence[PublishedTree]
     mirrors: Mapping[str, Mirror]
     holdings: Mapping[str, Bitmap]
+    overrides: Sequence[Override] = ()
 
 
 @dataclass(frozen=True, slots=True)

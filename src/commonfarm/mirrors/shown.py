@@ -161,7 +161,7 @@ def show(standing: Standing, user: User, *, alone: bool = True) -> dict[str, Any
             "administrators": administrators(mirror),
             "answers": answers(mirror.answers),
             "proof": proof_of(mirror),
-            "why": _reason(standing.why),
+            "why": reason(standing.why),
             "last_scan": _scan(standing.last, alone) if standing.last else None,
         }
     return shown
@@ -194,7 +194,8 @@ def entity_tag(mirror: Mirror) -> str:
     return etag_of(told | {"id": mirror.pk, "administrators": administrators(mirror)})
 
 
-def _reason(why: Reason | None) -> dict[str, str] | None:
+def reason(why: Reason | None) -> dict[str, str] | None:
+    """Return a reason as the API shows it, None for none."""
     return {"code": why.code, "text": why.text, "lifted_by": why.lifted_by} if why else None
 
 

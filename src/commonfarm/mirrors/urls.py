@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from commonfarm.mirrors import running, views
+from commonfarm.mirrors import override_pages, running, views
 
 urlpatterns = [
     path("mirrors/", views.mirrors, name="mirrors"),
@@ -12,6 +12,7 @@ urlpatterns = [
     path("mirrors/releases/<str:tree>/<int:revision>.svg", views.release, name="mirror-release"),
     path("mirrors/files/", views.files, name="mirror-files"),
     path("mirrors/explain/", views.explain, name="mirror-explain"),
+    path("mirrors/overrides/", override_pages.change, name="mirror-overrides"),
     path("mirrors/public/", views.public, name="mirror-list"),
     path("mirrors/register/", running.register, name="mirror-register"),
     path("mirrors/<str:name>", running.mirror, name="mirror"),

@@ -17,7 +17,7 @@ from commonfarm.archive.interface import TreeFile
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.http.interface import page
 from commonfarm.lib.errors import BadInputError, UnreachableError
-from commonfarm.mirrors import arriving, changing, coverage, explaining, sharing
+from commonfarm.mirrors import arriving, changing, coverage, explaining, override_pages, sharing
 from commonfarm.mirrors.models import Mirror, State
 from commonfarm.mirrors.shown import sees_all, standings
 from commonfarm.redirector.countries import COUNTRIES
@@ -185,6 +185,8 @@ def explain(request: HttpRequest) -> HttpResponse:
             }
         except (BadInputError, UnreachableError) as error:
             shown["refused"] = error.reason
+    if isinstance(request.user, User) and request.user.may(Role.COORDINATOR):
+        shown["overrides"] = override_pages.rows()
     return _show(request, "explain", **shown)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def percent(part: float) -> str:
     """Return a part of one as a text; what is neither all nor nothing is never said to be."""
@@ -10,3 +12,12 @@ def percent(part: float) -> str:
     if 0.999 < part < 1:
         return "over 99.9%"
     return f"{part:.1%}"
+
+
+def overridden(country: str, mirrors: Sequence[str], origin: bool) -> str:
+    """Say of clients what an operator's override of their network says."""
+    if origin:
+        return "are served by ourselves"
+    if country:
+        return f"count as in {country}"
+    return f"get {', '.join(mirrors)} first" if mirrors else "are sent as others are"

@@ -10,6 +10,7 @@ from commonfarm.farm.api import router as farm
 from commonfarm.fleet.api import router as fleet
 from commonfarm.http.interface import build_api
 from commonfarm.journal.api import router as journal
+from commonfarm.mirrors.api import override_router as overrides
 from commonfarm.mirrors.api import router as mirrors
 from commonfarm.store.api import router as store
 from commonfarm.web import assets, overview, views
@@ -25,6 +26,7 @@ api = build_api(
         "farm": farm,
         "fleet": fleet,
         "journal": journal,
+        "mirrors/overrides": overrides,  # before what has a mirror's name in its place
         "mirrors": mirrors,
         "store": store,
     }

@@ -12,6 +12,7 @@ from commonfarm.mirrors.models.looks import (
     Scan,
     ScanKind,
 )
+from commonfarm.mirrors.models.overrides import Override
 from commonfarm.mirrors.models.registry import ADDRESSES, Mirror, Push, State
 from commonfarm.mirrors.models.rsync import RsyncPassword
 
@@ -26,6 +27,7 @@ __all__ = [
     "MapWritten",
     "Mirror",
     "MirrorCount",
+    "Override",
     "Probe",
     "Push",
     "PushAttempt",

@@ -30,7 +30,7 @@ from commonfarm.journal.interface import record
 from commonfarm.lib.config import Config
 from commonfarm.mirrors import events, mapwriter
 from commonfarm.mirrors.bitmaps import Bitmap
-from commonfarm.mirrors.models import Holdings, MapWritten, Mirror, MirrorCount, Scan
+from commonfarm.mirrors.models import Holdings, MapWritten, Mirror, MirrorCount, Override, Scan
 from commonfarm.redirector import mirror_map
 from commonfarm.redirector.mirror_map import DELTA, FULL, MapError, load, read_key
 from commonfarm.redirector.mirror_map.layout import HEADER_AT
@@ -117,7 +117,10 @@ def gather(now: datetime) -> mapwriter.Facts:
             log.error("mirror %s is left out: its entry fits into no map", row.name)
     held = Holdings.objects.filter(mirror__in=rows).select_related("mirror")
     return mapwriter.Facts(
-        trees, entries, {one.mirror.name: Bitmap.unpacked(one.first, one.bits) for one in held}
+        trees,
+        entries,
+        {one.mirror.name: Bitmap.unpacked(one.first, one.bits) for one in held},
+        Override.in_map({row.pk for row in rows if row.name in entries}),
     )
 
 
@@ -196,7 +199,8 @@ def _head(
     generation: int, now: datetime, facts: mapwriter.Facts, content: mapwriter.Content
 ) -> Head:
     trees = [tree.entry for tree in facts.trees]
-    return Head(generation, now.isoformat(timespec="seconds"), content.mirrors, trees)
+    written_at = now.isoformat(timespec="seconds")
+    return Head(generation, written_at, content.mirrors, trees, facts.overrides)
 
 
 def _write_delta(base: mapwriter.Base, now: datetime) -> bool:

@@ -56,6 +56,8 @@ def explain(
     else:
         served_by = choice.mirror.name if choice.mirror else "ourselves"
         typer.echo(f"{harmless(choice.path)} is served by {served_by}: {choice.reason}")
+        if explained.overridden:
+            typer.echo(f"  {explained.overridden}")
         for number, one in enumerate(choice.ranked[1:], 2):
             typer.echo(f"  {number}. {one.mirror.name} ({one.mirror.country}): {one.text}")
         for mirror, reason in choice.excluded:
