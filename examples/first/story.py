@@ -125,8 +125,8 @@ class Story:
                 where = ("--http", mirror.url, "--tree", tree, "--country", "de", "--vouch")
                 self.installation.run("mirror", "add", mirror.name, *where)
             elif known[mirror.name]["http"] != mirror.url:
-                where = ("--http", mirror.url, "--vouch")
-                self.installation.run("mirror", "edit", mirror.name, *where)
+                address = ("--http", mirror.url, "--vouch")
+                self.installation.run("mirror", "edit", mirror.name, *address)
             self.installation.run("mirror", "scan", mirror.name)
         for mirror in self.mirrors:
             earlier = known[mirror.name]["details"]["last_scan"] if mirror.name in known else None

@@ -43,7 +43,7 @@ def sign_mirror_map(generation: int, *, delta: bool) -> bytes:
 
 
 def sign_push(number: int, *, staged: bool) -> bytes:
-    """Return the signed statement that a publication is out, or a release staged; errors as above."""
+    """Return the signed word that a publication is out, or a release staged; errors as above."""
     kind = "push-staged" if staged else "push"
     answer = client.ask(settings.COMMONFARM.signer_socket, kind, number)
     return str(answer["envelope"]).encode()
