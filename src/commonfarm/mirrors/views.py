@@ -186,7 +186,9 @@ def explain(request: HttpRequest) -> HttpResponse:
         except (BadInputError, UnreachableError) as error:
             shown["refused"] = error.reason
     if isinstance(request.user, User) and request.user.may(Role.COORDINATOR):
-        shown["overrides"] = override_pages.rows()
+        rows = override_pages.rows()
+        shown["overrides"] = rows[:MOST_EXPLAINED]
+        shown["more_overrides"] = len(rows[MOST_EXPLAINED:])
     return _show(request, "explain", **shown)
 
 
