@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,10 +39,12 @@ MOST_ATTEMPTS = 20
 _log = logging.getLogger(__name__)
 
 
-def run(config: Config, concurrency: Mapping[str, int] = CONCURRENCY) -> None:
+def run(
+    config: Config, concurrency: Mapping[str, int] = CONCURRENCY, *, name: str = "worker"
+) -> None:
     """Work off these queues until SIGTERM; a job under way gets STOP_SECONDS to end.
 
-    It outlives the database.
+    It outlives the database. `name` is what its heartbeat says (`models.Heartbeat`).
     """
     os.umask(0o002)  # Published trees are read by everyone; the store is closed by its folder.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
@@ -53,26 +56,26 @@ def run(config: Config, concurrency: Mapping[str, int] = CONCURRENCY) -> None:
     from procrastinate.exceptions import ConnectorException
     from psycopg import OperationalError
 
-    _log.info("worker of %s starts", config.name)
+    _log.info("%s of %s starts", name, config.name)
     while True:
         try:
             assert isinstance(app.connector, DjangoConnector)
             with app.replace_connector(app.connector.get_worker_connector()):
-                asyncio.run(_work(concurrency))
+                asyncio.run(_work(concurrency, name))
             return
         except (ConnectorException, OperationalError, OSError) as error:
             _log.warning("the database is away, trying again: %s", str(error).strip())
             time.sleep(1)
 
 
-async def _work(concurrency: Mapping[str, int]) -> None:
+async def _work(concurrency: Mapping[str, int], name: str) -> None:
     from procrastinate.contrib.django import app
 
     # Each job under way has a thread; by default there are but a few more than processors.
     threads = ThreadPoolExecutor(sum(concurrency.values()))
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.open_async():
-        running = [asyncio.create_task(_sweep())]
+        running = [asyncio.create_task(_sweep()), asyncio.create_task(_beat(name))]
         running += [
             asyncio.create_task(
                 app.run_worker_async(
@@ -98,6 +101,21 @@ async def _work(concurrency: Mapping[str, int]) -> None:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
+
+
+async def _beat(name: str) -> None:
+    """Say again and again that this process works, by the loop and the connections it works by."""
+    from procrastinate.contrib.django import app
+
+    while True:
+        await app.connector.execute_query_async(
+            "INSERT INTO guard_heartbeat (host, process, at)"
+            " VALUES (%(host)s, %(process)s, now())"
+            " ON CONFLICT (host, process) DO UPDATE SET at = excluded.at",
+            host=socket.gethostname(),
+            process=name,
+        )
+        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 async def _sweep() -> None:

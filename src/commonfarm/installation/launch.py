@@ -139,8 +139,10 @@ def services(config: Config) -> list[Process]:
         served("hub", "/sign-in/"),
         served("live", "/"),
         served("scheduler", "/"),
-        Process("worker", [*program, "worker"], lambda: worker_lives(config), umask=0o002),
-        Process("operator", [*program, "operator"], lambda: worker_lives(config)),
+        Process(
+            "worker", [*program, "worker"], lambda: worker_lives(config, "worker"), umask=0o002
+        ),
+        Process("operator", [*program, "operator"], lambda: worker_lives(config, "operator")),
         served("redirector", "/"),
     ]
     return [*found, rsyncd(config)] if config.listen.rsync else found
@@ -260,8 +262,8 @@ def signer_answers(path: Path) -> bool:
             return False
 
 
-def worker_lives(config: Config) -> bool:
-    """Say whether a worker's heartbeat in the database is fresh."""
+def worker_lives(config: Config, name: str) -> bool:
+    """Say whether the heartbeat of this machine's process `name` is fresh in the database."""
     database = config.database
     try:
         with psycopg.connect(
@@ -272,8 +274,9 @@ def worker_lives(config: Config) -> bool:
             connect_timeout=int(PROBE_SECONDS),
         ) as connection:
             row = connection.execute(
-                "SELECT EXISTS (SELECT FROM procrastinate_workers"
-                " WHERE last_heartbeat > now() - interval '10 seconds')"
+                "SELECT EXISTS (SELECT FROM guard_heartbeat WHERE host = %s AND process = %s"
+                " AND at > now() - interval '10 seconds')",
+                [socket.gethostname(), name],
             ).fetchone()
     except psycopg.Error:
         return False

@@ -12,4 +12,4 @@ CONCURRENCY = {"operator": 4}
 def run(config: Config) -> None:
     """Make its key if there is none, then work until SIGTERM."""
     push_key.prepare_key(config.operator)
-    work(config, CONCURRENCY)
+    work(config, CONCURRENCY, name="operator")
