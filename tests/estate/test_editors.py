@@ -23,7 +23,8 @@ EXAMPLES = [
     ROOT / "tests/estate/full.yaml",
 ]
 BLOCK = re.compile(r"^```yaml\n(.*?)^```$|^cat > \S+\.yaml <<'END'\n(.*?)^END$", re.M | re.S)
-OTHERS = ("all:", "scrape_configs:")  # Ansible's and Prometheus's files
+OTHERS = ("all:", "scrape_configs:", "# prometheus.yml", "# downloads.yml")
+"""How files of Ansible and of Prometheus begin."""
 DOCUMENTED = [
     pytest.param(first or second, id=f"{path.relative_to(ROOT)}:{number}")
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

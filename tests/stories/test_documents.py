@@ -40,13 +40,16 @@ def with_a_build(installation: Installation, home: Path) -> Iterator[Installatio
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_its_commands_work(with_a_build: Installation, document: Path, tmp_path: Path) -> None:
+def test_its_commands_work(with_a_build: Installation, document: Path, home: Path) -> None:
+    # Below it the hub's user may read, as in the folder where somebody follows a guide.
+    folder = home / f"typed-{document.stem}"
+    folder.mkdir(mode=0o755)
     script = "\n".join(BLOCK.findall(document.read_text()))
     environment = with_a_build.environment | {"COMMONFARM_INSTALLATION": with_a_build.name}
     environment["PATH"] = f"{PROGRAM.parent}:{environment['PATH']}"
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", script],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
