@@ -17,6 +17,7 @@ import pytest
 from examples.first.command import as_root
 from examples.sugarlabs.downloads.demand import Asked
 from examples.sugarlabs.downloads.internet import Internet, may_make_one
+from examples.sugarlabs.downloads.site import MirrorSite
 from examples.sugarlabs.downloads.story import ESTATE, NOON, Answered, Day, Downloads
 
 pytestmark = [pytest.mark.story, pytest.mark.root]
@@ -70,6 +71,7 @@ def test_a_day_of_downloads(downloads: Downloads) -> None:
     one_dies(downloads, asked, past)
     one_alters(downloads, asked, past, end)
 
+    print(f"{len(past.answered)} downloads of {past.size} bytes, {past.origin_share:.2%} from us")
     ours = [one for one in past.answered if not one.mirror]
     assert past.origin_share < MOST_OF_ORIGIN, (
         f"{past.origin_share:.2%} of {past.size} bytes of {len(past.answered)} downloads, such as",
@@ -124,6 +126,7 @@ def one_dies(downloads: Downloads, asked: list[Asked], past: Day) -> None:
     for tree in ("activities", "soas"):
         name = f"{dead.name}-{tree}"
         downloads.wait_for(partial(probed_down, downloads, name), f"{name} to be found dead")
+        wait_until_left_out(downloads, dead, tree)
     after = list(downloads.replay(between(asked, NOON + 660, NOON + 1200)))
     past.answered += after
     assert after
@@ -140,27 +143,33 @@ def one_alters(downloads: Downloads, asked: list[Asked], past: Day, end: int) ->
     lying = downloads.mirrors[4]
     for item in (*downloads.old, *downloads.new):
         lying.alter(item.path)
-    name = f"{lying.name}-activities"
-    downloads.installation.run("mirror", "audit", name)
-    downloads.wait_for(
-        lambda: downloads.state_of(lying, "activities") == "quarantined", "it to be quarantined"
-    )
-    downloads.installation.run("mirror", "audit", f"{lying.name}-soas")
-    downloads.wait_for(
-        lambda: downloads.state_of(lying, "soas") == "quarantined", "it to be quarantined"
-    )
-
-    def out_of_the_map() -> bool:
-        said = downloads.installation.json(
-            "mirror", "explain", downloads.old[0].path, "--from", "200.40.30.5", accept=(0, 1)
+    for tree in ("activities", "soas"):
+        downloads.installation.run("mirror", "audit", f"{lying.name}-{tree}")
+        downloads.wait_for(
+            partial(is_quarantined, downloads, lying, tree), f"{lying.name} to be quarantined"
         )
-        return name in {one["mirror"] for one in said["left_out"]}
-
-    downloads.wait_for(out_of_the_map, "the map to leave it out")
+        wait_until_left_out(downloads, lying, tree)
     after = list(downloads.replay(between(asked, NOON + 1200, end)))
     past.answered += after
     assert after
     assert not [one for one in after if one.mirror == lying.address]
+
+
+def is_quarantined(downloads: Downloads, mirror: MirrorSite, tree: str) -> bool:
+    return downloads.state_of(mirror, tree) == "quarantined"
+
+
+def wait_until_left_out(downloads: Downloads, mirror: MirrorSite, tree: str) -> None:
+    """Return when the map in force says that nobody is sent to a mirror."""
+    path = next(one.path for one in downloads.old if one.path.startswith(f"{tree}/"))
+
+    def left_out() -> bool:
+        said = downloads.installation.json(
+            "mirror", "explain", path, "--from", "200.40.30.5", accept=(0, 1)
+        )
+        return f"{mirror.name}-{tree}" in {one["mirror"] for one in said["left_out"]}
+
+    downloads.wait_for(left_out, f"the map to leave {mirror.name}-{tree} out")
 
 
 def between(asked: list[Asked], begin: int, end: int) -> list[Asked]:
