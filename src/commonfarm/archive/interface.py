@@ -24,12 +24,11 @@ from commonfarm.archive.models import (
     PublicationState,
     Release,
     ReleaseState,
-    TreeAlias,
     TreeFile,
 )
 from commonfarm.archive.rsync_modules import embargoed_module, write_modules_soon
 from commonfarm.archive.signing import sign_mirror_map, sign_push, sign_statements
-from commonfarm.archive.trees import current_files, current_revision, files_of
+from commonfarm.archive.trees import aliases_of, current_files, current_revision, files_of
 
 __all__ = [
     "Artifact",
@@ -42,10 +41,10 @@ __all__ = [
     "PublicationState",
     "Release",
     "ReleaseState",
-    "TreeAlias",
     "TreeFile",
     "Verdict",
     "add_build",
+    "aliases_of",
     "ask_publication",
     "current_files",
     "current_revision",

@@ -66,6 +66,22 @@ def canonical_aliases(tree: ReleaseTree, revision: int) -> dict[str, str]:
     return {path: final for path, final in finals.items() if final is not None}
 
 
+def add_aliases(publication: Publication, targets: Mapping[str, str]) -> None:
+    """Have a revision begin with these aliases, each a path and what it stands for."""
+    TreeAlias.objects.bulk_create(
+        (
+            TreeAlias(
+                tree=publication.tree,
+                path=path,
+                target=target,
+                since_revision=publication.revision,
+            )
+            for path, target in targets.items()
+        ),
+        batch_size=2000,
+    )
+
+
 def origin_only_until(publication: Publication, now: datetime) -> datetime | None:
     """Return from when on mirrors are sent clients for what a revision brings; None: at once."""
     seconds = publication.tree.origin_only_seconds

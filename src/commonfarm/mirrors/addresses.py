@@ -214,11 +214,6 @@ class CheckedResolver(AbstractResolver):
         """Nothing is held."""
 
 
-def families_of(addresses: Collection[str]) -> frozenset[int]:
-    """Return the IP versions among `addresses`."""
-    return frozenset(ip_address(address.partition("%")[0]).version for address in addresses)
-
-
 def all_loopback(addresses: Collection[str]) -> bool:
     """Say whether every address is of the loopback interface."""
     return all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)

@@ -101,15 +101,6 @@ class MirrorWentDown(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class MirrorCameUp(Event):
-    """A scan went well: the first, or the first after a failure."""
-
-    what: ClassVar[str] = "mirror up"
-    files_found: int
-    files_expected: int
-
-
-@dataclass(frozen=True, slots=True)
 class MirrorMapWritten(Event):
     """A new mirror map was made for the redirectors."""
 

@@ -14,7 +14,7 @@ from commonfarm.archive.adoption.findings import Counts
 from commonfarm.archive.events import Published
 from commonfarm.archive.models import Publication, PublicationState, TreeAlias, TreeFile
 from commonfarm.archive.releases import checking, rules
-from commonfarm.archive.trees import origin_only_until
+from commonfarm.archive.trees import add_aliases, origin_only_until
 from commonfarm.estate.interface import ReleaseTree
 
 KEPT_FOR = timedelta(days=7)
@@ -88,18 +88,7 @@ def _bring_aliases(publication: Publication, judged: Judged, left: list[bytes]) 
     ending = [path for path in there if wanted.get(path) != there[path] and path not in kept]
     coming = {path: one for path, one in wanted.items() if there.get(path) != one}
     rows.filter(path__in=ending).update(until_revision=publication.revision)
-    TreeAlias.objects.bulk_create(
-        (
-            TreeAlias(
-                tree=publication.tree,
-                path=path,
-                target=target,
-                since_revision=publication.revision,
-            )
-            for path, target in coming.items()
-        ),
-        batch_size=2000,
-    )
+    add_aliases(publication, coming)
     return bool(ending or coming)
 
 

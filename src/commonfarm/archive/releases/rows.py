@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from commonfarm.archive.events import AliasesEnded
 from commonfarm.archive.models import Publication, Release, ReleaseFile, TreeAlias, TreeFile
 from commonfarm.archive.releases import checking, rules
-from commonfarm.archive.trees import origin_only_until
+from commonfarm.archive.trees import add_aliases, origin_only_until
 from commonfarm.journal.interface import record
 from commonfarm.lib.errors import Reason, RefusedError
 
@@ -244,18 +244,7 @@ def _set_targets(publication: Publication, targets: dict[str, str]) -> None:
     there = dict(now.filter(path__in=list(targets)).values_list("path", "target"))
     new = {path: target for path, target in targets.items() if there.get(path) != target}
     _end_aliases(publication, {path: there[path] for path in new if path in there})
-    TreeAlias.objects.bulk_create(
-        [
-            TreeAlias(
-                tree=publication.tree,
-                path=path,
-                target=target,
-                since_revision=publication.revision,
-            )
-            for path, target in new.items()
-        ],
-        batch_size=2000,
-    )
+    add_aliases(publication, new)
 
 
 def _end_aliases(publication: Publication, targets: Mapping[str, str | None]) -> None:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from django.utils import timezone
 
 from commonfarm.archive.columns import file_columns, file_hashes
-from commonfarm.archive.models import Publication, PublicationState, TreeAlias, TreeFile
+from commonfarm.archive.models import Publication, PublicationState, TreeFile
 from commonfarm.archive.signer.approve import refused
+from commonfarm.archive.trees import aliases_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import RefusedError
 from commonfarm.redirector.mirror_map import (
@@ -65,8 +66,7 @@ def _published(name: str, entry: Tree) -> ReleaseTree:
         raise _bad(name, f"has {entry.name} in {entry.folder!r}, where it is not")
     if dict(entry.repositories) != row.rpm_repositories:
         raise _bad(name, f"has repositories of {entry.name} that are not declared")
-    aliases = TreeAlias.objects.filter(tree=row, since_revision__lte=entry.revision)
-    kept = aliases.exclude(until_revision__lte=entry.revision).values_list("path", "target")
+    kept = aliases_of(row, entry.revision).values_list("path", "target")
     if dict(entry.aliases) != dict(kept):
         raise _bad(name, f"has aliases in {entry.name} that are not published")
     return row

@@ -16,12 +16,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Q, Sum
+from django.db.models import Max, Sum
 
 from commonfarm.archive.interface import (
     Publication,
     PublicationState,
-    TreeAlias,
+    aliases_of,
     sign_mirror_map,
 )
 from commonfarm.estate.interface import ReleaseTree
@@ -149,12 +149,10 @@ def _published() -> list[tuple[ReleaseTree, int]]:
 
 
 def _tree(row: ReleaseTree, revision: int) -> mapwriter.PublishedTree:
-    current = Q(until_revision=None) | Q(until_revision__gt=revision)
-    aliases = TreeAlias.objects.filter(current, tree=row, since_revision__lte=revision)
     entry = mirror_map.Tree(
         name=row.name,
         revision=revision,
-        aliases=dict(aliases.order_by("path").values_list("path", "target")),
+        aliases=dict(aliases_of(row, revision).values_list("path", "target")),
         repositories=dict(sorted(row.rpm_repositories.items())),
         folder=row.adopts,
     )
