@@ -284,6 +284,7 @@ def test_killed_anywhere_the_next_worker_ends_it_once(
 def test_two_publishers_at_once_publish_once(committed: Releases) -> None:
     release = committed.reviewed({"a": "a"})
     errors: list[BaseException] = []
+    failed: list[BaseException] = []
     begin = threading.Barrier(3)
 
     def work() -> None:
@@ -292,19 +293,47 @@ def test_two_publishers_at_once_publish_once(committed: Releases) -> None:
             going_public.publish(release, timezone.now(), who="user:bert")
         except Exception as error:
             errors.append(error)
-        finally:
+        try:
             publishing.publish(committed.tree)
-            connection.close()
+        except Exception as error:
+            failed.append(error)
+        connection.close()
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert not failed
     assert len(errors) == 2
     assert all("published" in str(error) or "public" in str(error) for error in errors)
     assert committed.work() == 1
     assert committed.lying() == ["a"]
+
+
+def test_what_refers_to_a_locked_tree_can_be_added_meanwhile(committed: Releases) -> None:
+    committed.published({"a": "a"})
+    errors: list[BaseException] = []
+
+    def add() -> None:
+        try:
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '5s'")
+                TreeAlias.objects.create(
+                    tree=committed.tree, path="latest", target="a", since_revision=1
+                )
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    adder = threading.Thread(target=add)
+    with transaction.atomic():
+        type(committed.tree).locked(committed.tree.pk)
+        adder.start()
+        adder.join(60)
+    assert not errors
 
 
 def test_a_full_disk_is_waited_for(committed: Releases, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def add_build(
         repository = project.repository
         if repository is not None:
             # One producer at a time: what is published must not change between look and entry.
-            ReleaseTree.objects.select_for_update().get(pk=repository.tree_id)
+            ReleaseTree.locked(repository.tree_id)
         artifacts = _artifacts(producer, candidates, statement_facts)
         if repository is None:
             return [Verdict(one.new.filename, Outcome.KEPT) for one in candidates]
@@ -120,7 +120,7 @@ def add_build(
 def ask_publication(tree: ReleaseTree, why: str, *, who: str) -> Publication:
     """Have a new revision made of what there is: a fresh date, fresh signatures."""
     with transaction.atomic():
-        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        ReleaseTree.locked(tree.pk)
         publication = next_publication(tree, why)
         record(PublicationAsked(publication.label), who=who, why=why)
     return publication

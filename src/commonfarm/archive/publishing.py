@@ -105,7 +105,7 @@ def advance(publication: Publication) -> None:
     with transaction.atomic():
         # The same order of locks as in `adding`: the tree first, then its publication.
         if expected is PublicationState.PENDING:
-            ReleaseTree.objects.select_for_update().get(pk=publication.tree_id)
+            ReleaseTree.locked(publication.tree_id)
         locked = (
             Publication.objects.select_for_update(of=("self",))
             .select_related("tree")
@@ -152,7 +152,7 @@ def _wait_for_another_second(publication: Publication) -> None:
 def _oldest(tree: ReleaseTree) -> Publication | None:
     with transaction.atomic():
         # Whoever adds now may have found this very task waiting, and left no other: see it.
-        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        ReleaseTree.locked(tree.pk)
         return (
             Publication.objects.filter(tree=tree, state__in=UNFINISHED)
             .select_related("tree")

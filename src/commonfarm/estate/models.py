@@ -292,6 +292,15 @@ class ReleaseTree(Declared):
     adopts = models.CharField(max_length=1000, blank=True)
     rpm_repositories = models.JSONField(default=dict)
 
+    @classmethod
+    def locked(cls, pk: int) -> ReleaseTree:
+        """Return a tree that nobody else locks until the transaction ends.
+
+        Others may meanwhile add rows that refer to it: who holds a publication and adds such rows
+        would else wait for who holds the tree and waits for that publication.
+        """
+        return cls.objects.select_for_update(no_key=True).get(pk=pk)
+
 
 class Repository(Declared):
     """A part of a release tree that apt reads, under `path` of the tree.

@@ -108,7 +108,7 @@ def _take_over(
         if not adoption.loss_allowed:
             _refuse_loss(tree, counts)
         with transaction.atomic():
-            locked = ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+            locked = ReleaseTree.locked(tree.pk)
             if locked.adopts != tree.adopts:
                 raise _StoppedError(f"the estate names another folder now: {locked.adopts}")
             apply(locked, counts, judged, left, now=now, who=WHO)

@@ -44,7 +44,7 @@ def publish(
     readable.check_release(release)
     with transaction.atomic():
         # The tree first, as everywhere.
-        ReleaseTree.objects.select_for_update().get(pk=release.tree_id)
+        ReleaseTree.locked(release.tree_id)
         locked(release, ReleaseState.REVIEWED, ReleaseState.EMBARGOED, to="publish it")
         if release.waits_for_publication:
             raise on_its_way(release)
@@ -83,7 +83,7 @@ def reveal_soon(tree: ReleaseTree) -> None:
 def reveal(tree: ReleaseTree) -> int:
     """Publish the releases whose embargo is over, by the database's clock; return how many."""
     with transaction.atomic():
-        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        ReleaseTree.locked(tree.pk)
         due = Release.objects.filter(
             tree=tree, state=ReleaseState.EMBARGOED, publication=None, visible_from__lte=Now()
         )
@@ -109,7 +109,7 @@ def withdraw(release: Release, *, who: str, why: str, at_once: bool = False) -> 
         what = "is withdrawn without a word why"
         raise BadInputError(Problem(release.label, 0, 0, what, "say why"))
     with transaction.atomic():
-        ReleaseTree.objects.select_for_update().get(pk=release.tree_id)
+        ReleaseTree.locked(release.tree_id)
         states = [ReleaseState.PUBLIC, ReleaseState.EMBARGOED]
         locked(release, *states, *([ReleaseState.WITHDRAWN] if at_once else []), to="withdraw it")
         if release.waits_for_publication and release.state == ReleaseState.EMBARGOED:
@@ -138,7 +138,7 @@ def rollback(tree: ReleaseTree, to: int, *, who: str, why: str) -> Publication:
         what = "is rolled back without a word why"
         raise BadInputError(Problem(tree.name, 0, 0, what, "say why"))
     with transaction.atomic():
-        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        ReleaseTree.locked(tree.pk)
         published = Publication.objects.filter(
             tree=tree, revision=to, state=PublicationState.PUBLISHED
         )

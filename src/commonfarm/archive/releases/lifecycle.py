@@ -39,7 +39,7 @@ def open_release(tree: ReleaseTree, *, title: str = "", origin: str = "", who: s
     if too_long:
         raise BadInputError(*too_long)
     with transaction.atomic():
-        ReleaseTree.objects.select_for_update().get(pk=tree.pk)
+        ReleaseTree.locked(tree.pk)
         last = Release.objects.filter(tree=tree).aggregate(Max("number"))["number__max"]
         release = Release.objects.create(
             tree=tree, number=(last or 0) + 1, title=title, origin=origin, put_by=who
