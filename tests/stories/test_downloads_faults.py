@@ -6,6 +6,8 @@ often.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import random
 import signal
@@ -182,6 +184,20 @@ def test_the_signer_is_away(project: SmallProject) -> None:
     project.wait_until_redirected(OLD, one)
 
 
+def damage(file: Path) -> bytes:
+    """Put in a map's place the same with its last byte before the further hashes changed."""
+    magic, signature, header, payload = file.read_bytes().split(b"\n", 3)
+    content = bytearray(payload)
+    end, _ = json.loads(header)["hashes"]
+    content[end - 1] ^= 0xFF
+    damaged = file.with_name(".damaged")
+    put = b"\n".join([magic, signature, header, content])
+    damaged.write_bytes(put)
+    damaged.chmod(0o644)
+    damaged.replace(file)
+    return put
+
+
 @pytest.mark.parametrize("name", ["current", "delta"])
 def test_a_map_is_damaged_on_disk(project: SmallProject, name: str) -> None:
     one = project.mirrors[0]
@@ -190,14 +206,19 @@ def test_a_map_is_damaged_on_disk(project: SmallProject, name: str) -> None:
         lambda: project.ask(OLD)["mirror"] == project.mirrors[1].address, "a delta to be in force"
     )
     file = project.state / "mirror-map" / name
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    said = len(project.log_of("redirector"))
-    damaged = file.with_name(".damaged")
-    damaged.write_bytes(content)
-    damaged.chmod(0o644)
-    damaged.replace(file)
-    wait_for(lambda: "refused" in project.log_of("redirector")[said:], "the log to say why")
+    said, put, weights = len(project.log_of("redirector")), b"", itertools.count(1)
+
+    def refused() -> bool:
+        nonlocal put
+        if not file.exists() or file.read_bytes() == put:
+            # A full map came meanwhile: this one is not read any more. Have another written.
+            project.installation.run("mirror", "edit", one.name, "--weight", str(next(weights)))
+        else:
+            put = damage(file)
+        return "refused" in project.log_of("redirector")[said:]
+
+    wait_for(refused, "the log to say why", pause=2)
+    project.installation.run("mirror", "edit", one.name, "--weight", "100")
     assert redirects(project)
     project.installation.run("mirror", "enable", one.name)
     project.wait_until_redirected(OLD, one)
