@@ -107,12 +107,13 @@ def test_a_folder_is_taken_over_as_it_is(
     adopted.put("4/Turtle.xo", "turtle")
     adopted.put("4/.Turtle.xo.Xa12Bc", "rsync is at it")
     adopted.put(".htaccess")
+    adopted.put(".disk/info", "a CD")
     adopted.put("dists/s/InRelease", "in")
     (adopted.folder / "latest").symlink_to("4")
     (adopted.folder / "4/old").symlink_to("../latest/Turtle.xo")
     found = adopted.look()
-    assert (found.looks, found.files, found.waiting, found.problems) == (1, 2, 0, [])
-    assert adopted.seen() == {"4/Turtle.xo": 6, "dists/s/InRelease": 2}
+    assert (found.looks, found.files, found.waiting, found.problems) == (1, 3, 0, [])
+    assert adopted.seen() == {".disk/info": 4, "4/Turtle.xo": 6, "dists/s/InRelease": 2}
     assert adopted.aliases() == {"latest": "4", "4/old": "latest/Turtle.xo"}
     assert published_calls == [("pub", 1)]
     turtle = TreeFile.objects.get(path="4/Turtle.xo")
@@ -124,7 +125,7 @@ def test_a_folder_is_taken_over_as_it_is(
     assert (turtle.mirrors_from, turtle.blob) == (None, None)
     assert (turtle.changes, turtle.sha256) == (False, "")
     assert TreeFile.objects.get(path="dists/s/InRelease").changes
-    assert Publication.objects.get().why == f"2 new, 0 changed, 0 gone in {adopted.folder}"
+    assert Publication.objects.get().why == f"3 new, 0 changed, 0 gone in {adopted.folder}"
     assert Entry.objects.get(what="tree published").subject == "tree:pub@1"
 
 

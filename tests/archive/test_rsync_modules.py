@@ -210,6 +210,23 @@ def test_a_long_pull_has_its_revision_until_two_more_are_out(
     assert not (copy / "n0").exists()
 
 
+def test_of_an_adopted_tree_mirrors_get_what_users_see(daemon: Daemon, tmp_path: Path) -> None:
+    folder, copy = tmp_path / "old", tmp_path / "copy"
+    for path in ("images/1.iso", "images/.2.iso.Xa12Bc", ".treeinfo", ".disk/info", ".git/config"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text("it")
+    (tmp_path / "secret").write_text("a secret")
+    (folder / "out").symlink_to("../secret")
+    ReleaseTree.objects.create(name="old", adopts=str(folder))
+    assert rsync_modules.write()
+    assert daemon.pull("old", copy, "--safe-links") == ""
+    found = {str(one.relative_to(copy)) for one in copy.rglob("*") if one.is_file()}
+    assert found == {"images/1.iso", ".treeinfo", ".disk/info"}
+    for option in ("--copy-links", "--copy-unsafe-links", "--copy-dirlinks"):
+        said = daemon.pull("old", tmp_path / "no", option)
+        assert f"The server is configured to refuse {option}" in said
+
+
 def test_what_cannot_be_said_in_the_configuration_is_refused(tmp_path: Path) -> None:
     locks, secrets = Path("/run/lock"), Path("/etc/secrets")
     for path in ("/srv/100%", "/srv/a\nread only = no", "/srv/a ", "relative"):

@@ -26,6 +26,7 @@ from django.conf import settings
 from procrastinate.contrib.django import app
 
 from commonfarm.archive import ports
+from commonfarm.archive.releases.application_tree import SEEN_HIDDEN
 from commonfarm.archive.releases.staging import staging_folder
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
@@ -37,18 +38,24 @@ MOST_CONNECTIONS = 40
 IDLE_SECONDS = 600
 REFUSED = ("checksum", "copy-devices")
 """Options of clients that have us read files whole, or devices. `read only` refuses writing."""
+FOLLOWING = ("copy-links", "copy-unsafe-links", "copy-dirlinks")
+"""Besides, where others make the links: options that have us read what they lead to."""
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PATH = re.compile(r"/[\x20-\x24\x26-\x7e]*[\x21-\x24\x26-\x7e]")
 
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module: its name and folder, and who may read it; None: everybody."""
+    """A module: its name and folder, and who may read it; None: everybody.
+
+    `adopted`: what lies there is not only what users see.
+    """
 
     name: str
     path: Path
     comment: str
     users: tuple[str, ...] | None = None
+    adopted: bool = False
 
 
 def text(modules: Iterable[Module], *, locks: Path, secrets: Path) -> str:
@@ -75,6 +82,9 @@ def text(modules: Iterable[Module], *, locks: Path, secrets: Path) -> str:
             f"path = {_said(module.path)}",
             f"comment = {module.comment}",
         ]
+        if module.adopted:
+            seen = " ".join(f"+_{name}" for name in SEEN_HIDDEN)
+            lines += [f"filter = {seen} -_.*", f"refuse options = {' '.join(REFUSED + FOLLOWING)}"]
         if module.users is not None:
             lines += [
                 f"auth users = {', '.join(module.users)}",
@@ -105,7 +115,8 @@ def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
         path = Path(tree.adopts) if tree.adopts else published / tree.name
         if not path.is_dir():
             continue
-        found.append(Module(tree.name, path.resolve(), f"release tree {tree.name}"))
+        comment, adopted = f"release tree {tree.name}", bool(tree.adopts)
+        found.append(Module(tree.name, path.resolve(), comment, adopted=adopted))
         name = embargoed_module(tree)
         names = tuple(user for user in sorted(users.get(tree.name, {})) if _USER.fullmatch(user))
         if names and name not in taken and staging_folder(tree).is_dir():

@@ -10,6 +10,6 @@ follow in the background.
 - `reading`: the hashes of files, read while nobody changes them.
 - `tasks`: when all this is done; `models` holds what was found last.
 
-Names that begin with a dot are left out: rsync's and editors' unfinished files are called so, and
-the redirector gives out none of them.
+Names that begin with a dot are left out but for a few that installers look for: rsync's and
+editors' unfinished files are called so, and the redirector gives out none of them.
 """

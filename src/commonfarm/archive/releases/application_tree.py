@@ -20,6 +20,8 @@ from commonfarm.archive.releases.rules import shown_path
 from commonfarm.lib.errors import BadInputError, Problem
 
 MOST_DEPTH = 100
+SEEN_HIDDEN = (".composeinfo", ".discinfo", ".disk", ".treeinfo")
+"""Hidden names by which installers find their way: those of Fedora's trees, and of Debian's CDs."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -124,7 +126,8 @@ def root_problems(root: Path) -> list[Problem]:
 def walk(root: Path, *, hidden: bool = True) -> Iterator[Found | Unseen]:
     """Yield all that is in a folder, the folder itself first (as b"."), following no link.
 
-    Not `hidden`: but for names that begin with a dot, and what is in such folders.
+    Not `hidden`: but for names that begin with a dot, and what is in such folders; SEEN_HIDDEN are
+    seen nevertheless.
 
     In the order of paths as bytes, a folder's with a slash behind it: as a database sorts them. Of
     the names only those of the folders on the way to where it stands are kept.
@@ -172,7 +175,7 @@ def _names(folder: int, hidden: bool) -> Iterator[bytes]:
             sorted(
                 os.fsencode(one.name) + (b"/" if one.is_dir(follow_symlinks=False) else b"")
                 for one in entries
-                if hidden or not one.name.startswith(".")
+                if hidden or not one.name.startswith(".") or one.name in SEEN_HIDDEN
             )
         )
 
