@@ -121,3 +121,9 @@ def test_kept_heads_are_bounded_and_the_used_ones_stay(tmp_path: Path) -> None:
     assert len(heads._young) + len(heads._old) <= 20
     long = b"GET /a HTTP/1.1\r\nX: " + b"a" * 4000 + b"\r\n\r\n"
     assert heads.read(long).head is not heads.read(long).head
+
+
+def test_of_a_head_only_lines_that_mean_something_are_kept() -> None:
+    odd = b"".join(b"x%d:\r\n" % number for number in range(100))
+    head = Heads().read(b"GET /a HTTP/1.1\r\nHost: h\r\n" + odd + b"\r\n").head
+    assert head.headers == {b"host": b"h"}

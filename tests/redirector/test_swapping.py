@@ -204,6 +204,15 @@ def test_an_old_map_is_given_back(world: World) -> None:
     assert old() is None
 
 
+def test_a_client_that_comes_no_more_keeps_no_rankings_of_old_maps(world: World) -> None:
+    world.full(1)
+    world.ask("/demo/a")
+    [links] = map(weakref.ref, world.shared.redirects._links.values())
+    world.full(2, (ONE, TWO, FAR))
+    gc.collect()
+    assert links() is None
+
+
 def test_clients_share_what_is_known_of_them_within_bounds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

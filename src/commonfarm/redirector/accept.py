@@ -15,7 +15,7 @@ METALINK3 = "application/metalink+xml"
 _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _ranges(accept: bytes) -> dict[str, float]:
     found: dict[str, float] = {}
     for one in accept.decode("latin-1").split(",")[:MOST_RANGES]:

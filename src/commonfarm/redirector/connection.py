@@ -20,7 +20,7 @@ IDLE_SECONDS = 60.0
 MOST_PENDING = 64
 """So many answers at most are collected before they are written."""
 
-_address = lru_cache(maxsize=16_384)(normal)
+_address = lru_cache(maxsize=1024)(normal)
 
 
 class Connection(asyncio.Protocol):

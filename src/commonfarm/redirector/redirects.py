@@ -18,7 +18,7 @@ from commonfarm.redirector.ranking import Ranking
 from commonfarm.redirector.request import escaped
 from commonfarm.redirector.selection import Selector
 
-MOST_WAYS = 16_384
+MOST_WAYS = 8192
 MOST_LINKS = 256
 ALTERNATES = 5
 
@@ -41,6 +41,11 @@ class Route:
         self.ways: dict[bytes, Way] = {}
         self.way: Way | None = None
         self.table: object = None
+
+    def leave(self) -> None:
+        """Forget the ways: they would keep all that a map had which is no more in force."""
+        self.way = self.table = None
+        self.ways.clear()
 
 
 class Links:

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from commonfarm.redirector.redirects import Route
 
 MOST_HEAD_BYTES = 16 * 1024
-MOST_KEPT_BYTES = 2048
+MOST_KEPT_BYTES = 1024
 """Longer header lines are read anew each time."""
-MOST_KEPT = 8192
-"""How many different header lines are kept, at most twice over: 20 MB if all were of full size."""
+MOST_KEPT = 4096
+"""How many different header lines are kept, at most twice over: 5 MB of usual ones, 25 MB of those
+that somebody made as large as they may be."""
+READ = frozenset(
+    [b"accept", b"content-length", b"forwarded", b"host", b"if-modified-since", b"if-none-match"]
+    + [b"if-range", b"range", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto"]
+)
+"""The names of header lines that mean something here. No other is kept: anybody may send us some
+hundred of them in each of many requests."""
 MOST_PARAMETERS = 20
 SAFE = "/~+:=@,!$&'()*"
 """What stands in an address as it is, beside letters, digits and `_.-`."""
@@ -54,7 +61,7 @@ class BadRequestError(ValueError):
 
 @dataclass(slots=True)
 class Head:
-    """What the lines below a request line say; header names are in lower case.
+    """What the lines below a request line say; header names are in lower case, and among READ.
 
     `plain` means that they ask for nothing but the file; `host` is what they name, b"" when that is
     no name or address. `route` keeps what was made of these lines when they last came from the
@@ -103,6 +110,11 @@ class Heads:
             self._keep(lines, request.head)
         return request
 
+    def forget_routes(self) -> None:
+        """Let go of what was made of the lines that are kept."""
+        for head in (*self._young.values(), *self._old.values()):
+            head.route = None
+
     def _keep(self, lines: bytes, head: Head) -> None:
         if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
@@ -129,6 +141,8 @@ class _Collector:
     def on_header(self, name: bytes, value: bytes) -> None:
         # One that comes twice is one list (RFC 9110, section 5.3).
         name = name.lower()
+        if name not in READ:
+            return
         known = self.headers.get(name)
         self.headers[name] = value if known is None else known + b", " + value
 

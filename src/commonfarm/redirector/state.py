@@ -35,7 +35,7 @@ from commonfarm.redirector.response import Answer
 if TYPE_CHECKING:
     from commonfarm.redirector.connection import Connection
 
-MOST_ROUTES = 16_384
+MOST_ROUTES = 8192
 FLUSH_SECONDS = 5
 SLOW_FLUSH_SECONDS = 300
 """How often counts leave while nobody takes them."""
@@ -250,6 +250,10 @@ class Redirector:
         }
         made.now = self.now
         self.redirects = made
+        if made.table is not before.table:
+            for route in self._routes.values():
+                route.leave()
+            self.heads.forget_routes()
         if before.map.overrides != fresh.overrides:
             self._forget_routes()
 
