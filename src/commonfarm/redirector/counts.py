@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 
-MOST_ENTRIES = 16_384
-"""How many different counts one batch holds."""
+MOST_ENTRIES = 8192
+"""How many different counts one batch holds; each takes about 0.2 KB."""
 MOST_BATCHES = 8
 """How many batches wait in memory while the disk does not take them; then the oldest is lost."""
 MANY_FILES = 512

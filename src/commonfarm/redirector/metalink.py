@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from commonfarm.redirector.mirror_map import SERVER_NAME, Hashes
 
@@ -51,12 +51,13 @@ class Described:
 
 def text(value: str) -> str:
     """Return `value` fit to stand in XML: escaped, and without what XML has no letter for."""
-    return escape(_NOT_XML.sub("\ufffd", value))
+    return escape(_NOT_XML.sub("\ufffd", value), quote=False)
 
 
 def attribute(value: str) -> str:
     """Return `value` as a quoted attribute."""
-    return quoteattr(_NOT_XML.sub("\ufffd", value))
+    known = _NOT_XML.sub("\ufffd", value)
+    return f'"{escape(known)}"'
 
 
 def version4(file: Described) -> bytes:

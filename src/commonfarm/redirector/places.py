@@ -18,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import iptocc
-import maxminddb
 
 from commonfarm.redirector.networks import Address
+
+if TYPE_CHECKING:
+    import maxminddb
 
 NOWHERE = "ZZ"
 """The country of an address that has none (private, loopback, unassigned)."""
@@ -107,6 +109,8 @@ def _seen(file: Path) -> tuple[int, ...]:
 
 
 def _open(file: Path) -> _Source:
+    import maxminddb  # 3 MB, which most redirectors never need
+
     seen = _seen(file)
     try:
         reader = maxminddb.open_database(file, maxminddb.MODE_FILE)

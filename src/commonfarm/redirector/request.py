@@ -28,8 +28,8 @@ MOST_KEPT = 4096
 """How many different header lines are kept, at most twice over: 5 MB of usual ones, 25 MB of those
 that somebody made as large as they may be."""
 READ = frozenset(
-    [b"accept", b"content-length", b"forwarded", b"host", b"if-modified-since", b"if-none-match"]
-    + [b"if-range", b"range", b"transfer-encoding", b"x-forwarded-for", b"x-forwarded-proto"]
+    b"accept content-length forwarded host if-modified-since if-none-match if-range range"
+    b" transfer-encoding x-forwarded-for x-forwarded-proto".split()
 )
 """The names of header lines that mean something here. No other is kept: anybody may send us some
 hundred of them in each of many requests."""

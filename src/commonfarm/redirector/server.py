@@ -90,6 +90,7 @@ async def serve(shared: Redirector, address: str, port: int) -> None:
         await asyncio.sleep(0.05)
     await asyncio.wait(tasks, timeout=STOP_SECONDS)
     if shared.spool is not None:
+        shared.counts.close()
         await shared.flush()
     for task in done:
         task.result()  # raises what ended it

@@ -77,6 +77,7 @@ class _Seen:
     map: tuple[int, ...] = ()
     key: tuple[int, int] = (0, 0)
     flushed: float = 0.0
+    waiting: int = 0
     spent: dict[str, int] = field(default_factory=dict)
 
 
@@ -123,9 +124,9 @@ class Redirector:
             response.start(HTTPStatus.FOUND, self.date, keep_alive=True) + response.REDIRECT
         )
         day = when.date().isoformat()
-        if day != self.counts.day:
-            self.counts.begin(day)
+        if day > self.counts.day:  # not when a clock goes back: donors would give twice
             self.redirects.spent.clear()
+        self.counts.begin(day)
 
     # Who asks.
 
@@ -187,10 +188,10 @@ class Redirector:
         self._forget_routes()
 
     async def let_counts_leave(self) -> None:
-        """Write what was counted, when it is time."""
+        """Write what was counted, when it is time or when another batch is full."""
         if self.spool is None:
             self.counts = Counts(self.counts.day)
-        elif self.clock >= self._seen.flushed:
+        elif self.clock >= self._seen.flushed or len(self.counts.waiting) > self._seen.waiting:
             self._seen.flushed = self.clock + await self.flush()
 
     async def reload(self) -> None:
@@ -276,9 +277,13 @@ class Redirector:
         self.era += 1
 
     async def flush(self) -> float:
-        """Write what was counted to the spool; return after how many seconds to do so again."""
+        """Write what was counted to the spool; return after how many seconds to do so again.
+
+        While the disk takes none, only full batches join those that wait: there is room for few.
+        """
         assert self.spool is not None
-        self.counts.close()
+        if not self._seen.waiting:
+            self.counts.close()
         pause = FLUSH_SECONDS
         try:
             lying = await asyncio.to_thread(self.spool.waiting)
@@ -296,6 +301,7 @@ class Redirector:
             await self._keep_spent()
         except OSError as error:
             log.error("counts wait in memory, the spool does not take them: %s", error)
+        self._seen.waiting = len(self.counts.waiting)
         return pause
 
     async def _write(self, batch: Batch) -> None:
