@@ -62,6 +62,9 @@ def test_a_logo_that_is_none_is_told_before_it_is_loaded(lent: Path) -> None:
     assert str(done.exception).startswith(
         "a.yaml:1:12: the logo 'nokia.webp' of nokia cannot be read: No such file or directory;"
     )
+    (lent / "nokia.webp").mkdir()
+    assert "is no plain file" in str(check(lent, "--at", "2012-01-01").exception)
+    (lent / "nokia.webp").rmdir()
     (lent / "nokia.webp").write_bytes(bytes(logos.MOST_BYTES + 1))
     assert "is larger than 256.0 KiB" in str(check(lent, "--at", "2012-01-01").exception)
     (lent / "nokia.webp").write_bytes(b"RIFF")
