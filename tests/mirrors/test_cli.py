@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError, UnreachableError
 from commonfarm.mirrors.cli import app
-from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.models import Mirror, State
+from commonfarm.mirrors.verbs.registry import STATES
 from tests.mirrors.registered import FILES, published, registered
 from tests.redirector.world import file_of, mirror, public_pem, tree_of, write_map
 
@@ -101,8 +102,27 @@ def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None
     made = Mirror.named("south")
     assert (made.prefixes, made.only_countries, made.budget_bytes) == ([], [], 0)
     assert (made.push, made.push_to, made.subtree) == ("", "", "")
-    with pytest.raises(BadInputError, match="is not a size"):
-        run("edit", "south", "--budget", "much")
+    for wrong, told in (
+        (("--budget", "much"), "is not a size"),
+        (("--weight", "0"), "0 is no weight"),
+        (("--as", "-3"), "-3 is no number of an AS"),
+        ((), "nothing is to be changed"),
+    ):
+        with pytest.raises(BadInputError, match=told):
+            run("edit", "south", *wrong)
+    with pytest.raises(RefusedError, match="south is in no quarantine"):
+        run("lift-quarantine", "south", "--why", "x")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_logo_that_is_refused_keeps_no_mirror_from_being_registered(
+    hub: None, tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    where = ["--http", "http://127.0.0.1:9/x", "--tree", "demo", "--country", "de"]
+    with pytest.raises(BadInputError, match="it is no picture"):
+        run("add", "north", *where, "--logo", str(tmp_path / "x.png"))
+    assert Mirror.named("north").logo is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -116,6 +136,18 @@ def test_the_list_begins_with_those_that_need_a_person(hub: None) -> None:
     assert "\x1b[31m" not in said[1]
     assert said[-1] == "4 mirrors, 0 up"
     assert json.loads(run("list", "--state", "down", "--json"))[0]["name"] == "bad"
+    assert run("list", "--mine") == "no such mirror\n0 mirrors, 0 up\n"
+    for wrong, error in (
+        (("--state", "dwn"), BadInputError),
+        (("--country", "Germany"), BadInputError),
+        (("--tree", "othr"), NotFoundError),
+    ):
+        with pytest.raises(error):
+            run("list", *wrong)
+
+
+def test_every_state_can_be_asked_for() -> None:
+    assert {*STATES, State.REMOVED} == set(State)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -163,6 +195,11 @@ def test_explain_says_what_the_redirector_does(files: list[str]) -> None:
     assert shown["left_out"][0]["code"] == "out-of-service"
 
 
+def test_explain_says_that_there_is_no_such_tree(files: list[str]) -> None:
+    with pytest.raises(BadInputError, match="'dem' is no tree .* did you mean `demo`"):
+        run("explain", "dem/x", *files)
+
+
 def test_explain_takes_country_scheme_and_time_instead(files: list[str]) -> None:
     assert "served by us" in run("explain", TURTLE, "--country", "us", *files)
     said = run("explain", TURTLE, "--https", *files, code=1)
@@ -181,7 +218,7 @@ def test_explain_answers_no_when_we_serve_it_ourselves(files: list[str]) -> None
     ("option", "value", "why"),
     [
         ("--from", "nowhere", "not an address"),
-        ("--country", "Germany", "no country"),
+        ("--country", "Germany", "did you mean DE?"),
         ("--as", "-1", "no number of an AS"),
         ("--at", "noon", "no time"),
     ],

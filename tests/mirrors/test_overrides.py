@@ -110,7 +110,7 @@ def test_all_that_is_wrong_is_told_at_once(user: User, mirrors: dict[str, Mirror
     with pytest.raises(BadInputError) as refused:
         declare(user, "198.51.100.7/24", country="XX", mirrors=["nort"], origin=True, why=" ")
     assert str(refused.value).splitlines() == [
-        "country: 'XX' is no country; write as DE",
+        "country: 'XX' is no country; write two letters, as in ISO 3166: DE",
         "mirrors: there is no mirror 'nort'; did you mean `north`?",
         "network: 198.51.100.7/24 is inside of a network; the network is 198.51.100.0/24",
         "network: an override has one of country, mirrors and origin; give just one",

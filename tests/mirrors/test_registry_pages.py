@@ -107,6 +107,7 @@ def test_whoever_is_signed_in_registers_by_a_form(ben: Browser, demo: ReleaseTre
     [
         ({"country": "Germany"}, "at most 2 characters"),
         ({"country": "d1"}, "'d1' is no country"),
+        ({"country": "UK"}, "did you mean GB?"),
         ({"https": ""}, "a mirror needs an address for its users"),
         ({"https": "https://10.0.0.1/"}, "10.0.0.1 is not a public address"),
         ({"name": "../x"}, "Enter a valid value"),

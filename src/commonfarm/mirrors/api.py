@@ -24,19 +24,18 @@ from commonfarm.http.interface import (
 )
 from commonfarm.lib.errors import Reason
 from commonfarm.mirrors import changing, counting, override_api, registry_tasks, tasks
+from commonfarm.mirrors.countries import country_code
 from commonfarm.mirrors.models import HostKey, Mirror, Redirector
 from commonfarm.mirrors.override_api import Because, Why
-from commonfarm.mirrors.registering import NAME
+from commonfarm.mirrors.registering import check_name
 from commonfarm.mirrors.shown import ShownMirror, Standing, entity_tag, show, standings
 
 router = Router(tags=["mirrors"])
 override_router = override_api.router
 
-Name = Annotated[str, Field(pattern=NAME)]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 Short = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$")]
 Texts = Annotated[list[Annotated[str, Field(max_length=60)]], Field(max_length=1000)]
-Number = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class Fields(Schema):
@@ -49,12 +48,12 @@ class Fields(Schema):
     country: Short | None = None
     latitude: float | None = None
     longitude: float | None = None
-    as_number: Number | None = None
+    as_number: int | None = None
     prefixes: Texts | None = None
     only_countries: Texts | None = None
     only_networks: Texts | None = None
-    weight: Number | None = None
-    budget_bytes: Number | None = None
+    weight: int | None = None
+    budget_bytes: int | None = None
     sponsor: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] | None = None
     sponsor_url: Text | None = None
     pledge: Short | None = None
@@ -65,7 +64,7 @@ class Fields(Schema):
 class NewMirror(Fields):
     """A mirror to register: at least one of `http` and `https` is the folder of the tree there."""
 
-    name: Name
+    name: Short
     tree: Short
     country: Short
     vouch: bool = False
@@ -92,7 +91,7 @@ class HostKeyTrusted(Schema):
 class NewRedirector(Schema):
     """A redirector on another machine."""
 
-    name: Name
+    name: Short
 
 
 class ShownRedirector(Schema):
@@ -143,9 +142,9 @@ def list_mirrors(
     user = require(request, Role.READER)
     rows = Mirror.registered().prefetch_related("administrators")
     if tree:
-        rows = rows.filter(tree__name=tree.replace("\0", ""))
+        rows = rows.filter(tree=ReleaseTree.named(tree.replace("\0", "")))
     if country:
-        rows = rows.filter(country=country.upper().replace("\0", ""))
+        rows = rows.filter(country=country_code(country))
     if mine:
         rows = rows.filter(administrators=user)
     page = newest_first(rows, paging, lambda row: row)
@@ -177,6 +176,7 @@ def add_redirector(
 ) -> Status[dict[str, Any]]:
     """Let a redirector on another machine send its counts; its token is shown this once."""
     user = require(request, Role.ADMIN)
+    check_name(new.name)
     token = Redirector.add(new.name, who=user.label, now=timezone.now())
     made = Redirector.named(new.name)
     response["Cache-Control"] = "no-store"

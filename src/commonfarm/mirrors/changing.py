@@ -31,9 +31,9 @@ def register(
     name: str, tree: ReleaseTree, fields: Mapping[str, Any], user: User, *, vouch: bool = False
 ) -> Mirror:
     """Register a mirror; `user` becomes its administrator. A coordinator may vouch for it."""
-    if not re.fullmatch(registering.NAME, name) or name in RESERVED:
-        to_do = "use small letters, digits, dots and hyphens"
-        raise BadInputError(Problem("name", 0, 0, f"{name[:100]!r} is no name here", to_do))
+    registering.check_name(name)
+    if name in RESERVED:
+        raise _bad("name", f"{name!r} means something else here", "take another name")
     registering.check_room(user)
     checked = registering.check(fields, _policy(), tree, user, None)
     mirror = Mirror.add(name, tree, checked, who=user.label)
@@ -105,6 +105,9 @@ def lift_quarantine(mirror: Mirror, user: User, why: str) -> None:
     user.require(Role.COORDINATOR)
     if not why.strip():
         raise _bad("why", "nothing says why it may be trusted again", "say what was found")
+    if not mirror.quarantine:
+        to_do = f"commonfarm mirror show {mirror} says how it stands"
+        raise RefusedError(Reason("not-quarantined", f"{mirror} is in no quarantine", to_do))
     mirror.lift_quarantine(who=user.label, why=why)
     tasks.want_audit(mirror)
     registry_tasks.begin(mirror)

@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import BadInputError, Problem, Reason, UnreachableError
+from commonfarm.lib.hints import hint
+from commonfarm.mirrors.countries import country_code
 from commonfarm.mirrors.wording import overridden
 from commonfarm.redirector import mirror_map
 from commonfarm.redirector.client import Client, locate_client
-from commonfarm.redirector.countries import COUNTRIES
 from commonfarm.redirector.counts import Spool
 from commonfarm.redirector.mirror_map import Mirror, MirrorMap, Override
 from commonfarm.redirector.networks import normal
@@ -80,9 +81,7 @@ def explain(
     except ValueError:
         form = "write one such as 192.0.2.1 or 2001:db8::1"
         raise _bad("--from", f"{asked.address[:60]!r} is not an address", form) from None
-    country = asked.country.upper()
-    if country and country not in COUNTRIES:
-        raise _bad("--country", f"{country[:20]!r} is no country", "write two letters, as DE")
+    country = country_code(asked.country, "--country") if asked.country else None
     if asked.as_number is not None and not 0 <= asked.as_number <= MOST_AS:
         raise _bad("--as", f"{asked.as_number} is no number of an AS", "write one such as 680")
     selector = Selector(the_map)
@@ -91,10 +90,14 @@ def explain(
         "https" if asked.https else "http",
         places or Places(),
         selector.overrides,
-        country or None,
+        country,
         asked.as_number,
     )
     path = asked.path.strip().lstrip("/")
+    tree = path.partition("/")[0]
+    if tree not in the_map.trees:
+        what = f"{tree[:100]!r} is no tree of which anything is published"
+        raise _bad("TREE/PATH", what, hint(tree, the_map.trees))
     choice = selector.explain(path, client, asked.at, spent, for_list=asked.for_list)
     found = selector.overrides.find(address)
     return Explained(client, choice, the_map, found[1] if found else None)

@@ -17,8 +17,8 @@ from commonfarm.accounts.interface import Role, User
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 from commonfarm.lib.hints import hint
 from commonfarm.mirrors import tasks
+from commonfarm.mirrors.countries import country_code
 from commonfarm.mirrors.models import Mirror, Override
-from commonfarm.redirector.countries import COUNTRIES
 from commonfarm.redirector.networks import Network, Prefixes
 
 MOST_OVERRIDES = 2000
@@ -44,9 +44,10 @@ def declare(
     user.require(Role.COORDINATOR)
     problems: list[Problem] = []
     checked = _checked(network, problems)
-    country = country.strip().upper()
-    if country and country not in COUNTRIES:
-        problems.append(_problem("country", f"{country[:20]!r} is no country", "write as DE"))
+    try:
+        country = country_code(country) if country.strip() else ""
+    except BadInputError as error:
+        problems += error.problems
     found = _mirrors(mirrors, problems)
     if (bool(country), bool(mirrors), origin).count(True) != 1:
         what = "an override has one of country, mirrors and origin"

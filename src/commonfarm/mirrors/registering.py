@@ -26,6 +26,7 @@ from commonfarm.lib.errors import (
 )
 from commonfarm.lib.hints import hint
 from commonfarm.mirrors.addresses import Policy, check_rsync_url, check_url
+from commonfarm.mirrors.countries import country_code
 from commonfarm.mirrors.models import Mirror, Push
 from commonfarm.redirector.mirror_map import checks
 
@@ -95,6 +96,13 @@ def check(
     if problems:
         raise BadInputError(*problems)
     return found
+
+
+def check_name(name: str) -> None:
+    """Refuse what is no name of a mirror, or of a redirector, with BadInputError."""
+    if not re.fullmatch(NAME, name):
+        to_do = "use small letters, digits, dots and hyphens"
+        raise BadInputError(Problem("name", 0, 0, f"{name[:100]!r} is no name here", to_do))
 
 
 def check_room(user: User) -> None:
@@ -193,16 +201,10 @@ def _no_folder(tree: ReleaseTree, subtree: str) -> list[Problem]:
     return [Problem("subtree", 0, 0, what, hint(subtree.partition("/")[0], folders))]
 
 
-def _country(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{2}", value, re.ASCII):
-        raise ValueError(f"{value[:20]!r} is no country; write two letters, as in ISO 3166")
-    return value.upper()
-
-
 def _countries(values: list[str]) -> list[str]:
     if len(values) > MOST_COUNTRIES:
         raise ValueError(f"there are over {MOST_COUNTRIES} countries; leave it empty for all")
-    return sorted({_country(value) for value in values})
+    return sorted({country_code(value) for value in values})
 
 
 def _networks(values: list[str]) -> list[str]:
@@ -297,7 +299,7 @@ def _of_scheme(url: str, scheme: str, policy: Policy) -> str:
 
 _CHECKS: dict[str, Check] = {
     "subtree": _subtree,
-    "country": _country,
+    "country": country_code,
     "latitude": _degrees(90),
     "longitude": _degrees(180),
     "as_number": _between(0, MOST_AS, "number of an AS"),

@@ -7,17 +7,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from commonfarm.lib.errors import BadInputError, Problem
 from commonfarm.lib.units import parse_bytes
+from commonfarm.mirrors.countries import country_code
 from commonfarm.redirector.mirror_map import Answers, MapError, Mirror, MirrorMap, Tree, parse
 
 MOST_BYTES = 16 * 2**20
 MOST_MIRRORS = 5000
 EVERYWHERE = Answers.HTTP4 | Answers.HTTP6 | Answers.HTTPS4 | Answers.HTTPS6
+
+
+def _country(text: str) -> str:
+    try:
+        return country_code(text)
+    except BadInputError as error:
+        raise ValueError(f"{error.problems[0].what}; {error.problems[0].to_do}") from None
 
 
 class Imagined(BaseModel):
@@ -26,7 +34,7 @@ class Imagined(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    country: Annotated[str, AfterValidator(_country)]
     subtree: str = ""
     http: str = ""
     https: str = ""
@@ -63,7 +71,10 @@ def load(file: Path, tree: str) -> MirrorMap:
         mirrors = [_mirror(one, tree) for one in rows]
     except ValidationError as error:
         raise BadInputError(
-            *(bad(_place(found, one["loc"]), one["msg"]) for one in error.errors()[:20])
+            *(
+                bad(_place(found, one["loc"]), one["msg"].removeprefix("Value error, "))
+                for one in error.errors()[:20]
+            )
         ) from None
     except ValueError as error:
         raise BadInputError(bad("budget", str(error))) from None

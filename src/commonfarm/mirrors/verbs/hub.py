@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -32,8 +32,11 @@ def tell(shown: Any, text: str, as_json: bool) -> None:
     typer.echo(json.dumps(shown, indent=2) if as_json else harmless(text, "\n"))
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print rows below the names of their columns."""
+def table(columns: Iterable[str], rows: Sequence[Iterable[str]], none: str) -> None:
+    """Print rows below the names of their columns, or what is to be said where there are none."""
+    if not rows:
+        typer.echo(none)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

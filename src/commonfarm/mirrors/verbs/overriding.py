@@ -53,10 +53,11 @@ def list_overrides(as_json: bool = AS_JSON) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    cells = (
+    cells = [
         (row["network"], _says(row), row["why"], row["within"], *_problem(row)) for row in rows
-    )
-    table(("network", "its clients", "why", "lies in", "problem"), cells)
+    ]
+    none = "no overrides: clients are sent to what is nearest"
+    table(("network", "its clients", "why", "lies in", "problem"), cells, none)
 
 
 @override.command()

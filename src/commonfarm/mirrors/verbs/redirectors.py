@@ -28,8 +28,9 @@ def list_redirectors(as_json: bool = AS_JSON) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    cells = ([row["name"], row["added_by"], row["heard_at"] or "never"] for row in rows)
-    table(("redirector", "added by", "heard of"), cells)
+    cells = [(row["name"], row["added_by"], row["heard_at"] or "never") for row in rows]
+    none = "no redirectors on other machines: commonfarm mirror redirector add NAME"
+    table(("redirector", "added by", "heard of"), cells, none)
 
 
 @redirector.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,71 +13,87 @@ import typer
 from commonfarm.lib.terminal import harmless
 from commonfarm.mirrors.verbs.hub import AS_JSON, YES, hub, path, table, tell
 
-Http = Annotated[str | None, typer.Option(help="Where users get the tree there by http.")]
-Https = Annotated[str | None, typer.Option(help="Where users get the tree there by https.")]
-Rsync = Annotated[
-    str | None, typer.Option(help="rsync://HOST/MODULE/PATH/: it is scanned by that, fastest.")
-]
-Subtree = Annotated[
-    str | None,
-    typer.Option(help="The folder of the tree that it carries; its addresses are there."),
-]
-CountryCode = Annotated[str | None, typer.Option(help="Two letters, as in ISO 3166.")]
-Latitude = Annotated[float | None, typer.Option(help="Degrees north.")]
-Longitude = Annotated[float | None, typer.Option(help="Degrees east.")]
-AsNumber = Annotated[int | None, typer.Option("--as", help="The AS it is in.")]
-Prefixes = Annotated[
-    list[str] | None,
-    typer.Option("--prefix", help="A network that it is the nearest for; may come again."),
-]
-OnlyCountries = Annotated[
-    list[str] | None,
-    typer.Option("--only-country", help="It serves only clients there; may come again."),
-]
-OnlyNetworks = Annotated[
-    list[str] | None, typer.Option("--only-network", help="It serves only these; may come again.")
-]
-Weight = Annotated[
-    int | None, typer.Option(help="Its part beside mirrors as near: 100 is usual. Coordinators.")
-]
-Budget = Annotated[
-    str | None, typer.Option(help="Most bytes of a UTC day, such as '500 GB', or none.")
-]
-Sponsor = Annotated[str | None, typer.Option(help="Who gives it, as shown to users.")]
-SponsorUrl = Annotated[str | None, typer.Option(help="The sponsor's web address.")]
+TEXT = str | None
+LIST = list[str] | None
+FIELDS: dict[str, Any] = {
+    "http": Annotated[TEXT, typer.Option(help="Where users get the tree there by http.")],
+    "https": Annotated[TEXT, typer.Option(help="Where users get the tree there by https.")],
+    "rsync_url": Annotated[
+        TEXT,
+        typer.Option("--rsync", help="rsync://HOST/MODULE/PATH/: it is scanned by that, fastest."),
+    ],
+    "subtree": Annotated[
+        TEXT, typer.Option(help="The folder of the tree that it carries; its addresses are there.")
+    ],
+    "country": Annotated[TEXT, typer.Option(help="Two letters, as in ISO 3166.")],
+    "latitude": Annotated[float | None, typer.Option(help="Degrees north.")],
+    "longitude": Annotated[float | None, typer.Option(help="Degrees east.")],
+    "as_number": Annotated[int | None, typer.Option("--as", help="The AS it is in.")],
+    "prefixes": Annotated[
+        LIST, typer.Option("--prefix", help="A network that it is the nearest for; may come again.")
+    ],
+    "only_countries": Annotated[
+        LIST, typer.Option("--only-country", help="It serves only clients there; may come again.")
+    ],
+    "only_networks": Annotated[
+        LIST, typer.Option("--only-network", help="It serves only these; may come again.")
+    ],
+    "weight": Annotated[
+        int | None,
+        typer.Option(help="Its part beside mirrors as near: 100 is usual. Coordinators."),
+    ],
+    "budget": Annotated[
+        TEXT, typer.Option(help="Most bytes of a UTC day, such as '500 GB', or none.")
+    ],
+    "sponsor": Annotated[TEXT, typer.Option(help="Who gives it, as shown to users.")],
+    "sponsor_url": Annotated[TEXT, typer.Option(help="The sponsor's web address.")],
+    "pledge": Annotated[TEXT, typer.Option(help="The pledge of the estate it belongs to.")],
+    "push": Annotated[TEXT, typer.Option(help="How it is told to pull: webhook, ssh, or none.")],
+    "push_to": Annotated[TEXT, typer.Option(help="The webhook's address, or ssh://USER@HOST.")],
+}
+"""What is registered of a mirror, by the API's name of each field."""
 Logo = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="PNG, JPEG, WebP or SVG.")
 ]
-Pledge = Annotated[str | None, typer.Option(help="The pledge of the estate it belongs to.")]
-Push = Annotated[str | None, typer.Option(help="How it is told to pull: webhook, ssh, or none.")]
-PushTo = Annotated[str | None, typer.Option(help="The webhook's address, or ssh://USER@HOST.")]
 Vouch = Annotated[bool, typer.Option("--vouch", help="Needs no proof of control. Coordinators.")]
-_URGENT = {"quarantined": 0, "down": 1, "unproved": 2, "up": 4}
 Why = Annotated[str, typer.Option(help="Why; it stands in the journal.")]
+STATES = ("quarantined", "down", "unproved", "unprobed", "unscanned", "disabled", "up")
+_URGENT = {"quarantined": 0, "down": 1, "unproved": 2, "up": 4}
+_MOST_LOGO = 1 << 20
+_NONE = "no mirrors yet; register one: commonfarm mirror add -h"
 
 
+def with_fields(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb options for FIELDS in place of its parameter `fields`: all that was given."""
+    whole: dict[str, Parameter] = {}
+    own = signature(verb, eval_str=True).parameters
+    more = {name: kind for name, kind in FIELDS.items() if name not in own}
+    for name, one in own.items():
+        if name == "fields":
+            for field, kind in more.items():
+                whole[field] = one.replace(
+                    name=field, annotation=kind, default=None, kind=one.KEYWORD_ONLY
+                )
+        else:
+            whole[name] = one.replace(kind=one.KEYWORD_ONLY)
+
+    def called(**given: Any) -> None:
+        fields = {name: given.pop(name) for name in more}
+        verb(**given, fields=_fields(**fields))
+
+    called.__name__, called.__doc__ = verb.__name__, verb.__doc__
+    called.__annotations__ = {name: one.annotation for name, one in whole.items()}
+    vars(called)["__signature__"] = Signature(list(whole.values()))
+    return called
+
+
+@with_fields
 def add(
     name: str,
-    tree: str = typer.Option(..., help="The release tree that it carries."),
-    country: str = typer.Option(..., help="Where it is: two letters, as in ISO 3166."),
-    http: Http = None,
-    https: Https = None,
-    rsync: Rsync = None,
-    subtree: Subtree = None,
-    latitude: Latitude = None,
-    longitude: Longitude = None,
-    as_number: AsNumber = None,
-    prefix: Prefixes = None,
-    only_country: OnlyCountries = None,
-    only_network: OnlyNetworks = None,
-    weight: Weight = None,
-    budget: Budget = None,
-    sponsor: Sponsor = None,
-    sponsor_url: SponsorUrl = None,
+    tree: Annotated[str, typer.Option(help="The release tree that it carries.")],
+    country: Annotated[str, typer.Option(help="Where it is: two letters, as in ISO 3166.")],
+    fields: dict[str, Any],
     logo: Logo = None,
-    pledge: Pledge = None,
-    push: Push = None,
-    push_to: PushTo = None,
     vouch: Vouch = False,
     as_json: bool = AS_JSON,
 ) -> None:
@@ -83,88 +101,40 @@ def add(
 
     You show that by a file at each of its addresses; what to write into it is printed.
     """
-    fields = _fields(
-        http=http,
-        https=https,
-        rsync_url=rsync,
-        subtree=subtree,
-        country=country,
-        latitude=latitude,
-        longitude=longitude,
-        as_number=as_number,
-        prefixes=prefix,
-        only_countries=only_country,
-        only_networks=only_network,
-        weight=weight,
-        budget=budget,
-        sponsor=sponsor,
-        sponsor_url=sponsor_url,
-        pledge=pledge,
-        push=push,
-        push_to=push_to,
-    )
-    client = hub()
-    shown = client.post("/mirrors", {"name": name, "tree": tree, "vouch": vouch, **fields})
-    if logo is not None:
-        shown = client.put_bytes(f"{path(name)}/logo", logo.read_bytes())
+    new = {"name": name, "tree": tree, "country": country, "vouch": vouch, **fields}
+    shown = hub().post("/mirrors", new)
+    # Before its logo, which may be refused: the mirror is registered then.
     tell(shown, f"{name} is registered\n{_proof(shown)}".rstrip(), as_json)
+    _show_logo(name, logo)
 
 
+@with_fields
 def edit(
     name: str,
-    http: Http = None,
-    https: Https = None,
-    rsync: Rsync = None,
-    subtree: Subtree = None,
-    country: CountryCode = None,
-    latitude: Latitude = None,
-    longitude: Longitude = None,
-    as_number: AsNumber = None,
-    prefix: Prefixes = None,
-    only_country: OnlyCountries = None,
-    only_network: OnlyNetworks = None,
-    weight: Weight = None,
-    budget: Budget = None,
-    sponsor: Sponsor = None,
-    sponsor_url: SponsorUrl = None,
-    logo: Logo = None,
-    pledge: Pledge = None,
-    push: Push = None,
-    push_to: PushTo = None,
+    fields: dict[str, Any],
     administrator: Annotated[
         list[str] | None,
         typer.Option("--administrator", help="Who runs it, instead of those before."),
     ] = None,
+    logo: Logo = None,
     vouch: Vouch = False,
     as_json: bool = AS_JSON,
 ) -> None:
     """Change what is registered of a mirror; "" empties a field. New addresses take a new proof."""
-    fields = _fields(
-        http=http,
-        https=https,
-        rsync_url=rsync,
-        subtree=subtree,
-        country=country,
-        latitude=latitude,
-        longitude=longitude,
-        as_number=as_number,
-        prefixes=prefix,
-        only_countries=only_country,
-        only_networks=only_network,
-        weight=weight,
-        budget=budget,
-        sponsor=sponsor,
-        sponsor_url=sponsor_url,
-        pledge=pledge,
-        push=push,
-        push_to=push_to,
-        administrators=administrator,
-    )
-    client = hub()
-    shown = client.patch(path(name), {"vouch": vouch, **fields})
-    if logo is not None:
-        shown = client.put_bytes(f"{path(name)}/logo", logo.read_bytes())
+    if administrator is not None:
+        fields["administrators"] = [one for one in administrator if one]
+    if not fields and not vouch and logo is None:
+        to_do = "give the options that change; `commonfarm mirror edit -h` lists them"
+        raise _bad("edit", "nothing is to be changed", to_do)
+    shown = hub().patch(path(name), {"vouch": vouch, **fields})
     tell(shown, f"{name} is changed\n{_proof(shown)}".rstrip(), as_json)
+    _show_logo(name, logo)
+
+
+def _show_logo(name: str, logo: Path | None) -> None:
+    if logo is not None:
+        with logo.open("rb") as file:
+            hub().put_bytes(f"{path(name)}/logo", file.read(_MOST_LOGO))
 
 
 def enable(name: str, why: Why = "", as_json: bool = AS_JSON) -> None:
@@ -208,7 +178,9 @@ def audit(name: str, as_json: bool = AS_JSON) -> None:
 def prove(name: str, as_json: bool = AS_JSON) -> None:
     """Have the file that shows control of a mirror looked for now."""
     shown = hub().post(f"{path(name)}/prove")
-    tell(shown, f"{name} will be looked at\n{_proof(shown)}".rstrip(), as_json)
+    found = f"`commonfarm mirror show {name}` tells in a moment what was found"
+    needed = shown["details"]["proof"]
+    tell(shown, f"the file is looked for; {found}" if needed else f"{name} is proved", as_json)
 
 
 def vouch(name: str, why: Why = "", as_json: bool = AS_JSON) -> None:
@@ -230,11 +202,15 @@ def lift_quarantine(
 def list_mirrors(
     tree: str | None = typer.Option(None, help="Those of one tree."),
     country: str | None = typer.Option(None, help="Those in one country."),
-    state: str | None = typer.Option(None, help="Those that are so, such as down."),
+    state: str | None = typer.Option(None, help=f"Those that are so: {', '.join(STATES)}."),
     mine: bool = typer.Option(False, "--mine", help="Those that you run."),
     as_json: bool = AS_JSON,
 ) -> None:
     """List the mirrors: those that need a person first, then by country."""
+    if state is not None and state not in STATES:
+        from commonfarm.lib.hints import hint
+
+        raise _bad("--state", f"{state[:40]!r} is no state of a mirror", hint(state, STATES))
     asked = {"tree": tree, "country": country, "mine": mine or None, "limit": 500}
     rows = list(hub().pages("/mirrors", **asked))
     if state:
@@ -244,19 +220,19 @@ def list_mirrors(
         typer.echo(json.dumps(rows, indent=2))
         return
     table(
-        ("mirror", "state", "country", "tree", "files", "address", "why"),
-        (
+        ("mirror", "state", "country", "tree", "files", "why"),
+        [
             (
                 row["name"],
                 row["state"],
                 row["country"],
                 row["tree"] + (f"/{row['subtree']}" if row["subtree"] else ""),
                 _files(row),
-                (_addresses(row) or [""])[0],
                 _why(row),
             )
             for row in rows
-        ),
+        ],
+        "no such mirror" if any((tree, country, state, mine)) else _NONE,
     )
     up = sum(row["state"] == "up" for row in rows)
     typer.echo(f"{len(rows)} mirror{'s' * (len(rows) != 1)}, {up} up")
@@ -296,7 +272,6 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
 
 def _fields(**given: Any) -> dict[str, Any]:
     """Return what was given, as the API takes it; an empty text empties a list."""
-    from commonfarm.lib.errors import BadInputError, Problem
     from commonfarm.lib.units import parse_bytes
 
     found = {key: value for key, value in given.items() if value is not None}
@@ -309,8 +284,14 @@ def _fields(**given: Any) -> dict[str, Any]:
         try:
             found["budget_bytes"] = 0 if budget in ("", "none") else parse_bytes(budget)
         except ValueError as error:
-            raise BadInputError(Problem("--budget", 0, 0, str(error), "")) from None
+            raise _bad("--budget", str(error), "") from None
     return found
+
+
+def _bad(option: str, what: str, to_do: str) -> Exception:
+    from commonfarm.lib.errors import BadInputError, Problem
+
+    return BadInputError(Problem(option, 0, 0, what, to_do))
 
 
 def _proof(row: dict[str, Any]) -> str:
