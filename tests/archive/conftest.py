@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +17,11 @@ from commonfarm.archive import interface as archive
 from commonfarm.archive import publishing, signing
 from commonfarm.lib.config import Config, dump
 from commonfarm.lib.errors import Reason
+from tests.archive import signer_process
 from tests.archive.adopted import Adopted
 from tests.archive.releases import Releases
 from tests.archive.world import World
+from tests.forked import Forked
 
 
 class Claims:
@@ -80,28 +80,23 @@ def signer(world: World, installation: Config) -> Iterator[Config]:
 
 
 @contextlib.contextmanager
-def running_signer(installation: Config) -> Iterator[subprocess.Popen[bytes]]:
+def running_signer(installation: Config) -> Iterator[Forked]:
     """Run the signer; at the end nothing of it is left."""
     with connection.cursor() as cursor:
         cursor.execute("GRANT USAGE ON SCHEMA public TO commonfarm_signer")
         cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO commonfarm_signer")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.archive.signer_process"],
-        env=os.environ | {"COMMONFARM_CONFIG": str(installation.file)},
-        stdout=(log := (installation.state / "signer.log").open("wb")),
-        stderr=log,
-    )
+    log = installation.state / "signer.log"
+    process = Forked(signer_process.main, installation.file, log)
     try:
         deadline = time.monotonic() + 30
         while not installation.signer_socket.exists():
-            assert process.poll() is None, (installation.state / "signer.log").read_text()
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "the signer did not start"
             time.sleep(0.05)
         yield process
     finally:
         process.terminate()
         process.wait(20)
-        log.close()
         left = [
             line
             for line in subprocess.run(

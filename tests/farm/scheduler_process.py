@@ -11,7 +11,8 @@ import uvloop
 from commonfarm.farm.dispatch import run
 from commonfarm.lib.config import current
 
-if __name__ == "__main__":
+
+def main() -> None:
     django.setup()
     from commonfarm.farm.election import Scheduler
     from commonfarm.farm.term import Timing
@@ -20,3 +21,7 @@ if __name__ == "__main__":
     quick = Timing(elect=0.2, listen=0.3, resync=1.0, sweep=0.3, grace=0.0)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(current(), Scheduler(current(), quick)))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +25,8 @@ from commonfarm.farm.submission import submit
 from commonfarm.fleet.interface import Builder, enrol, make_enrolment_token
 from commonfarm.lib.config import Config, dump
 from commonfarm.store.interface import put_bytes
+from tests.farm import scheduler_process
+from tests.forked import Forked
 
 GIB = 2**30
 
@@ -138,7 +137,7 @@ class SchedulerProcess:
 
     folder: Path
     port: int
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     def start(self, config: Config | None = None) -> SchedulerProcess:
         """Start it, by default on the database of the tests."""
@@ -149,13 +148,8 @@ class SchedulerProcess:
             config = replace(config, database=database, listen=listen)
         file = self.folder / f"scheduler-{self.port}.toml"
         file.write_text(dump(config))
-        with (self.folder / f"scheduler-{self.port}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.farm.scheduler_process"],
-                env={**os.environ, "COMMONFARM_CONFIG": str(file)},
-                stdout=log,
-                stderr=log,
-            )
+        log = self.folder / f"scheduler-{self.port}.log"
+        self.process = Forked(scheduler_process.main, file, log)
         self.health()
         return self
 
