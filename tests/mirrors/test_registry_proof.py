@@ -130,6 +130,15 @@ def wait_for(port: int, process: subprocess.Popen[Any]) -> None:
     served._wait(port, process)
 
 
+def test_each_address_of_a_name_is_tried_by_rsync(
+    rsync: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = rsync
+    (folder / proof.FILE).write_text("cf_mirror_abc\n")
+    monkeypatch.setattr(proof, "addresses_of", lambda *_: ("127.0.0.2", "127.0.0.1"))
+    assert proof.missing([url], "cf_mirror_abc", HERE) is None
+
+
 def test_rsync_shows_it_too(rsync: tuple[str, Path], tmp_path: Path) -> None:
     url, folder = rsync
     file = folder / proof.FILE

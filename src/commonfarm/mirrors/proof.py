@@ -123,16 +123,39 @@ async def _by_http(url: str, policy: Policy, seconds: float) -> bytes:
 
 
 def _by_rsync(url: str, policy: Policy, seconds: float) -> bytes:
+    addresses = addresses_of(url, policy)
+    deadline = time.monotonic() + seconds
+    problem = _NotReachedError("it has no address")
+    for address in addresses:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            return _from(address, url, max(1.0, left), len(addresses))
+        except _NotReachedError as error:
+            problem = error
+    raise problem
+
+
+class _NotReachedError(ValueError):
+    """Nobody answers at one address; at another of the same name somebody may."""
+
+
+_NOT_REACHED = (10, 35)
+"""rsync's exit codes for a connection that does not come about."""
+
+
+def _from(address: str, url: str, seconds: float, of: int) -> bytes:
+    """Fetch the file from one address of the host in `url`, of so many that it has."""
     parts = urlsplit(url)
-    address = addresses_of(url, policy)[0]
     host = f"[{address}]" if ":" in address else address
     with tempfile.TemporaryDirectory(prefix="cf-proof-") as folder:
         command = [
             # Neither outlives us, nor fills a disk or the memory.
             *("setpriv", "--pdeathsig", "KILL", "--"),
             *("prlimit", f"--fsize={1 << 16}", f"--as={1 << 30}", "--"),
-            *("rsync", "--no-motd", f"--max-size={MOST_BYTES}", f"--contimeout={round(seconds)}"),
-            *(f"--timeout={round(seconds)}", "--"),
+            *("rsync", "--no-motd", f"--max-size={MOST_BYTES}"),
+            *(f"--contimeout={max(1, round(seconds / of))}", f"--timeout={round(seconds)}", "--"),
             # rsync is given the very address that was judged, never the name.
             *(f"rsync://{host}:{parts.port or PORTS['rsync']}{parts.path}", f"{folder}/"),
         ]
@@ -151,7 +174,8 @@ def _by_rsync(url: str, policy: Policy, seconds: float) -> bytes:
             raise ValueError(f"no answer in {seconds:.0f} s") from None
         if done.returncode:
             first = done.stderr[:2000].decode("utf-8", "replace").splitlines()[:1]
-            raise ValueError(f"rsync: {''.join(first) or f'it ended with {done.returncode}'}")
+            text = f"rsync: {''.join(first) or f'it ended with {done.returncode}'}"
+            raise (_NotReachedError if done.returncode in _NOT_REACHED else ValueError)(text)
         return _plain(Path(folder) / FILE)
 
 
