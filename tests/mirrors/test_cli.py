@@ -196,7 +196,7 @@ def test_explain_says_what_the_redirector_does(files: list[str]) -> None:
 
 
 def test_explain_says_that_there_is_no_such_tree(files: list[str]) -> None:
-    with pytest.raises(BadInputError, match="'dem' is no tree .* did you mean `demo`"):
+    with pytest.raises(BadInputError, match=r"'dem' is no tree .* did you mean `demo`"):
         run("explain", "dem/x", *files)
 
 

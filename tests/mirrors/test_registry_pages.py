@@ -39,17 +39,19 @@ def ben(db: None) -> Browser:
 
 
 def test_whoever_runs_it_sees_what_is_wrong(ben: Browser, demo: ReleaseTree) -> None:
-    mirror = registered(demo, "north", http="http://north.example.org/", answers=4)
+    here = "its address 8.8.8.8 is in United States"
+    where = {"http": "http://north.example.org/", "country_problem": here}
+    mirror = registered(demo, "north", answers=4, **where)
     mirror.administrators.add(ben.user)
     scanned(mirror, 1, missing=[PAINT, ISO])
     mirror.probes.create(at=NOW, answers=4, problems={"http6": "no route <b>"})
     mirror.audits.create(at=NOW, pieces=8, ok=True)
     mirror.pushes.create(at=NOW, revision=1, ok=False, problem="it answers 500")
     page = ben.see("/mirrors/north")
-    for text in ("It misses 2 files", PAINT, "https over IPv4", "no route", "1 of 3", "500"):
+    for text in ("It misses 2 files", PAINT, "https over IPv4", "no route", "1 of 3", "500", here):
         assert text in page, text
     other = Browser("carl").see("/mirrors/north")
-    for text in (PAINT, "no route", "Weight", "<button name="):
+    for text in (PAINT, "no route", "Weight", here, "<button name="):
         assert text not in other, text
     assert "https://north.example.org/pub/" in other
 

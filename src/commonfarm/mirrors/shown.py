@@ -20,7 +20,8 @@ PUBLIC = ("name", "subtree", "http", "https", "rsync_url", "country", "sponsor",
 OWN = (
     *("latitude", "longitude", "as_number", "prefixes", "only_countries", "only_networks"),
     *("weight", "budget_bytes", "pledge", "push", "push_to", "enabled", "quarantine"),
-    *("proved_at", "proof_problem", "probed_at", "probe_problem", "added_by", "added_at"),
+    *("proved_at", "proof_problem", "probed_at", "probe_problem", "country_problem"),
+    *("added_by", "added_at"),
 )
 EDITABLE = (
     *(name for name in PUBLIC if name != "name"),
@@ -80,6 +81,7 @@ class ShownDetails(Schema):
     proof_problem: str
     probed_at: datetime | None
     probe_problem: str
+    country_problem: str
     answers: list[str]
     added_by: str
     added_at: datetime

@@ -53,7 +53,8 @@ class Mirror(models.Model):
     empty. `as_number` 0 is unknown, `budget_bytes` (a UTC day) 0 has no limit. What of it answers,
     and how, is not believed but probed: `answers` are the bits of `mirror_map.Answers`. It is sent
     clients only once `proved_at` is set: its administrator showed control of it by a file with
-    `token`, or a coordinator vouched for it. `quarantine` says what an audit found.
+    `token`, or a coordinator vouched for it. `quarantine` says what an audit found,
+    `country_problem` where its addresses are if not in `country`: that is shown, and no more.
     """
 
     name = models.CharField(max_length=100)
@@ -91,6 +92,7 @@ class Mirror(models.Model):
     local = models.BooleanField(default=False)
     probed_at = models.DateTimeField(null=True, blank=True)
     probe_problem = models.TextField(blank=True)
+    country_problem = models.TextField(blank=True)
     added_by = models.CharField(max_length=200)
     added_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True)

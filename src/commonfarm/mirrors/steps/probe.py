@@ -15,6 +15,7 @@ from commonfarm.guard.interface import alone
 from commonfarm.journal.interface import record
 from commonfarm.mirrors import alarms
 from commonfarm.mirrors.addresses import Policy, addresses_of, all_loopback
+from commonfarm.mirrors.countries import elsewhere
 from commonfarm.mirrors.events import MirrorWentDown
 from commonfarm.mirrors.holdings import WHO, bits_of
 from commonfarm.mirrors.models import Mirror, Probe
@@ -46,10 +47,11 @@ def probe(mirror_id: int, now: datetime) -> bool:
         policy = Policy.of(settings.COMMONFARM)
         probed = ask(mirror.http, mirror.https, known, policy)
         try:
-            local = all(all_loopback(addresses_of(url, policy)) for url in bases(mirror))
+            addresses = {one for url in bases(mirror) for one in addresses_of(url, policy)}
         except OSError:
-            local = mirror.local
-        return _write_down(mirror, probed, local, now)
+            return _write_down(mirror, probed, mirror.local, mirror.country_problem, now)
+        where = elsewhere(mirror.country, addresses, settings.COMMONFARM.places)
+        return _write_down(mirror, probed, all_loopback(addresses), where, now)
 
 
 def _known_files(mirror: Mirror) -> Sequence[Wanted]:
@@ -66,7 +68,7 @@ def _known_files(mirror: Mirror) -> Sequence[Wanted]:
     return [Wanted(path_there(mirror, file.path), file.size) for file in found]
 
 
-def _write_down(mirror: Mirror, probed: Probed, local: bool, now: datetime) -> bool:
+def _write_down(mirror: Mirror, probed: Probed, local: bool, where: str, now: datetime) -> bool:
     answers, problems, grave, latencies = Answers(0), {}, [], []
     for name, outcome in probed.outcomes():
         if outcome.problem is None:
@@ -96,7 +98,9 @@ def _write_down(mirror: Mirror, probed: Probed, local: bool, now: datetime) -> b
         if believed and not row.answers:
             record(alarms.MirrorAnswers(row.subject, by=_names(believed)), who=WHO)
         row.answers, row.local, row.probed_at, row.probe_problem = believed, local, now, problem
-        row.save(update_fields=["answers", "local", "probed_at", "probe_problem"])
+        row.country_problem = where
+        told = ["answers", "local", "probed_at", "probe_problem", "country_problem"]
+        row.save(update_fields=told)
     return before != (row.answers, row.local, False, row.probe_problem)
 
 

@@ -253,6 +253,7 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
         "lifted by": (details.get("why") or {}).get("lifted_by", ""),
         "tree": found["tree"] + (f"/{found['subtree']}" if found["subtree"] else ""),
         "country": found["country"],
+        "but": details.get("country_problem", ""),
         "sponsor": found["sponsor"],
         "run by": ", ".join(details.get("administrators", [])),
         "answers by": ", ".join(details.get("answers", [])),
