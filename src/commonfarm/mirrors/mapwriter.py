@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from django.db import connection
 
 from commonfarm.archive.interface import (
     FileColumns,
@@ -88,26 +89,30 @@ class Base:
         self.rows: Numbers = rows.rows.astype(np.int64)
         self.numbers = Bitmap.of(self.rows)
         self.unhashed: Numbers = self.rows[~rows.sha256.any(axis=1)]
-        self._sets = np.frombuffer(part.sets, np.uint32)
+        # By number as `numbers` has them, so that what a mirror holds is looked up and packed.
+        sets = np.frombuffer(part.sets, np.uint32)
+        self._set_count = int(sets.max()) + 1 if sets.size else 0
+        self._sets = np.full(8 * self.numbers.bits.size, self._set_count, np.uint32)
+        self._sets[self.rows - self.numbers.first] = sets
         self._held: dict[str, Bitmap] = {}
 
     @cached_property
     def _set_bits(self) -> npt.NDArray[np.bool_]:
-        """Which distinct set has which mirror."""
+        """Which distinct set has which mirror; the last is that of numbers that are no file's."""
         width = (len(self.header.mirrors) + 7) // 8 or 1
-        count = int(self._sets.max()) + 1 if self._sets.size else 0
         packed = b"".join(
-            self.map.full.bits(number).to_bytes(width, "little") for number in range(count)
+            self.map.full.bits(number).to_bytes(width, "little")
+            for number in range(self._set_count)
         )
-        matrix = np.frombuffer(packed, np.uint8).reshape(count, width)
+        matrix = np.frombuffer(packed + bytes(width), np.uint8).reshape(-1, width)
         return np.unpackbits(matrix, axis=1, bitorder="little").astype(np.bool_)
 
     def held(self, number: int) -> Bitmap:
         """Return which files it says that mirror `number` has."""
         name = self.header.mirrors[number].name
         if name not in self._held:
-            has = self._set_bits[:, number][self._sets]
-            self._held[name] = Bitmap.of(self.rows[has])
+            has = np.ascontiguousarray(self._set_bits[:, number])[self._sets]
+            self._held[name] = Bitmap(self.numbers.first, np.packbits(has, bitorder="little"))
         return self._held[name]
 
 
@@ -248,8 +253,15 @@ def _hashed(base: Base) -> Bitmap:
     """Return the files whose hash was not known to `base` and is now."""
     if not base.unhashed.size:
         return Bitmap.of(())
-    rows = TreeFile.objects.filter(pk__in=base.unhashed.tolist()).exclude(sha256="")
-    return Bitmap.of(rows.values_list("pk", flat=True))
+    query = (  # a million numbers are one value, found by the index tree_file_unread
+        "SELECT coalesce(string_agg(int8send(id), ''), '') FROM archive_treefile"
+        " WHERE sha256 = '' AND until_revision IS NULL"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        [unread] = cursor.fetchone() or [b""]
+    numbers = np.frombuffer(unread, ">i8").astype(np.int64)
+    return Bitmap.of(base.unhashed) - Bitmap.of(numbers)
 
 
 def _changed(base: Base, mirrors: list[Mirror], bits: dict[str, Bitmap]) -> tuple[Bitmap, bool]:
