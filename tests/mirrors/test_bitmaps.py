@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,3 +31,6 @@ def test_bitmaps_are_sets(one: set[int], other: set[int]) -> None:
     assert a.has(np.array(asked)).tolist() == [number in one for number in asked]
     assert Bitmap.unpacked(a.first, a.packed) == a
     assert (a == b) == (one == other)
+    some = a.some(5, random.Random(1))
+    assert len(some) == len(set(some)) == min(5, len(one))
+    assert set(some) <= one

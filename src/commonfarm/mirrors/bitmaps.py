@@ -4,6 +4,7 @@ in microseconds. Pure.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,6 +61,14 @@ class Bitmap:
     def numbers(self) -> Numbers:
         """Return all numbers, ascending."""
         return np.flatnonzero(np.unpackbits(self.bits, bitorder="little")) + self.first
+
+    def some(self, most: int, chance: random.Random) -> list[int]:
+        """Return up to so many of its numbers by chance; a million are not made objects of."""
+        numbers = self.numbers()
+        chosen: list[int] = numbers[
+            chance.sample(range(numbers.size), min(most, numbers.size))
+        ].tolist()
+        return chosen
 
     def __len__(self) -> int:
         return int(np.bitwise_count(self.bits).sum())

@@ -265,8 +265,7 @@ def _is_sharp(lost: int, before: int) -> bool:
 
 def _served(lost: Bitmap, verify: Verify) -> bool:
     """Say whether the mirror serves most of some files that its listing lacks."""
-    numbers = lost.numbers().tolist()
-    some = secrets.SystemRandom().sample(numbers, min(CONFIRMED_BY, len(numbers)))
+    some = lost.some(CONFIRMED_BY, secrets.SystemRandom())
     files = TreeFile.objects.filter(pk__in=some).values_list("path", "size")
     return 2 * verify(list(files)) > len(some)
 

@@ -68,8 +68,7 @@ def audit(mirror_id: int, now: datetime) -> Audit | None:
 
 def _samples(mirror: Mirror, chance: random.Random) -> list[Sample]:
     """Return random pieces of random files that the mirror was seen to have."""
-    numbers = bits_of(mirror).numbers().tolist()
-    some = chance.sample(numbers, min(4 * SAMPLES, len(numbers)))
+    some = bits_of(mirror).some(4 * SAMPLES, chance)
     files = list(
         TreeFile.objects.filter(pk__in=some, changes=False, until_revision=None, size__gt=0)
         .exclude(sha256="")

@@ -59,8 +59,7 @@ def _known_files(mirror: Mirror) -> Sequence[Wanted]:
     current = TreeFile.objects.filter(
         Q(until_revision=None), tree=mirror.tree, changes=False, size__gt=0
     )
-    numbers = bits_of(mirror).numbers().tolist()
-    some = secrets.SystemRandom().sample(numbers, min(4 * KNOWN_FILES, len(numbers)))
+    some = bits_of(mirror).some(4 * KNOWN_FILES, secrets.SystemRandom())
     found = current.filter(pk__in=some)[:KNOWN_FILES]
     if not found:
         below = f"{mirror.subtree}/" if mirror.subtree else ""
