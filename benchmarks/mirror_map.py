@@ -1,11 +1,12 @@
 """The mirror map: how long a full one and a delta take to write and to load, and in what memory.
 
-    python benchmarks/mirror_map.py [--quick] [--json]
+    python benchmarks/mirror_map.py [--quick] [--json] [--database]
 
 A million files on 200 mirrors in 3,000 distinct sets, with SHA-256, sha1, md5 and piece hashes;
 a delta of 50,000 of them. Writing is from columns to the signed file on disk, without the database
 that the columns come from. Loading and lookups are a process of their own with nothing else in it:
-its memory is Python's, cryptography's and the map's. No peer has such a file.
+its memory is Python's, cryptography's and the map's. No peer has such a file. With `--database`
+other figures: the same from a PostgreSQL and signed by the signer (`mirror_map_database.py`).
 """
 
 from __future__ import annotations
@@ -58,7 +59,14 @@ class Size:
 
 
 FULL, QUICK = Size(1_000_000, 200, 50_000), Size(50_000, 50, 2_500)
-GOALS = {"full_written": 60, "delta_written": 2, "loaded": 1, "memory_after_lookups": 120}
+GOALS = {
+    "full_written": 60,
+    "delta_written": 2,
+    "delta_of_one_written": 2,
+    "loaded": 1,
+    "memory_after_lookups": 120,
+    "redirected": 5,
+}
 
 
 def path(number: int) -> bytes:
@@ -214,6 +222,28 @@ def main(arguments: list[str]) -> int:
         measure = write_both if arguments[0] == "write" else look_up
         print(json.dumps(measure(Path(arguments[1]), size)))
         return 0
+    from_tables = "--database" in arguments
+    runs = from_database(size) if from_tables else from_columns(size)
+    report: dict[str, Any] = {"name": "mirror_map_database" if from_tables else "mirror_map"}
+    report |= {name: figure(name, [run[name] for run in runs], size) for name in runs[0]}
+    if "--json" in arguments:
+        print(json.dumps(report))
+        return 0
+    print(
+        f"{size.files:,} files on {size.mirrors} mirrors, {size.changed:,} of them in a delta;"
+        f" {len(runs)} runs, {os.cpu_count()} cores"
+    )
+    for name, one in report.items():
+        if isinstance(one, dict):
+            goal = f"  goal: at most {one['goal']}, met: {one['met']}" if one["goal"] else ""
+            print(
+                f"{name:<32} {one['ours']:>10} {one['unit']} ({one['min']} to {one['max']}){goal}"
+            )
+    return 0
+
+
+def from_columns(size: Size) -> list[dict[str, float]]:
+    """Return the figures of each run."""
     runs: list[dict[str, float]] = []
     options = ["--quick"] if size is QUICK else []
     for _ in range(RUNS):
@@ -223,22 +253,15 @@ def main(arguments: list[str]) -> int:
                 command = [sys.executable, __file__, part, home, *options]
                 run |= json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             runs.append(run)
-    report: dict[str, Any] = {"name": "mirror_map"}
-    report |= {name: figure(name, [run[name] for run in runs], size) for name in runs[0]}
-    if "--json" in arguments:
-        print(json.dumps(report))
-        return 0
-    print(
-        f"{size.files:,} files on {size.mirrors} mirrors, {size.changed:,} of them in a delta;"
-        f" {LOOKUPS:,} lookups; {RUNS} runs, {os.cpu_count()} cores"
-    )
-    for name, one in report.items():
-        if isinstance(one, dict):
-            goal = f"  goal: at most {one['goal']}, met: {one['met']}" if one["goal"] else ""
-            print(
-                f"{name:<22} {one['ours']:>10} {one['unit']} ({one['min']} to {one['max']}){goal}"
-            )
-    return 0
+    return runs
+
+
+def from_database(size: Size) -> list[dict[str, float]]:
+    """Return the figures of each run."""
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from benchmarks.mirror_map_database import measured
+
+    return measured(size.files, size.mirrors, size.changed)
 
 
 if __name__ == "__main__":
