@@ -188,7 +188,7 @@ def test_files_with_too_few_mirrors(anna: Browser, demo: ReleaseTree) -> None:
     holds(down, *FILES)
     page = anna.see("/mirrors/files/")
     assert "<strong>2</strong> of 3 files of demo" in page
-    assert "fewer than 2 of 3 mirrors" in page
+    assert "on fewer than 2 mirrors; 3 serve." in page
     assert page.index(ISO) < page.index(PAINT)
     assert f"?path=demo/{ISO}" in page
     assert TURTLE not in page
@@ -275,8 +275,10 @@ def test_everybody_sees_those_that_serve(demo: ReleaseTree) -> None:
     nobody.see("/mirrors/dead/logo", 404)
     page = nobody.see("/mirrors/north")
     assert "Health" not in page and "Weight" not in page
+    assert 'href="/mirrors/public/"' in page
     nobody.see("/mirrors/dead", 404)
-    for path in ("/mirrors/", "/mirrors/downloads/", "/mirrors/register/", "/mirrors/north/edit"):
+    assert nobody.client.get("/mirrors/").headers["Location"] == "/mirrors/public/"
+    for path in ("/mirrors/downloads/", "/mirrors/register/", "/mirrors/north/edit"):
         assert nobody.client.get(path).status_code == 302, path
 
 

@@ -50,6 +50,8 @@ def test_whoever_runs_it_sees_what_is_wrong(ben: Browser, demo: ReleaseTree) -> 
     page = ben.see("/mirrors/north")
     for text in ("It misses 2 files", PAINT, "https over IPv4", "no route", "1 of 3", "500", here):
         assert text in page, text
+    assert "cannot be asked from here" in page  # by https over IPv6, of which no probe tells
+    assert "under embargo" not in page  # no rsync is offered here
     other = Browser("carl").see("/mirrors/north")
     for text in (PAINT, "no route", "Weight", here, "<button name="):
         assert text not in other, text
@@ -112,7 +114,7 @@ def test_whoever_is_signed_in_registers_by_a_form(ben: Browser, demo: ReleaseTre
         ({"country": "UK"}, "did you mean GB?"),
         ({"https": ""}, "a mirror needs an address for its users"),
         ({"https": "https://10.0.0.1/"}, "10.0.0.1 is not a public address"),
-        ({"name": "../x"}, "Enter a valid value"),
+        ({"name": "../x"}, "Use small letters, digits, dots and hyphens"),
         ({"tree": "none"}, "Select a valid choice"),
         ({"budget_bytes": "much"}, "'much' is not a size"),
         ({"prefixes": "0.0.0.0/0"}, "larger than a mirror may say"),
@@ -176,6 +178,8 @@ def test_who_is_told_by_ssh_sees_which_key_to_let_in(
     assert ben.send("/mirrors/north", **told).status_code == 403
     wrong = anna.send("/mirrors/north", **(told | {"fingerprint": "SHA256:xyz"}))
     assert wrong.status_code == 409
+    assert "has not shown the key SHA256:xyz" in wrong.content.decode()
+    assert "<label>Fingerprint" in wrong.content.decode()
     assert anna.send("/mirrors/north", **told).status_code == 302
     assert HostKey.of(mirror).trusted == "ssh-ed25519 BBBB"
     assert "is trusted" in ben.see("/mirrors/north")

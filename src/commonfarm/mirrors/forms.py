@@ -34,7 +34,11 @@ class MirrorForm(forms.Form):
     """What is registered of a mirror. Meaning is checked by `registering`, here only the form."""
 
     name = forms.RegexField(
-        NAME, max_length=100, label="Name", help_text="Small letters, digits, dots, hyphens."
+        NAME,
+        max_length=100,
+        label="Name",
+        help_text="Small letters, digits, dots, hyphens.",
+        error_messages={"invalid": "Use small letters, digits, dots and hyphens, such as north-1."},
     )
     tree = forms.ModelChoiceField(ReleaseTree.objects.none(), to_field_name="name", label="Tree")
     subtree = _text("Folder of the tree", "Only if it carries no more than that.")
@@ -72,6 +76,8 @@ class MirrorForm(forms.Form):
         field = self.fields["tree"]
         assert isinstance(field, forms.ModelChoiceField)
         field.queryset = trees
+        if len(trees) == 1:
+            field.initial = trees[0].name
         if mirror is not None:
             del self.fields["name"], self.fields["tree"]
         if not user.may(Role.COORDINATOR):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from commonfarm.accounts.interface import Role, User
 from commonfarm.http.interface import page, require
-from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
+from commonfarm.lib.errors import BadInputError, ForbiddenError, NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import changing, registry_tasks, sharing, tasks
 from commonfarm.mirrors.forms import MirrorForm, exact
 from commonfarm.mirrors.models import HostKey, Mirror, Probe, Push, RsyncPassword, State
@@ -39,11 +40,15 @@ MOST_LISTED = 100
 @page(None)
 def mirror(request: HttpRequest, name: str) -> HttpResponse:
     """Show one mirror; those who run it may do things with it."""
-    if request.method == "POST" and request.POST.get("action") == "rsync-password":
-        return _renew_rsync_password(request, name)
-    if request.method == "POST":
-        return _act(request, name)
-    return _show(request, name)
+    if request.method != "POST":
+        return _show(request, name)
+    act = _act if request.POST.get("action") != "rsync-password" else _renew_rsync_password
+    try:
+        return act(request, name)
+    except ForbiddenError:
+        raise
+    except (BadInputError, RefusedError) as error:  # where it can be tried again
+        return _show(request, name, refused=error.reason)
 
 
 def _renew_rsync_password(request: HttpRequest, name: str) -> HttpResponse:
@@ -56,14 +61,18 @@ def _renew_rsync_password(request: HttpRequest, name: str) -> HttpResponse:
     return response
 
 
-def _show(request: HttpRequest, name: str, access: Access | None = None) -> HttpResponse:
+def _show(
+    request: HttpRequest, name: str, access: Access | None = None, refused: Reason | None = None
+) -> HttpResponse:
     user = request.user if isinstance(request.user, User) else None
     found = Mirror.named(name)
     standing = Standing(found, found.last_scan())
     runs_it = user is not None and sees_all(user, found)
     if user is None and standing.state != State.UP:
         # Of one that serves nobody, strangers are told nothing.
-        raise NotFoundError(Reason("no-such-mirror", "there is no such mirror", "see the list"))
+        raise NotFoundError(
+            Reason("no-such-mirror", "there is no such mirror", "see the public list")
+        )
     now = today().date()
     known = COUNTRIES.get(found.country)
     shown: dict[str, Any] = {
@@ -73,12 +82,14 @@ def _show(request: HttpRequest, name: str, access: Access | None = None) -> Http
         "country": known.name if known else found.country,
         "runs_it": runs_it,
         "coordinates": user is not None and user.may(Role.COORDINATOR),
+        "refused": refused,
         "month": sharing.shares(now, sharing.DAYS).of(name),
         "today": sharing.shares(now).of(name),
     }
     if runs_it:
         shown |= _details(standing) | {"access": access}
-    return render(request, "mirrors/mirror.html", shown)
+    status = HTTPStatus.CONFLICT if refused else HTTPStatus.OK
+    return render(request, "mirrors/mirror.html", shown, status=status)
 
 
 def _details(standing: Standing) -> dict[str, Any]:
@@ -110,6 +121,7 @@ def _details(standing: Standing) -> dict[str, Any]:
         "scans": mirror.scans.order_by("-id").defer("missing")[:MOST_ROWS],
         "probes": probes,
         "audits": mirror.audits.order_by("-at")[:MOST_ROWS],
+        "by_rsync": bool(settings.COMMONFARM.listen.rsync),
         "password": RsyncPassword.objects.filter(mirror=mirror).defer("password").first(),
         "push_key": _push_key() if mirror.push == Push.SSH else "",
         "host_key": HostKey.of(mirror) if mirror.push == Push.SSH else None,
@@ -131,7 +143,7 @@ def _why_not(number: int, way: str, mirror: Mirror, probes: Sequence[Probe]) -> 
         return ""
     if probes[0].answers >> number & 1:
         return "it answers again, and is believed once it has done so for a while"
-    return str(probes[0].problems.get(way, "it cannot be asked from here"))
+    return str(probes[0].problems.get(way, ""))
 
 
 def _act(request: HttpRequest, name: str) -> HttpResponse:

@@ -9,13 +9,13 @@ from typing import Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
 from commonfarm.accounts.interface import Role, User
 from commonfarm.archive.interface import TreeFile
 from commonfarm.estate.interface import ReleaseTree
-from commonfarm.http.interface import page
+from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import BadInputError, UnreachableError
 from commonfarm.mirrors import arriving, changing, coverage, explaining, override_pages, sharing
 from commonfarm.mirrors.models import Mirror, State
@@ -52,13 +52,14 @@ def today() -> datetime:
 
 
 @require_safe
-@page()
+@page(None)
 def mirrors(request: HttpRequest) -> HttpResponse:
-    """Show every mirror by country, those that need a person first."""
+    """Show every mirror by country, those that need a person first; strangers the public list."""
+    if not isinstance(request.user, User):
+        return redirect("mirror-list")
+    user = require(request, Role.READER)
     rows = Mirror.registered().prefetch_related("administrators").order_by("country", "name")
     found = standings(rows)
-    user = request.user
-    assert isinstance(user, User)
     month = sharing.shares(today().date(), sharing.DAYS)
     # Whoever runs none of them cannot help, and may not know why.
     needs = [one for one in found if one.needs_a_person and sees_all(user, one.mirror)]
