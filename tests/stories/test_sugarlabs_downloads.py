@@ -8,17 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
-from examples.first.command import as_root
-from examples.sugarlabs.downloads.demand import Asked
+from examples.first.command import StoryError, as_root
+from examples.sugarlabs.downloads.demand import COUNTRIES, Asked, Item, day
 from examples.sugarlabs.downloads.internet import Internet, may_make_one
 from examples.sugarlabs.downloads.site import MirrorSite
-from examples.sugarlabs.downloads.story import ESTATE, NOON, Answered, Day, Downloads
+from examples.sugarlabs.downloads.story import DAY_BYTES, ESTATE, NOON, Answered, Downloads
+from examples.sugarlabs.downloads.there import Counted
 
 pytestmark = [pytest.mark.story, pytest.mark.root]
 
@@ -60,25 +64,26 @@ def test_a_day_of_downloads(downloads: Downloads) -> None:
     downloads.wait_for_mirrors()
 
     new = downloads.make_new_release()
-    asked = downloads.requests()
     begin, end = (0, 24 * HOUR) if LONG else (NOON - HOUR // 2, NOON + HOUR // 2)
-    asked = [one for one in asked if begin <= one.second < end]
-    past = Day()
+    asked = between(downloads.requests(), begin, end)
 
-    past.answered += downloads.replay(between(asked, begin, NOON))
-    assert all(one.fetched for one in past.answered)
-    released_at_noon(downloads, new, asked, past)
-    one_dies(downloads, asked, past)
-    one_alters(downloads, asked, past, end)
+    assert all(one.fetched for one in downloads.replay(between(asked, begin, NOON)))
+    released_at_noon(downloads, new, asked)
+    one_dies(downloads, asked)
+    one_alters(downloads, asked, end)
 
+    past = downloads.day
     print(f"{len(past.answered)} downloads of {past.size} bytes, {past.origin_share:.2%} from us")
+    lost = [one for one in past.answered if not one.fetched]
+    assert not lost, lost[:5]
+    assert [one.asked for one in past.answered] == asked
     ours = [one for one in past.answered if not one.mirror]
-    assert past.origin_share < MOST_OF_ORIGIN, (
+    assert 0 < past.origin_share < MOST_OF_ORIGIN, (
         f"{past.origin_share:.2%} of {past.size} bytes of {len(past.answered)} downloads, such as",
         [(one.asked.second - NOON, one.status, one.asked.item.path) for one in ours][:40],
     )
-    lost = [one for one in past.answered if not one.fetched]
-    assert not lost, lost[:5]
+    assert {one.asked.item for one in ours if not one.is_new} == {downloads.index}
+    counted_alike(downloads)
 
 
 def refused_as_in_2009(downloads: Downloads, known: Path, soas: Path) -> None:
@@ -94,43 +99,59 @@ def refused_as_in_2009(downloads: Downloads, known: Path, soas: Path) -> None:
     assert downloads.installation.json("tree", "show", "soas")["revision"] == 0
 
 
-def released_at_noon(downloads: Downloads, new: Path, asked: list[Asked], past: Day) -> None:
-    """Nobody sees it before; then most get it from mirrors, none from the one that is stale."""
+def released_at_noon(downloads: Downloads, new: Path, asked: list[Asked]) -> None:
+    """Nobody sees it before. The first get it from us, until the first mirrors have pulled it; and
+    none from the one that is stale.
+    """
     stale = downloads.mirrors[-1]
+    client, item = downloads.clients[stale.country][0], downloads.new[0]
     downloads.put("soas", new)
     release = downloads.publish("soas", downloads.noon())
     downloads.stage_mirrors("soas", but=[stale])
-    (early,) = downloads.replay([Asked(0, downloads.new[0], "200.40.30.5")])
-    assert early.status == 404
+    assert downloads.installation.ask(client, item.path)["status"] == 404
     downloads.wait_until_public("soas", release)
-    downloads.fill_mirrors("soas", but=[stale])
-    at_once = between(asked, NOON, NOON + 30)
-    past.answered += downloads.replay(at_once)
+
+    noon, waiting = time.monotonic(), deque(between(asked, NOON, NOON + 600))
+
+    def ask_until(second: float) -> list[Answered]:
+        return downloads.replay(iter(lambda: _next(waiting, second), None))
+
+    first = next(one.second for one in waiting if one.item.since)
+    at_once = [one for one in ask_until(first) if one.is_new]
+    assert all(one.status == 200 and one.fetched for one in at_once), at_once
+    for mirror in downloads.mirrors:
+        if mirror is not stale:
+            mirror.pull(f"{downloads.rsync_url()}/soas/", "soas")
+        ask_until(NOON + time.monotonic() - noon)
 
     def arrived() -> bool:
-        (one,) = downloads.replay([Asked(NOON, downloads.new[0], "200.40.30.5")])
-        return one.status == 302
+        ask_until(NOON + time.monotonic() - noon)
+        left_out = downloads.installation.left_out(client, item.path)
+        return left_out.keys() == {f"{stale.name}-soas"}
 
-    downloads.wait_for(arrived, "the first mirror to have the release")
-    after = list(downloads.replay(between(asked, NOON + 30, NOON + 600)))
-    past.answered += after
-    assert not [one for one in after if is_new(one) and one.mirror == stale.address]
-    assert [one for one in after if not is_new(one) and one.mirror == stale.address] or not LONG
+    downloads.wait_for(arrived, "all mirrors but the stale one to have the release")
+    after = ask_until(NOON + 600)
+    assert all(one.mirror for one in after if one.is_new)
+    assert not [one for one in downloads.day.answered if one.is_new and one.told == stale.address]
+    assert not downloads.installation.left_out(client, downloads.old[-1].path)
 
 
-def one_dies(downloads: Downloads, asked: list[Asked], past: Day) -> None:
+def _next(waiting: deque[Asked], second: float) -> Asked | None:
+    return waiting.popleft() if waiting and waiting[0].second <= second else None
+
+
+def one_dies(downloads: Downloads, asked: list[Asked]) -> None:
     """Clients go on to the next mirror that they were told of; then nobody is sent there."""
     dead = downloads.mirrors[0]
     dead.die()
-    past.answered += downloads.replay(between(asked, NOON + 600, NOON + 660))
+    downloads.replay(between(asked, NOON + 600, NOON + 660))
     for tree in ("activities", "soas"):
         name = f"{dead.name}-{tree}"
         downloads.wait_for(partial(probed_down, downloads, name), f"{name} to be found dead")
         wait_until_left_out(downloads, dead, tree)
-    after = list(downloads.replay(between(asked, NOON + 660, NOON + 1200)))
-    past.answered += after
+    after = downloads.replay(between(asked, NOON + 660, NOON + 1200))
     assert after
-    assert not [one for one in after if one.mirror == dead.address]
+    assert not [one for one in after if one.told == dead.address]
 
 
 def probed_down(downloads: Downloads, name: str) -> bool:
@@ -138,7 +159,7 @@ def probed_down(downloads: Downloads, name: str) -> bool:
     return bool(downloads.installation.json("mirror", "show", name)["state"] == "down")
 
 
-def one_alters(downloads: Downloads, asked: list[Asked], past: Day, end: int) -> None:
+def one_alters(downloads: Downloads, asked: list[Asked], end: int) -> None:
     """What serves other bytes than ours is found by an audit, and quarantined."""
     lying = downloads.mirrors[4]
     for item in (*downloads.old, *downloads.new):
@@ -149,10 +170,9 @@ def one_alters(downloads: Downloads, asked: list[Asked], past: Day, end: int) ->
             partial(is_quarantined, downloads, lying, tree), f"{lying.name} to be quarantined"
         )
         wait_until_left_out(downloads, lying, tree)
-    after = list(downloads.replay(between(asked, NOON + 1200, end)))
-    past.answered += after
+    after = downloads.replay(between(asked, NOON + 1200, end))
     assert after
-    assert not [one for one in after if one.mirror == lying.address]
+    assert not [one for one in after if one.told == lying.address]
 
 
 def is_quarantined(downloads: Downloads, mirror: MirrorSite, tree: str) -> bool:
@@ -160,21 +180,44 @@ def is_quarantined(downloads: Downloads, mirror: MirrorSite, tree: str) -> bool:
 
 
 def wait_until_left_out(downloads: Downloads, mirror: MirrorSite, tree: str) -> None:
-    """Return when the map in force says that nobody is sent to a mirror."""
+    """Return when the map that the redirector has in force says that nobody is sent to a mirror."""
     path = next(one.path for one in downloads.old if one.path.startswith(f"{tree}/"))
+    client = downloads.clients["UY"][0]
 
     def left_out() -> bool:
-        said = downloads.installation.json(
-            "mirror", "explain", path, "--from", "200.40.30.5", accept=(0, 1)
-        )
-        return f"{mirror.name}-{tree}" in {one["mirror"] for one in said["left_out"]}
+        return f"{mirror.name}-{tree}" in downloads.installation.left_out(client, path)
 
     downloads.wait_for(left_out, f"the map to leave {mirror.name}-{tree} out")
+
+
+def counted_alike(downloads: Downloads) -> None:
+    """The redirector counted what the clients noted: by mirror and by file, to the byte."""
+    noted = Counted(
+        downloads.day.sums(downloads.name_of_told),
+        downloads.day.sums(lambda one: one.asked.item.path),
+    )
+    with suppress(StoryError):
+        downloads.wait_for(lambda: downloads.installation.counted() == noted, "all to be counted")
+    assert downloads.installation.counted() == noted
 
 
 def between(asked: list[Asked], begin: int, end: int) -> list[Asked]:
     return [one for one in asked if begin <= one.second < end]
 
 
-def is_new(one: Answered) -> bool:
-    return one.asked.item.since > 0
+def test_a_day_is_plausible() -> None:
+    items = [Item(f"old/{number}", 2**22) for number in range(300)]
+    items += [Item(f"new/{number}", 2**22, NOON) for number in range(25)]
+    index, clients = Item("old/index", 2**15), {name: [name] for name in COUNTRIES}
+    asked = day(items, index, clients, DAY_BYTES, seed=120)
+    assert asked == sorted(asked, key=lambda one: one.second)
+    assert 0 <= sum(one.item.size for one in asked) - DAY_BYTES < 2**23
+    files = [one.item for one in asked if one.item != index]
+    assert len(asked) - len(files) == sum(one.path.startswith("old/") for one in files)
+    old = Counter(one.path for one in files if not one.since)
+    tenth = sum(count for _, count in old.most_common(30)) / old.total()
+    assert 0.55 < tenth < 0.65, "of 300 files by Zipf's law ln(31) / ln(301) = 60%"
+    afternoon = [one.item for one in asked if one.second >= NOON and one.item != index]
+    assert 0.48 < sum(one.since > 0 for one in afternoon) / len(afternoon) < 0.52
+    here = Counter((one.second // HOUR - 3) % 24 for one in asked if one.client == "UY")
+    assert 4 < here[20] / here[8] < 8, "evenings are as busy as 1.7 to 0.3"

@@ -2,7 +2,8 @@
 
 The sizes are those that are accounted; the files themselves are made smaller (`SCALE`), since no
 body is moved. Popularity falls with the rank as 1/rank (Zipf's law); people download in the evening
-of their own time zone; half of what is asked for after a release is of that release.
+of their own time zone; half of what is asked for after a release is of that release. Before each
+activity a client asks for their index, which changes in place.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 DAY_SECONDS = 86400
 SCALE = 256
-"""How many times larger a file is accounted than it lies there."""
+"""How many times larger a file is accounted than it lies there: a divisor of every size."""
 RELEASED_SHARE = 0.5
 
 # Where the children's laptops are, by share of downloads, and hours east of UTC.
@@ -57,10 +58,14 @@ class Asked:
     client: str
 
 
-def day(items: Sequence[Item], clients: dict[str, list[str]], size: int, seed: int) -> list[Asked]:
-    """Return downloads of `size` bytes in all, in the order of their time. The same seed, the same
-    day.
+def day(
+    items: Sequence[Item], index: Item, clients: dict[str, list[str]], size: int, seed: int
+) -> list[Asked]:
+    """Return downloads of `size` bytes in all, in the order of their time: of `items`, the most
+    popular first, and of the `index` before each that lies in the same tree. The same seed, the
+    same day.
     """
+    indexed = index.path.partition("/")[0]
     dice = random.Random(seed)  # noqa: S311 - a plausible day, no secret
     old = [item for item in items if item.since == 0]
     new = [item for item in items if item.since > 0]
@@ -73,8 +78,10 @@ def day(items: Sequence[Item], clients: dict[str, list[str]], size: int, seed: i
         there = [item for item in new if item.since <= second]
         pool = there if there and dice.random() < RELEASED_SHARE else old
         item = pool[_rank(dice, len(pool))]
-        asked.append(Asked(second, item, dice.choice(clients[country])))
-        left -= item.size
+        client = dice.choice(clients[country])
+        wanted = [index, item] if item.path.partition("/")[0] == indexed else [item]
+        asked += [Asked(second, one, client) for one in wanted]
+        left -= sum(one.size for one in wanted)
     return sorted(asked, key=lambda one: one.second)
 
 

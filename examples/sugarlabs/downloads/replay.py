@@ -3,8 +3,7 @@
     python -m examples.sugarlabs.downloads.replay REDIRECTOR < ASKED > ANSWERED
 
 runs inside the internet of the story. A line asked is JSON: {"client", "path"}; a line answered is
-{"status", "mirror", "fetched"}: where a client that follows got the file from in the end ("" is
-ourselves), by its head alone. No body is moved: a body that begins is cut off.
+what `ask` returns, or for a path that ends in `?mirrorlist` the list.
 """
 
 from __future__ import annotations
@@ -14,45 +13,61 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 SECONDS = 5.0
+LIST = "?mirrorlist"
+NOTHING = {"status": 0, "told": "", "mirror": "", "fetched": False}
+"""The answer where there is none."""
 _LINK = re.compile(r"<([^>]+)>; rel=duplicate; pri=(\d+)")
 
 
-def ask(redirector: str, client: str, path: str) -> dict[str, object]:
+def ask(redirector: str, client: str, path: str) -> dict[str, Any]:
     """Ask for `path` from the address `client`, and follow as a client does: the target first, then
     the next best of the Link headers.
+
+    `told` is the mirror that was told first, `mirror` the one that has the file, by its head alone
+    ("" is ourselves in both); what we send ourselves is read whole. `fetched`: some had it.
     """
-    where = urlsplit(redirector)
-    connection = http.client.HTTPConnection(
-        where.hostname or "", where.port or 80, timeout=SECONDS, source_address=(client, 0)
-    )
+    connection = _connection(client, redirector)
     try:
-        connection.request("GET", f"/{path}", headers={"User-Agent": "replay"})
+        wanted = {"Accept": "application/json"} if path.endswith(LIST) else {}
+        connection.request("GET", f"/{path}", headers={"User-Agent": "replay"} | wanted)
         answer = connection.getresponse()
-        if answer.status != 302:
-            return {"status": answer.status, "mirror": "", "fetched": answer.status == 200}
-        links = [_LINK.match(text) for text in answer.headers.get_all("Link", [])]
-        targets = [answer.headers["Location"]]
-        targets += [one[1] for one in links if one and one[1] not in targets]
+        body = answer.read()
+    except (OSError, http.client.HTTPException):
+        return NOTHING
     finally:
         connection.close()
+    if wanted and answer.status == 200:
+        return dict(json.loads(body))
+    if answer.status != 302:
+        return NOTHING | {"status": answer.status, "fetched": answer.status == 200}
+    links = [_LINK.match(text) for text in answer.headers.get_all("Link", [])]
+    targets = [answer.headers["Location"]]
+    targets += [one[1] for one in links if one and one[1] not in targets]
+    told = urlsplit(targets[0]).hostname
     for target in targets:
         if _has(client, target):
-            return {"status": 302, "mirror": urlsplit(target).hostname, "fetched": True}
-    return {"status": 302, "mirror": urlsplit(targets[0]).hostname, "fetched": False}
+            mirror = urlsplit(target).hostname
+            return {"status": 302, "told": told, "mirror": mirror, "fetched": True}
+    return {"status": 302, "told": told, "mirror": told, "fetched": False}
+
+
+def _connection(client: str, url: str) -> http.client.HTTPConnection:
+    where = urlsplit(url)
+    return http.client.HTTPConnection(
+        where.hostname or "", where.port or 80, timeout=SECONDS, source_address=(client, 0)
+    )
 
 
 def _has(client: str, url: str) -> bool:
-    where = urlsplit(url)
-    connection = http.client.HTTPConnection(
-        where.hostname or "", where.port or 80, timeout=SECONDS, source_address=(client, 0)
-    )
+    connection = _connection(client, url)
     try:
-        connection.request("HEAD", where.path)
+        connection.request("HEAD", urlsplit(url).path)
         return connection.getresponse().status == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
     finally:
         connection.close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any, Self
 from examples.first.command import StoryError, run
 from examples.sugarlabs.downloads.internet import Internet, networks_of
 from examples.sugarlabs.downloads.site import MirrorSite
-from examples.sugarlabs.downloads.story import InstallationThere
+from examples.sugarlabs.downloads.there import InstallationThere
 
 TREE = "demo"
 ESTATE = f"""\
@@ -30,9 +29,22 @@ trees:
     review: none
     origin_only: 0 s
 """
+_SETPRIV = """\
+#!/bin/sh
+[ -e {clock} ] && case "$*" in *" -- "*"cli.main worker"|*" -- "*"cli.main redirector")
+    for word do
+        shift
+        set -- "$@" "$word"
+        if [ "$word" = -- ]; then
+            set -- "$@" env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={clock} \\
+                FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1
+        fi
+    done
+esac
+exec /usr/bin/setpriv "$@"
+"""
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
-WORKING_DIRECTORY = Path(__file__).parents[3]
 
 
 class SmallProject:
@@ -50,8 +62,8 @@ class SmallProject:
             for number, country in enumerate(countries)
         ]
         self.estate = home / "estate"
-        self._clients: subprocess.Popen[str] | None = None
         self._put = 0
+        self.may_move_clock = False
 
     def __enter__(self) -> Self:
         self.estate.mkdir()
@@ -65,7 +77,6 @@ class SmallProject:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.forget_clients()
         for mirror in self.mirrors:
             mirror.die()
         try:
@@ -89,34 +100,55 @@ class SmallProject:
         run("mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", disk)
         make = "from commonfarm.installation.configure import make; make('small')"
         run(sys.executable, "-c", make, environment=self.installation.environment)
-        text = self.config_file.read_text()
+        text = self.installation.config_file.read_text()
         for name in ("store", "published"):
             text = text.replace(str(self.state / name), str(disk / name))
-        self.config_file.write_text(text)
+        self.installation.config_file.write_text(text)
         return disk
+
+    def have_movable_clock(self) -> None:
+        """Have what `move_clock` takes, before the first `up`, if there is Debian's libfaketime.
+
+        Worker and redirector are started by `setpriv`, for which another one is found.
+        """
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+        self.may_move_clock = library is not None
+        if library is None:
+            return
+        programs = self.home / "programs"
+        programs.mkdir()
+        # Under its clock_nanosleep no Python sleeps (it takes CLOCK_MONOTONIC for the other clock):
+        # by another name it is found by nobody.
+        mended = library.read_bytes().replace(b"\0clock_nanosleep\0", b"\0clock_nanosleeq\0")
+        (programs / library.name).write_bytes(mended)
+        setpriv = programs / "setpriv"
+        setpriv.write_text(_SETPRIV.format(library=programs / library.name, clock=self.clock))
+        setpriv.chmod(0o755)
+        path = f"{programs}:{self.installation.environment['PATH']}"
+        self.installation.environment["PATH"] = path
+
+    def move_clock(self, seconds: int) -> None:
+        """Let it be so many seconds later than it is, from within a second on, for what was started
+        while there was such a `clock`.
+        """
+        new = self.clock.with_suffix(".new")
+        new.write_text(f"{seconds:+}\n")
+        new.chmod(0o644)
+        new.replace(self.clock)
+
+    @property
+    def clock(self) -> Path:
+        """The file that says how late it is."""
+        return self.home / "clock"
 
     @property
     def state(self) -> Path:
         """The folder of the installation's state."""
         return self.home / "farm/state/small"
 
-    @property
-    def config_file(self) -> Path:
-        """The installation's configuration."""
-        return self.home / "farm/etc/small.toml"
-
     def log_of(self, process: str) -> str:
         """Return what a process has said."""
         return (self.state / f"log/{process}.log").read_text(errors="replace")
-
-    def in_hub(self, code: str) -> str:
-        """Run Python as a process with the installation's tables; return what it printed."""
-        setup = "import django; django.setup()\n"
-        environment = self.installation.environment | {
-            "COMMONFARM_CONFIG": str(self.config_file),
-            "DJANGO_SETTINGS_MODULE": "commonfarm.web.settings",
-        }
-        return run(sys.executable, "-c", setup + code, environment=environment)
 
     # Releases.
 
@@ -197,40 +229,12 @@ class SmallProject:
     # Clients.
 
     def ask(self, path: str) -> dict[str, Any]:
-        """Ask the redirector for TREE/`path` as a client: `status`, and `mirror` ("": ourselves).
+        """Ask the redirector for TREE/`path` as a client: see `replay.ask`."""
+        return self.installation.ask(self.client, f"{TREE}/{path}")
 
-        The answer has status 0 when there is none.
-        """
-        if self._clients is None:
-            url = self.installation.status_or_fail()["redirector"]
-            self._clients = subprocess.Popen(
-                self.internet.command(
-                    sys.executable, "-m", "examples.sugarlabs.downloads.replay", url
-                ),
-                cwd=WORKING_DIRECTORY,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        assert self._clients.stdin is not None
-        assert self._clients.stdout is not None
-        self._clients.stdin.write(
-            json.dumps({"client": self.client, "path": f"{TREE}/{path}"}) + "\n"
-        )
-        self._clients.stdin.flush()
-        line = self._clients.stdout.readline()
-        if not line:
-            self.forget_clients()
-            return {"status": 0, "mirror": "", "fetched": False}
-        return dict(json.loads(line))
-
-    def forget_clients(self) -> None:
-        """End the process that asks."""
-        if self._clients is not None:
-            self._clients.kill()
-            self._clients.communicate()
-            self._clients = None
+    def left_out(self, path: str) -> dict[str, str]:
+        """Return which mirrors are left out for TREE/`path`, and why."""
+        return self.installation.left_out(self.client, f"{TREE}/{path}")
 
     def wait_until_redirected(self, path: str, mirror: MirrorSite | None = None) -> datetime:
         """Return when a client was first sent to a mirror (to this one) for a path."""

@@ -8,51 +8,52 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from examples.first.command import StoryError
-from examples.first.installation import Installation
 from examples.sugarlabs.downloads.demand import COUNTRIES, SCALE, Asked, Item, day
 from examples.sugarlabs.downloads.internet import Internet, networks_of
 from examples.sugarlabs.downloads.site import MirrorSite
+from examples.sugarlabs.downloads.there import InstallationThere
 
 ESTATE = Path(__file__).parent
 NOON = 12 * 3600
 DAY_BYTES = 120 * 10**9
 ACTIVITIES = 300
+INDEX = json.dumps({"names and versions of activities": ACTIVITIES, "signature": "0" * 128}) + "\n"
 NEW_ACTIVITIES = 24
 PLACES = ("UY", "UY", "PE", "BR", "US", "US", "US", "DE", "DE", "IN")
 WITHOUT_RSYNC = 2
 STAGED_SECONDS = 20.0
 WAIT_SECONDS = 90.0
-WORKING_DIRECTORY = Path(__file__).parents[3]
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A download as it went: what was asked, the mirror it was sent to ("" is ourselves), and
-    whether a client that follows got it.
+    """A download as it went: what was asked, the mirror that was `told` first and the one that had
+    it in the end ("" is ourselves in both), and whether a client that follows got it.
     """
 
     asked: Asked
     status: int
+    told: str
     mirror: str
     fetched: bool
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is of what was released at noon."""
+        return self.asked.item.since > 0
 
 
 @dataclass
 class Day:
-    """What came of the downloads so far."""
+    """What came of all downloads so far."""
 
     answered: list[Answered] = field(default_factory=list)
 
@@ -67,13 +68,13 @@ class Day:
         ours = sum(one.asked.item.size for one in self.answered if not one.mirror)
         return ours / self.size if self.answered else 0.0
 
-
-class InstallationThere(Installation):
-    """An installation whose processes and commands run inside an internet of its own."""
-
-    def __init__(self, internet: Internet, name: str, home: Path) -> None:
-        super().__init__(name, {"COMMONFARM_HOME": str(home)})
-        self._command = internet.command(*self._command)
+    def sums(self, of: Callable[[Answered], str]) -> dict[str, tuple[int, int]]:
+        """Return downloads and bytes as they lie there (not as they are accounted) by something."""
+        found: dict[str, tuple[int, int]] = {}
+        for one in self.answered:
+            downloads, size = found.get(of(one), (0, 0))
+            found[of(one)] = downloads + 1, size + one.asked.item.size // SCALE
+        return found
 
 
 class Downloads:
@@ -96,8 +97,10 @@ class Downloads:
             )
             for number, country in enumerate(PLACES)
         ]
+        self.day = Day()
         self.old: list[Item] = []
         self.new: list[Item] = []
+        self.index = Item("activities/index.json", 0)
 
     # The two application trees, as they were found in 2009.
 
@@ -112,7 +115,8 @@ class Downloads:
             file = activities / f"{number:04d}/activity-{number}.xo"
             size = max(int(dice.lognormvariate(14.2, 1.2)), 40_000)
             self.old.append(_make(file, size, dice, f"activities/{file.relative_to(activities)}"))
-        (activities / "index.json").write_text("{}\n")
+        (activities / "index.json").write_text(INDEX)
+        self.index = Item("activities/index.json", len(INDEX) * SCALE)
         for arch in ("i386", "x86_64"):
             file = soas / f"1/soas-1-strawberry-{arch}.iso"
             self.old.append(_make(file, 400 * 2**20, dice, f"soas/{file.relative_to(soas)}"))
@@ -231,35 +235,22 @@ class Downloads:
 
     def requests(self) -> list[Asked]:
         """Return the downloads of the day."""
-        return day([*self.old, *self.new], self.clients, DAY_BYTES, seed=120)
+        return day([*self.old, *self.new], self.index, self.clients, DAY_BYTES, seed=120)
 
-    def replay(self, asked: Sequence[Asked]) -> Iterator[Answered]:
-        """Ask the redirector for each, from the client's own address."""
-        url = self.installation.status_or_fail()["redirector"]
-        command = self.internet.command(
-            sys.executable, "-m", "examples.sugarlabs.downloads.replay", url
-        )
-        with subprocess.Popen(
-            command,
-            cwd=WORKING_DIRECTORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as clients:
-            assert clients.stdin is not None
-            assert clients.stdout is not None
-            for one in asked:
-                line = json.dumps({"client": one.client, "path": one.item.path})
-                clients.stdin.write(line + "\n")
-                clients.stdin.flush()
-                answer: dict[str, Any] = json.loads(clients.stdout.readline())
-                yield Answered(
-                    one,
-                    int(answer["status"]),
-                    str(answer["mirror"] or ""),
-                    bool(answer["fetched"]),
-                )
-            clients.stdin.close()
+    def replay(self, asked: Iterable[Asked]) -> list[Answered]:
+        """Ask the redirector for each, from the client's own address; keep and return what came."""
+        found = []
+        for one in asked:
+            answer = self.installation.ask(one.client, one.item.path)
+            told, mirror = answer["told"], answer["mirror"]
+            found.append(Answered(one, answer["status"], told, mirror, answer["fetched"]))
+        self.day.answered += found
+        return found
+
+    def name_of_told(self, one: Answered) -> str:
+        """Return the name under which the mirror that was told is registered for that tree."""
+        tree = one.asked.item.path.partition("/")[0]
+        return next((f"{at.name}-{tree}" for at in self.mirrors if at.address == one.told), "")
 
     def rsync_url(self) -> str:
         """Return our own rsync server's address."""
@@ -282,8 +273,9 @@ class Downloads:
 def _make(file: Path, size: int, dice: random.Random, path: str, since: int = 0) -> Item:
     """Write a file that is accounted with `size` bytes, and lies there with a part of them."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(dice.randbytes(max(size // SCALE, 1)))
-    return Item(path, size, since)
+    data = dice.randbytes(max(size // SCALE, 1))
+    file.write_bytes(data)
+    return Item(path, len(data) * SCALE, since)
 
 
 def _open_up(folder: Path) -> None:
