@@ -249,6 +249,37 @@ def test_a_spool_that_nobody_empties_is_not_filled(
     assert shared.counts.lost == 3
 
 
+def test_a_spool_has_a_bounded_size(shared: Redirector, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shared.spool is not None
+    monkeypatch.setattr(state, "MOST_BYTES", 300)
+    for _ in range(6):
+        get(shared, "/demo/a.deb", GERMAN)
+        asyncio.run(shared.flush())
+    assert len(batches(shared.spool.folder)) == 3, "each has somewhat over a hundred bytes"
+    assert shared.counts.lost == 3
+
+
+def test_counts_of_an_hour_without_a_hub_wait_in_few_files(
+    shared: Redirector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shared.spool is not None
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+    async def hour() -> None:
+        for second in range(0, 3600, 5):
+            get(shared, "/demo/a.deb", GERMAN)
+            shared.clock = float(second)
+            await shared.let_counts_leave()
+        await shared.flush()
+
+    asyncio.run(hour())
+    found = batches(shared.spool.folder)
+    assert len(found) == 517, "one in 5 seconds until there are 512, then one in 5 minutes"
+    assert sum(row[4] for _, rows in found for row in rows) == 720
+    assert shared.counts.lost == 0
+    assert sum(file.stat().st_size for file in shared.spool.folder.iterdir()) < 2**17
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(

@@ -16,6 +16,7 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
@@ -27,7 +28,8 @@ MOST_BATCHES = 8
 MANY_FILES = 512
 """So many batches lying in the spool mean that nobody takes them: fewer and larger ones then."""
 MOST_FILES = 16_384
-"""So many, and counts are lost rather than the disk filled."""
+MOST_BYTES = 2**30
+"""So many batches or bytes of them, and counts are lost rather than the disk filled."""
 LINES_AT_ONCE = 500
 """How many lines are made before the requests have their turn again: under a millisecond."""
 
@@ -117,10 +119,15 @@ class Spool:
         for file in self.folder.glob(".*.new"):
             file.unlink(missing_ok=True)
 
-    def waiting(self) -> int:
-        """Return how many batches lie there; OSError when the folder cannot be read."""
+    def waiting(self) -> tuple[int, int]:
+        """Return how many batches lie there, and their bytes; OSError when there is no telling."""
+        sizes = []
         with os.scandir(self.folder) as entries:
-            return sum(entry.name.endswith(".counts") for entry in entries)
+            for entry in entries:
+                if entry.name.endswith(".counts"):
+                    with suppress(FileNotFoundError):  # it was taken up just now
+                        sizes.append(entry.stat(follow_symlinks=False).st_size)
+        return len(sizes), sum(sizes)
 
     def write(self, name: str, data: bytes) -> None:
         """Put a batch there, whole or not at all, and on disk; OSError says why not."""

@@ -17,6 +17,7 @@ from commonfarm.redirector import limits, mirror_map, response
 from commonfarm.redirector.client import Client, locate_client
 from commonfarm.redirector.counts import (
     MANY_FILES,
+    MOST_BYTES,
     MOST_FILES,
     Batch,
     Counts,
@@ -286,13 +287,13 @@ class Redirector:
             self.counts.close()
         pause = FLUSH_SECONDS
         try:
-            lying = await asyncio.to_thread(self.spool.waiting)
+            lying, size = await asyncio.to_thread(self.spool.waiting)
             if lying >= MANY_FILES:
                 pause = SLOW_FLUSH_SECONDS
             while self.counts.waiting:
                 batch = self.counts.waiting[0]
-                if lying < MOST_FILES:
-                    await self._write(batch)
+                if lying < MOST_FILES and size < MOST_BYTES:
+                    size += await self._write(batch)
                     lying += 1
                 else:
                     self.counts.lost += len(batch.entries)
@@ -304,13 +305,16 @@ class Redirector:
         self._seen.waiting = len(self.counts.waiting)
         return pause
 
-    async def _write(self, batch: Batch) -> None:
+    async def _write(self, batch: Batch) -> int:
+        """Put a batch into the spool; return its bytes."""
         assert self.spool is not None
         pieces = []
         for piece in lines_of(batch):
             pieces.append(piece)
             await asyncio.sleep(0)  # requests have their turn
-        await asyncio.to_thread(self.spool.write, batch.id, b"".join(pieces))
+        data = b"".join(pieces)
+        await asyncio.to_thread(self.spool.write, batch.id, data)
+        return len(data)
 
     async def _keep_spent(self) -> None:
         assert self.spool is not None
