@@ -21,8 +21,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from commonfarm.lib.config import Config
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 
-_TRANSLATED = ip_network("64:ff9b::/96")
-"""IPv6 addresses that stand for any IPv4 address, private ones too (RFC 6052)."""
+_GIVEN_OUT = ip_network("2000::/3")
+"""What of IPv6 is given to networks (RFC 4291). Outside lie site-local addresses, and those that
+stand for any IPv4 address, private ones too (RFC 2765, 6052, 8215)."""
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """The last label of what resolvers take for an IPv4 address, in any way to write one (WHATWG)."""
 
@@ -80,7 +81,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if not address.is_global or address.is_multicast:
         return False
     if isinstance(address, IPv6Address):
-        return not (address.sixtofour or address.teredo or address in _TRANSLATED)
+        return address in _GIVEN_OUT and not (address.sixtofour or address.teredo)
     return True
 
 
