@@ -152,6 +152,14 @@ def test_json_is_believed_no_name_and_no_size() -> None:
     ]
 
 
+def test_a_page_that_is_called_json_is_read_as_what_it_is() -> None:
+    page = (
+        b'\n<!DOCTYPE html><a href="a">a</a></td><td class="m">2026-Jan-02 03:04:05</td><td>7</td>'
+    )
+    found = entries_of(page, URL, "application/json")
+    assert found == [Entry("a", False, 7, 0, 1_767_323_045)]
+
+
 def test_an_empty_folder_is_an_index_and_a_page_is_not() -> None:
     assert entries_of(b"<title>Index of /</title>", URL, "text/html") == []
     with pytest.raises(NotAnIndexError):

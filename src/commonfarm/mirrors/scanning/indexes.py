@@ -69,7 +69,8 @@ def entries_of(page: bytes, url: str, kind: str) -> list[Entry]:
 
     NotAnIndexError when the page names nothing and does not look like an index either.
     """
-    if kind == "application/json":
+    # lighttpd calls its page JSON when it comes from its cache.
+    if kind == "application/json" and not page[:64].lstrip().startswith(b"<"):
         return _from_json(page)
     text = page.decode("utf-8", "surrogateescape")
     parts = urlsplit(url)
