@@ -19,7 +19,7 @@ from commonfarm.lib.config import Config, dump
 from commonfarm.lib.errors import Reason
 from tests.archive import signer_process
 from tests.archive.adopted import Adopted
-from tests.archive.releases import Releases
+from tests.archive.releases import Releases, unsigned_statement
 from tests.archive.world import World
 from tests.forked import Forked
 
@@ -117,7 +117,7 @@ def pool(tmp_path: Path) -> Path:
 def unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the signer out, where what it signs is not what is looked at."""
     monkeypatch.setattr(signing, "sign_publication", lambda _publication: [])
-    monkeypatch.setattr(signing, "sign_manifest", lambda publication: b"x" * publication)
+    monkeypatch.setattr(signing, "sign_manifest", unsigned_statement)
     monkeypatch.setattr(publishing, "_wait_for_another_second", lambda _publication: None)
 
 

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from commonfarm.archive import publishing
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from commonfarm.archive import manifest, manifest_rows, publishing
 from commonfarm.archive.models import Publication, Release
 from commonfarm.archive.releases import going_public, lifecycle, rules
 from commonfarm.archive.trees import aliases_of, current_revision, files_of, listed_files
@@ -16,6 +18,14 @@ from commonfarm.lib.config import Config
 from commonfarm.store.interface import put_all
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def unsigned_statement(number: int) -> bytes:
+    """Return the statement of a publication as any key signs it."""
+    publication = Publication.objects.get(pk=number)
+    earlier = manifest_rows.earlier_segments(publication)
+    statement = manifest_rows.statement(publication, earlier)
+    return manifest.seal(statement, Ed25519PrivateKey.from_private_bytes(bytes(32)))
 
 
 class Releases:

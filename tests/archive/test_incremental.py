@@ -106,32 +106,60 @@ def test_each_revision_is_right_and_takes_the_folder_of_a_past_one(counted: Coun
     assert len(old) == 3 * (1 + counted.world.tree.keep_revisions)
 
 
-def test_now_and_then_all_is_written_anew(
+def test_now_and_then_indexes_are_packed_anew(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (assembling, folders):
-        monkeypatch.setattr(module, "WHOLE_EVERY", 5)
-    for number in range(1, 7):
-        publication = counted.publish()
-        assert bool(assembling.start(publication).since) == (number not in (1, 5))
-        counted.is_right()
-    assert folders_left(counted.config) == {"main", "main.r6", "main.r5", "main.r4"}
-
-
-def test_a_folder_whose_removal_was_cut_short_is_not_brought_forward(
-    counted: Counted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (assembling, folders):
-        monkeypatch.setattr(module, "WHOLE_EVERY", 5)
+    monkeypatch.setattr(assembling, "WHOLE_EVERY", 3)
+    members = []
     for _ in range(4):
         counted.publish()
-    past = counted.config.published / "main.r2"
-    with monkeypatch.context() as killed:
-        killed.setattr(folders, "prune", lambda _tree, keep: shutil.rmtree(past / "demo/pool"))
+        counted.is_right()
+        members.append((counted.seen / f"{PACKAGES}.gz").read_bytes().count(b"\x1f\x8b\x08"))
+    assert members == [1, 2, 1, 2]
+
+
+def test_a_past_folder_that_was_changed_is_put_right(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "WHOLE_EVERY", 4)
+    asked: list[str] = []
+    monkeypatch.setattr(publishing, "defer_once", lambda _task, key, **_: asked.append(key))
+    for _ in range(4):
         counted.publish()
+    assert asked.count(f"mend-{counted.world.tree.pk}") == 1
+    past = counted.config.published / "main.r3"
+    assert folders.mend(counted.world.tree) == []
+    first, second, *_ = sorted(str(one.relative_to(past)) for one in past.rglob("*.deb"))
+    (past / first).unlink()
+    (past / second).unlink()
+    (past / second).write_bytes(b"evil")
+    (past / "odd").mkdir()
+    (past / "odd/link").symlink_to("/etc")
+    assert folders.mend(counted.world.tree) == sorted([first, second, "odd/link"])
+    assert folders.mend(counted.world.tree) == []
+    for _ in range(2):
+        counted.publish()
+    counted.is_right()
+    assert not (counted.seen / "odd").exists()
+
+
+def test_no_revision_is_made_of_a_folder_whose_removal_was_cut_short(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        counted.publish()
+    rmtree = shutil.rmtree
+
+    def killed(folder: Path) -> None:
+        rmtree(folder / "demo/pool")
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(shutil, "rmtree", killed)
+        folders.prune(counted.world.tree, keep=0)
     counted.publish()
     counted.is_right()
-    assert folders_left(counted.config) == {"main", "main.r6", "main.r5", "main.r4"}
+    assert folders_left(counted.config) == {"main", "main.r4", "main.r3", "main.r2"}
 
 
 def cost(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, int]:

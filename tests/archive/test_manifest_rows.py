@@ -113,7 +113,6 @@ def test_packages_are_listed_and_a_revision_says_what_it_changes(
         publication = publish(world.tree)
         report = verified(world.tree, signer)
         assert report.others == []
-        assert publication.manifest_base == 1
         assert [one.revision for one in report.statement.segments] == list(range(1, number + 2))
         files = {one.path for one in said(publication) if isinstance(one, manifest.File)}
         assert len([path for path in files if path.endswith(".deb")]) == 1
@@ -162,22 +161,36 @@ def test_releases_aliases_and_what_is_gone(tree: ReleaseTree, signer: Config) ->
     assert report.files == 2 and {"a/x", "a/long.iso"} <= {one.path for one in said(fourth)}
 
 
-def test_now_and_then_a_base_says_everything_again(
+def test_segments_stay_few_and_their_files_a_while(
     tree: ReleaseTree, signer: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest_rows, "WHOLE_EVERY", 2)
-    bases, kept = [], []
-    for number in range(5):
-        release(tree, {f"f{number}": b"%d" % number})
-        bases.append(publish(tree).manifest_base)
+    monkeypatch.setattr(manifest_rows, "MOST_SEGMENTS", 3)
+    named, kept = [], []
+    for number in range(6):
+        many = {f"many/{one}": b"%d" % one for one in range(0 if number else 50)}
+        release(tree, {f"f{number}": b"f"} | many)
+        publish(tree)
         report = verified(tree, signer)
-        assert (report.files, report.others) == (number + 1, [])
-        assert len(report.statement.segments) == number % 2 + 1
-        files = (signer.published / "files/manifest").iterdir()
-        kept.append(sorted(int(one.name[:8]) for one in files if one.name != "statement.json"))
-    assert bases == [1, 1, 3, 3, 5]
-    # Those of the base before stay for `keep_revisions` after the new one.
-    assert kept == [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4], [3, 4, 5]]
+        assert (report.files, report.others) == (51 + number, [])
+        named.append([one.revision for one in report.statement.segments])
+        lie_there = (signer.published / "files/manifest").iterdir()
+        kept.append(sorted(int(one.name[:8]) for one in lie_there if one.name != "statement.json"))
+    assert named == [[1], [1, 2], [1, 2, 3], [1, 4], [1, 4, 5], [1, 6]]
+    # Those of the statement before stay for `keep_revisions` after the new one.
+    assert kept == [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 5], [1, 4, 5, 6]]
+
+
+def test_what_a_segment_goes_behind() -> None:
+    def left(*sizes: int) -> list[int]:
+        segments = [manifest.Segment(at, size, "") for at, size in enumerate(sizes, 1)]
+        return [one.size for one in manifest_rows.followed(segments)]
+
+    few = [9] * (manifest_rows.MOST_SEGMENTS - 1)
+    assert left() == []
+    assert left(*few) == few
+    assert left(10_000, *few) == [10_000]
+    assert left(1100, *few) == []
+    assert left(10**6, 2000, *few[1:]) == [10**6, 2000]
 
 
 def test_after_a_failed_revision_the_manifest_goes_on_from_what_users_see(
@@ -191,21 +204,19 @@ def test_after_a_failed_revision_the_manifest_goes_on_from_what_users_see(
     assert Publication.objects.latest("revision").state == PublicationState.FAILED
     (signer.state / "disowned").unlink()
     world.add("job:3", make_deb(pool, "p3", "1", "all"))
-    third = publish(world.tree)
+    publish(world.tree)
     assert [one.revision for one in verified(world.tree, signer).statement.segments] == [1, 3]
-    assert third.manifest_base == 1
 
 
 def test_a_tree_from_before_manifests_begins_with_a_base(tree: ReleaseTree, signer: Config) -> None:
     release(tree, {"a": b"a"})
     first = publish(tree)
-    Publication.objects.filter(pk=first.pk).update(
-        manifest=None, manifest_base=None, statement=None
-    )
+    Publication.objects.filter(pk=first.pk).update(manifest=None, statement=None)
     TreeFile.objects.filter(path__startswith="manifest/").update(until_revision=2)
     release(tree, {"b": b"b"})
-    assert publish(tree).manifest_base == 2
-    assert verified(tree, signer).files == 2
+    publish(tree)
+    report = verified(tree, signer)
+    assert (report.files, [one.revision for one in report.statement.segments]) == (2, [2])
 
 
 def test_statements_are_renewed_before_they_end(tree: ReleaseTree, signer: Config) -> None:
@@ -324,9 +335,12 @@ def a_segment_that_is_not_what_the_database_says(second: Publication) -> None:
     lines = manifest.lines(manifest.Head("files", 2, 1), [*said(second), manifest.Gone("a")])
     rows.update(manifest=put_bytes(manifest.pack(lines)))
     refuses(second, "other-bytes")
-    rows.update(manifest=second.manifest, manifest_base=2)
+    base = manifest.lines(manifest.Head("files", 2, 0), said(second))
+    rows.update(manifest=put_bytes(manifest.pack(base)))
     refuses(second, "other-bytes")
-    rows.update(manifest_base=1)
+    rows.update(manifest=put_bytes(b""))
+    refuses(second, "other-bytes")
+    rows.update(manifest=second.manifest)
     file = path_of(second.manifest.sha256)
     whole = file.read_bytes()
     file.write_bytes(b"")

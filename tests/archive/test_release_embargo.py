@@ -215,10 +215,11 @@ from commonfarm.archive import folders, ports, publishing, signing
 from commonfarm.archive.releases import going_public, joining, rows, staging
 from commonfarm.archive.models import Release
 from commonfarm.estate.interface import ReleaseTree
+from tests.archive.releases import unsigned_statement
 ports.tree_published.fill(lambda tree, revision: None)
 ports.rsync_users.fill(lambda: {})
 signing.sign_publication = lambda _publication: []
-signing.sign_manifest = lambda publication: b"x" * publication
+signing.sign_manifest = unsigned_statement
 publishing._wait_for_another_second = lambda publication: None
 where, name, left = sys.argv[1], *sys.argv[2].split(":")
 left = int(left)

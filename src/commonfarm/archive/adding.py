@@ -107,6 +107,7 @@ def add_build(
                     repository=repository,
                     distribution=target.suite,
                     component=COMPONENT,
+                    architecture=artifacts[one.filename].architecture,
                     artifact=artifacts[one.filename],
                     path=one.path,
                     publication=publication,

@@ -1,8 +1,8 @@
 """What a revision adds to the one before it: the cost of a publication is that of what is new.
 
 The indexes of the published revision before are extended; packages never leave the pool. Every
-WHOLE_EVERY revisions, after a revision that failed, and when a repository, suite or architecture is
-new, everything is written anew from the tables.
+WHOLE_EVERY revisions they are packed anew. After a revision that failed, and when a repository,
+suite or architecture is new, everything is written anew from the tables.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from commonfarm.archive import distributions, index
 from commonfarm.archive.distributions import Distribution
-from commonfarm.archive.models import Publication, PublicationState
-from commonfarm.archive.trees import WHOLE_EVERY, files_of
+from commonfarm.archive.models import Entry, Publication, PublicationState
+from commonfarm.archive.trees import WHOLE_EVERY, current_revision, files_of
 from commonfarm.estate.interface import Repository
-from commonfarm.store.interface import Blob, BlobDamagedError, check, put_all, put_bytes, read
+from commonfarm.store.interface import Blob, blob_path, put_all, put_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def start(publication: Publication) -> Start:
     published = Publication.objects.filter(
         tree=publication.tree, revision=before, state=PublicationState.PUBLISHED
     )
-    if publication.revision % WHOLE_EVERY and published.exists():
+    if published.exists():
         found = distributions.of(publication, since=before)
         wanted = [
             f"{one.folder}/{one.packages_path(architecture)}{suffix}"
@@ -56,13 +56,14 @@ def new_files(publication: Publication, begin: Start) -> dict[str, Blob]:
     They are in the store when this returns.
     """
     wanted: dict[str, Blob] = {}
+    repack = publication.revision % WHOLE_EVERY == 0
     for distribution in begin.distributions:
         contents: dict[str, bytes] = {}
         for architecture in distribution.architectures:
             path = distribution.packages_path(architecture)
             old = {
-                suffix: read(begin.hashes[f"{distribution.folder}/{path}{suffix}"])
-                if begin.since
+                suffix: _read(begin.hashes[f"{distribution.folder}/{path}{suffix}"])
+                if begin.since and not (suffix and repack)
                 else b""
                 for suffix in ("", *index.PACKINGS)
             }
@@ -83,6 +84,17 @@ def new_files(publication: Publication, begin: Start) -> dict[str, Blob]:
     return wanted
 
 
+def new_entries(publication: Publication) -> list[Entry]:
+    """Return the packages of a revision that users do not see yet."""
+    seen = current_revision(publication.tree)
+    entries = Entry.objects.filter(
+        repository__tree=publication.tree,
+        publication__revision__gt=seen,
+        publication__revision__lte=publication.revision,
+    )
+    return list(entries.select_related("repository", "artifact__provenance").order_by("pk"))
+
+
 def is_outdated(publication: Publication) -> bool:
     """Say whether the estate wants other indexes than were assembled.
 
@@ -96,7 +108,7 @@ def is_outdated(publication: Publication) -> bool:
     files = files_of(publication.tree, publication.revision).filter(path__in=list(wanted))
     assembled = dict(files.values_list("path", "blob_id"))
     return wanted.keys() != assembled.keys() or any(
-        not _is_damaged(sha256) and not read(sha256).startswith(wanted[path])
+        not _is_damaged(sha256) and not _read(sha256).startswith(wanted[path])
         for path, sha256 in assembled.items()
     )
 
@@ -109,7 +121,11 @@ def index_folders(publication: Publication) -> list[str]:
 
 def _is_damaged(sha256: str) -> bool:
     try:
-        check(sha256)
-    except BlobDamagedError:
+        return index.digest(_read(sha256)) != sha256
+    except OSError:
         return True
-    return False
+
+
+def _read(sha256: str) -> bytes:
+    """Return the bytes of a blob whose row is known: a file of the tree has it."""
+    return blob_path(sha256).read_bytes()

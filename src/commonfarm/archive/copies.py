@@ -83,7 +83,7 @@ class FolderCopy:
         self._root = folder.resolve(strict=True)
         self._sizes: dict[str, int] = {}
         self._targets: dict[str, str] = {}
-        for path, entry in _walk(self._root):
+        for path, entry in walk_files(self._root):
             if entry.is_symlink():
                 self._targets[path] = _leads_to(path, str(Path(entry.path).readlink()))
             elif entry.is_file(follow_symlinks=False):
@@ -247,7 +247,7 @@ def _next(url: str, location: str) -> str:
     return found
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk_files(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield all but folders below `root`, with their paths; symlinks are not followed."""
     folders, count = [""], 0
     while folders:

@@ -84,12 +84,16 @@ def of(publication: Publication, *, since: int = 0) -> list[Distribution]:
     Entries are in the order of their adding. A suite that a project may publish into is there
     before its first package: apt can be pointed at it from the beginning.
     """
-    had = Entry.objects.filter(
-        repository__tree=publication.tree, publication__revision__lte=publication.revision
-    )
+    repositories = list(Repository.objects.filter(tree=publication.tree).order_by("name"))
+    later = Publication.objects.filter(
+        tree=publication.tree, revision__gt=publication.revision
+    ).values_list("pk", flat=True)
+    # By plain numbers, so that the database sees how many it will be, and counts without sorting.
+    had = Entry.objects.filter(repository__in=[one.pk for one in repositories])
+    had = had.exclude(publication__in=list(later))
     counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
     for repository_id, suite, architecture, count in had.values_list(
-        "repository_id", "distribution", "artifact__architecture"
+        "repository_id", "distribution", "architecture"
     ).annotate(Count("pk")):
         counts[repository_id, suite][architecture] = count
     new: dict[tuple[int, str], list[Entry]] = defaultdict(list)
@@ -97,7 +101,7 @@ def of(publication: Publication, *, since: int = 0) -> list[Distribution]:
     for entry in entries.order_by("pk"):
         new[entry.repository_id, entry.distribution].append(entry)
     found = []
-    for repository in Repository.objects.filter(tree=publication.tree).order_by("name"):
+    for repository in repositories:
         wanted: dict[str, set[str]] = defaultdict(set)
         projects = Project.objects.filter(repository=repository, retired_at=None)
         targets = Target.objects.filter(projects__in=projects, retired_at=None)

@@ -27,9 +27,10 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Q
 
+from commonfarm.archive.copies import walk_files
 from commonfarm.archive.models import Publication, TreeAlias, TreeFile
 from commonfarm.archive.releases.rules import link_text
-from commonfarm.archive.trees import WHOLE_EVERY, aliases_of, files_of
+from commonfarm.archive.trees import aliases_of, files_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.paths import inside, is_file_name
 from commonfarm.store.interface import blob_path, full_disk_is_said, sync_folder
@@ -65,9 +66,8 @@ def switch(publication: Publication) -> int:
             aside = published / f".{_name(tree)}.r{revision}.new"
             if aside.exists():
                 shutil.rmtree(aside)
-            # An older one may be half removed already.
             kept = _past(tree, revision)[-KEEP_FOLDERS:]
-            if len(kept) < KEEP_FOLDERS or revision % WHOLE_EVERY == 0:
+            if len(kept) < KEEP_FOLDERS:
                 fill(aside, tree, revision)
             else:
                 kept[0].rename(aside)
@@ -101,14 +101,76 @@ def alone(published: Path) -> Iterator[None]:
 
 def prune(tree: ReleaseTree, *, keep: int = KEEP_FOLDERS) -> list[str]:
     """Remove the folders of past revisions but the newest `keep`; return their names."""
-    link = Path(settings.COMMONFARM.published) / _name(tree)
-    if not link.is_symlink():
-        return []
-    past = _past(tree, _revision(link.readlink()))
-    past = past[: max(0, len(past) - keep)]
-    for folder in past:
-        shutil.rmtree(folder)
+    published = Path(settings.COMMONFARM.published)
+    # By another name, or the next revision is made of what a kill has left of it.
+    aside = published / f".{_name(tree)}.past"
+    with alone(published):
+        past = _past_of_seen(tree)
+        past = past[: max(0, len(past) - keep)]
+        for folder in (None, *past):
+            if folder is not None:
+                folder.rename(aside)
+            if aside.exists():
+                shutil.rmtree(aside)
     return [folder.name for folder in past]
+
+
+def mend(tree: ReleaseTree) -> list[str]:
+    """Have the newest past folder hold what its revision had, whatever was done to it since.
+
+    A later revision is made of it. Returns the paths that were wrong. Nobody waits while it is
+    looked through; where a revision took it meanwhile, it stays as it is until the next time.
+    """
+    published = Path(settings.COMMONFARM.published)
+    if not (past := _past_of_seen(tree)):
+        return []
+    try:
+        change = _spoiled(past[-1], tree, _revision(past[-1]))
+    except FileNotFoundError:
+        return []
+    with full_disk_is_said(), alone(published):
+        if past[-1] not in _past_of_seen(tree):
+            return []
+        apply(past[-1], change)
+    return sorted({*change.files, *change.aliases, *change.gone})
+
+
+def _spoiled(folder: Path, tree: ReleaseTree, revision: int) -> Change:
+    """Return what makes a folder right that should be that of a revision.
+
+    What is a link to the right file of the store is right, without a look at its bytes.
+    """
+    files = dict(files_of(tree, revision).values_list("path", "blob_id"))
+    aliases = dict(aliases_of(tree, revision).values_list("path", "target"))
+    device, gone = folder.stat().st_dev, []
+    for path, entry in walk_files(folder):
+        if entry.is_symlink():
+            right = path in aliases and str(Path(entry.path).readlink()) == link_text(
+                path, aliases[path]
+            )
+        else:
+            right = path in files and _is_put(entry, blob_path(files[path]), device)
+        if right:
+            files.pop(path, None)
+            aliases.pop(path, None)
+        elif path not in files and path not in aliases:
+            gone.append(path)
+    return Change(files, aliases, gone)
+
+
+def _is_put(entry: os.DirEntry[str], source: Path, device: int) -> bool:
+    """Say whether `source` was put there; where links are refused, by what a copy costs nothing."""
+    status = source.stat()
+    if status.st_dev == device and status.st_ino == entry.inode():
+        return True
+    found = entry.stat(follow_symlinks=False)
+    return found.st_nlink == 1 and found.st_size == status.st_size and found.st_dev != status.st_dev
+
+
+def _past_of_seen(tree: ReleaseTree) -> list[Path]:
+    """Return the folders of revisions before the one that users see, oldest first."""
+    link = Path(settings.COMMONFARM.published) / _name(tree)
+    return _past(tree, _revision(link.readlink())) if link.is_symlink() else []
 
 
 def _past(tree: ReleaseTree, revision: int) -> list[Path]:

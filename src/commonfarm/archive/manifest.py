@@ -295,6 +295,11 @@ def unseal(envelope: bytes, key: Ed25519PublicKey) -> Statement:
         raise NoManifestError(str(error)) from None
 
 
+def told(envelope: bytes) -> Statement:
+    """Return the statement in an envelope of our own; its signature is not looked at."""
+    return decode(envelopes.payload(envelope))
+
+
 def _segment(said: object) -> Segment:
     if not isinstance(said, dict):
         raise NoManifestError("it names a segment that is none")

@@ -1,7 +1,8 @@
 """What the manifest of a revision says, by the tables. The worker writes it, and the signer anew.
 
 A revision costs what it changes: its segment says what is other than in the revision that users saw
-before. After WHOLE_EVERY of them a base says everything again.
+before. Where segments are many, it says again what the last ones said, so that they become fewer
+and longer: the base is written anew only when about half of what it says has changed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from commonfarm.archive.models import (
     TreeAlias,
     TreeFile,
 )
-from commonfarm.archive.trees import WHOLE_EVERY, aliases_of, listed_files
+from commonfarm.archive.trees import aliases_of, listed_files
 from commonfarm.estate.interface import ReleaseTree
-from commonfarm.store.interface import Blob, put_bytes
+from commonfarm.store.interface import put_bytes, read
 
 ROWS_AT_ONCE = 2000
+MOST_SEGMENTS = 64
+"""Of more than these, the last ones become one."""
 
 
 def before(publication: Publication) -> Publication | None:
@@ -43,23 +46,34 @@ def before(publication: Publication) -> Publication | None:
 
 
 def write(publication: Publication) -> None:
-    """Store the segment of a revision whose files are all there, and note it in its row."""
+    """Store the segment of a revision whose files are all there, for its row to be saved with."""
     if publication.tree.adopts:
         return
+    kept = earlier_segments(publication)
+    since = kept[-1].revision if kept else 0
+    publication.manifest = put_bytes(manifest.pack(lines(publication, since)))
+
+
+def followed(segments: Sequence[manifest.Segment]) -> Sequence[manifest.Segment]:
+    """Return which of the segments so far a new one goes behind; pure.
+
+    All, while they are few. Else those that are longer than all behind them together.
+    """
+    if len(segments) < MOST_SEGMENTS:
+        return segments
+    at, size = len(segments) - 1, segments[-1].size
+    while at and segments[at - 1].size < 2 * size:
+        at -= 1
+        size += segments[at].size
+    return segments[:at]
+
+
+def earlier_segments(publication: Publication) -> Sequence[manifest.Segment]:
+    """Return the segments behind which that of a revision goes; none where it says everything."""
     last = before(publication)
-    since, base = 0, publication.revision
-    if last is not None and last.statement_id and last.manifest_base:
-        count = Publication.objects.filter(
-            tree=publication.tree,
-            manifest_base=last.manifest_base,
-            revision__lte=last.revision,
-            state=PublicationState.PUBLISHED,
-        ).count()
-        if count < WHOLE_EVERY:
-            since, base = last.revision, last.manifest_base
-    blob = put_bytes(manifest.pack(lines(publication, since)))
-    publication.manifest, publication.manifest_base = blob, base
-    publication.save(update_fields=["manifest", "manifest_base"])
+    if last is None or last.statement_id is None:  # the first, or it is from before manifests
+        return ()
+    return followed(manifest.told(read(last.statement_id)).segments)
 
 
 def lines(publication: Publication, since: int) -> Iterator[bytes]:
@@ -100,7 +114,7 @@ def statement(publication: Publication, earlier: Sequence[manifest.Segment]) -> 
 
 
 def place(publication: Publication, envelope: bytes) -> None:
-    """Make the signed statement and its segments part of the revision; idempotent.
+    """Make the signed statement and its segment part of the revision, for its row to be saved with.
 
     Segments that it no longer names stay for as many revisions as indexes do: somebody may have
     read the statement before.
@@ -108,32 +122,31 @@ def place(publication: Publication, envelope: bytes) -> None:
     tree, revision = publication.tree, publication.revision
     blob = put_bytes(envelope)
     publication.statement = blob
-    publication.save(update_fields=["statement"])
     assert publication.manifest is not None
     rows = TreeFile.objects.filter(tree=tree)
     rows.filter(
         path=manifest.STATEMENT_PATH, until_revision=None, since_revision__lt=revision
     ).update(until_revision=revision)
-    _put(publication, manifest.STATEMENT_PATH, blob, changes=True)
-    _put(publication, manifest.segment_path(revision), publication.manifest, changes=False)
-    segments = rows.filter(path__startswith=f"{manifest.FOLDER}/").exclude(
-        path=manifest.STATEMENT_PATH
+    TreeFile.objects.bulk_create(
+        TreeFile(
+            tree=tree,
+            path=path,
+            size=one.size,
+            sha256=one.sha256,
+            blob=one,
+            changes=changes,
+            since_revision=revision,
+        )
+        for path, one, changes in (
+            (manifest.STATEMENT_PATH, blob, True),
+            (manifest.segment_path(revision), publication.manifest, False),
+        )
     )
-    named = manifest.segment_path(publication.manifest_base or revision)
-    segments.filter(path__gte=named).exclude(until_revision=None).update(until_revision=None)
-    segments.filter(path__lt=named, until_revision=None).update(
-        until_revision=revision + tree.keep_revisions
-    )
+    named = [one.path for one in manifest.told(envelope).segments]
+    rows.filter(path__startswith=f"{manifest.FOLDER}/", until_revision=None).exclude(
+        path__in=[manifest.STATEMENT_PATH, *named]
+    ).update(until_revision=revision + tree.keep_revisions)
     hashing.hash_blobs([blob.sha256, publication.manifest.sha256])
-
-
-def _put(publication: Publication, path: str, blob: Blob, *, changes: bool) -> None:
-    TreeFile.objects.update_or_create(
-        tree=publication.tree,
-        path=path,
-        since_revision=publication.revision,
-        defaults={"blob": blob, "sha256": blob.sha256, "size": blob.size, "changes": changes},
-    )
 
 
 def _files(rows: QuerySet[TreeFile]) -> Iterator[manifest.Entry]:

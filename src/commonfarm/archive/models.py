@@ -60,11 +60,13 @@ class Entry(models.Model):
     """A package in a distribution of a repository. Its path is never given to other bytes.
 
     `path` is below the repository, and `publication` the first revision of the tree that has it.
+    `architecture` is that of the artifact, so that counting them takes one table.
     """
 
     repository = models.ForeignKey("estate.Repository", on_delete=models.PROTECT)
     distribution = models.CharField(max_length=100)
     component = models.CharField(max_length=100, default="main")
+    architecture = models.CharField(max_length=20, blank=True)
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT)
     path = models.CharField(max_length=500)
     publication = models.ForeignKey(
@@ -99,8 +101,8 @@ class Publication(models.Model):
     """One revision of a release tree, from the wish to publish to the switch.
 
     `assembled_at` is the date its indexes bear. `problem` is why it failed or waits. `manifest` is
-    the blob that says what this revision changes (or all it holds, `manifest_base` then being this
-    very revision), `statement` the signed statement that pins it and those before it.
+    the blob that says what this revision changes, or all it holds, `statement` the signed statement
+    that pins it and those before it.
     `rolls_back_to` is the revision whose files of releases it brings back.
     """
 
@@ -120,7 +122,6 @@ class Publication(models.Model):
     manifest = models.ForeignKey(
         "store.Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
-    manifest_base = models.PositiveIntegerField(null=True, blank=True)
     statement = models.ForeignKey(
         "store.Blob", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -147,7 +148,8 @@ class Publication(models.Model):
             self.assembled_at = now
         if state is PublicationState.PUBLISHED:
             self.published_at = now
-        self.save(update_fields=["state", "problem", "assembled_at", "published_at"])
+        done = ["assembled_at", "manifest", "statement", "published_at"]
+        self.save(update_fields=["state", "problem", *done])
         record(event, who=who)
 
     def waits(self, problem: str) -> None:

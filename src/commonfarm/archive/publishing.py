@@ -12,6 +12,7 @@ a half-made folder) is the same when made again.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -32,7 +33,7 @@ from commonfarm.archive import (
 from commonfarm.archive.events import Assembled, Outdated, PublicationFailed, Published, Signed
 from commonfarm.archive.models import UNFINISHED, Publication, PublicationState
 from commonfarm.archive.releases import joining, readable, rows, staging
-from commonfarm.archive.trees import put_files
+from commonfarm.archive.trees import WHOLE_EVERY, put_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
 from commonfarm.lib.errors import BadInputError, Reason, RefusedError, UnreachableError
@@ -40,6 +41,7 @@ from commonfarm.store.interface import Blob, StoreFullError, put_all
 
 WHO = "process:worker"
 AGAIN_SECONDS = 5
+_log = logging.getLogger(__name__)
 
 
 @app.task(name="archive.publish_tree", queue="default")
@@ -51,6 +53,13 @@ def publish_tree(tree_id: int) -> None:
 def publish_soon(tree: ReleaseTree, *, in_seconds: int = 0) -> None:
     """Have the tree's publications go on, once the surrounding transaction commits."""
     defer_once(publish_tree, f"publish-tree-{tree.pk}", in_seconds=in_seconds, tree_id=tree.pk)
+
+
+@app.task(name="archive.mend_folder", queue="default")
+def mend_folder(tree_id: int) -> None:
+    """Put right what somebody changed in a folder of which a later revision is made."""
+    if wrong := folders.mend(ReleaseTree.objects.get(pk=tree_id)):
+        _log.warning("%d paths of a past folder were put right, first %s", len(wrong), wrong[0])
 
 
 def next_publication(tree: ReleaseTree, why: str, *, alone: bool = False) -> Publication:
@@ -166,6 +175,8 @@ def _assemble(publication: Publication) -> None:
         readable.check_published()
     except BadInputError as error:
         raise UnreachableError(Reason("not-readable", str(error))) from None
+    if publication.assembled_at is not None:  # and it begins again
+        rows.take_back(publication)
     now = timezone.now().replace(microsecond=0)
     publication.assembled_at = now
     joining.hold_back_unfit(publication)
@@ -181,19 +192,16 @@ def _assemble(publication: Publication) -> None:
 
 
 def _sign(publication: Publication) -> None:
-    found = assembling.start(publication).distributions
-    made = signing.sign_new_statements(
-        [entry.artifact for distribution in found for entry in distribution.entries]
-    )
+    new = assembling.new_entries(publication)
+    made = signing.sign_new_statements([entry.artifact for entry in new])
     wanted: dict[str, Blob] = {}
     for one in signing.sign_publication(publication.pk):
         signatures = put_all([one.in_release, one.release_gpg])
         wanted[f"{one.folder}/InRelease"], wanted[f"{one.folder}/Release.gpg"] = signatures
-    for distribution in found:
-        for entry in distribution.entries:
-            if entry.artifact.provenance is not None:
-                path = f"{distribution.repository.path}/{entry.path}.intoto.jsonl"
-                wanted[path] = entry.artifact.provenance
+    for entry in new:
+        if entry.artifact.provenance is not None:
+            path = f"{entry.repository.path}/{entry.path}.intoto.jsonl"
+            wanted[path] = entry.artifact.provenance
     put_files(publication, wanted)
     hashing.hash_all(wanted.values())
     manifest_rows.write(publication)
@@ -214,6 +222,8 @@ def _switch(publication: Publication) -> None:
     ports.tree_published.get()(publication.tree, publication.revision)
     if staging.is_wanted(publication.tree):
         staging.stage_soon(publication.tree)
+    if publication.revision % WHOLE_EVERY == 0:
+        defer_once(mend_folder, f"mend-{publication.tree_id}", tree_id=publication.tree_id)
     transaction.on_commit(rsync_modules.write)
     keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
     transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))

@@ -7,7 +7,7 @@ else: no title, no files, no time.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -244,7 +244,7 @@ def publish(request: HttpRequest, name: Name, number: Number, body: WhenPublic) 
     """Make a reviewed release public, now or when its embargo ends."""
     user = require(request, Role.COORDINATOR)
     found, now = _release(name, number), timezone.now()
-    when = soon_enough(body.visible_from, now)
+    when = embargo_end(body.visible_from, now)
     going_public.publish(found, now=now, who=user.label, visible_from=when)
     return show_release(found)
 
@@ -288,11 +288,20 @@ def release_for(user: User, tree: ReleaseTree, number: int) -> Release:
     return found
 
 
-def soon_enough(when: datetime | None, now: datetime) -> datetime | None:
-    """Return the end of an embargo; BadInputError for one that nobody means."""
-    if when is not None and when > now + MOST_EMBARGO:
+def embargo_end(when: datetime | None, now: datetime) -> datetime | None:
+    """Return the end of an embargo; BadInputError for one that nobody means.
+
+    One that is past is a slip, and what was published by it cannot be made unseen.
+    """
+    if when is None:
+        return None
+    if when > now + MOST_EMBARGO:
         what = f"is over {MOST_EMBARGO.days} days ahead"
         raise BadInputError(Problem("visible_from", 0, 0, what, "name a time before that"))
+    if when <= now:
+        what = f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC is past (it is {now:%Y-%m-%d %H:%M})"
+        to_do = "name a time to come, or none to publish it at once"
+        raise BadInputError(Problem("visible_from", 0, 0, what, to_do))
     return when
 
 

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from commonfarm.accounts.interface import Role, User
 from commonfarm.archive.browsing import folder_of
 from commonfarm.archive.models import Publication, Release, ReleaseFile, ReleaseState
-from commonfarm.archive.release_api import release_for, release_of, send, soon_enough
+from commonfarm.archive.release_api import release_for, release_of, send, embargo_end
 from commonfarm.archive.releases import going_public, history, lifecycle
 from commonfarm.archive.showing import (
     WAITING,
@@ -182,7 +182,7 @@ def _act(found: Release, action: str, request: HttpRequest, user: User) -> str:
                 lifecycle.reject(found, who=user.label, now=now, why=why)
             return "It is rejected."
         case "publish":
-            when = soon_enough(_time(request.POST.get("visible_from", "")), now)
+            when = embargo_end(_time(request.POST.get("visible_from", "")), now)
             going_public.publish(found, now=now, who=user.label, visible_from=when)
             return "It is under embargo." if when else "It is being published."
         case "withdraw":

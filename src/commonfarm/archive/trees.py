@@ -14,8 +14,8 @@ from commonfarm.estate.interface import ReleaseTree
 from commonfarm.store.interface import Blob
 
 WHOLE_EVERY = 64
-"""So often a revision is written anew from the tables instead of out of the one before: members of
-a gzip file do not grow without end, and a folder that was tampered with is whole again."""
+"""So often what a revision takes over from those before it is gone through as a whole: members of a
+gzip file do not grow without end, and a folder that was tampered with is whole again."""
 
 
 def current_revision(tree: ReleaseTree) -> int:

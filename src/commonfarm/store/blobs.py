@@ -77,7 +77,7 @@ def check(sha256: str) -> Blob:
 
 def row_for(sha256: str, size: int) -> Blob:
     """Write the row of a file that `disk.settle` has put in place; one row however often."""
-    return Blob.objects.get_or_create(sha256=sha256, defaults={"size": size})[0]
+    return Blob.objects.bulk_create([Blob(sha256=sha256, size=size)], ignore_conflicts=True)[0]
 
 
 def _put(pieces: Iterable[bytes]) -> Blob:

@@ -86,9 +86,8 @@ _BRING_BACK = f"""
 def apply(publication: Publication, now: datetime) -> None:
     """Do all that a publication does to its tree: withdraw, roll back, bring, and end what is due.
 
-    RefusedError when a rollback cannot be.
+    What an earlier try did was taken back before. RefusedError when a rollback cannot be.
     """
-    take_back(publication)
     leaving = list(publication.withdrawals.order_by("number"))
     for release in leaving:
         _withdraw(publication, release, now)

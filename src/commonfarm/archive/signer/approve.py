@@ -14,8 +14,8 @@ from typing import Any
 from commonfarm.archive import distributions, index, ports, provenance
 from commonfarm.archive.models import Artifact, Publication, PublicationState
 from commonfarm.archive.trees import files_of
-from commonfarm.lib.errors import NotFoundError, Reason, RefusedError
-from commonfarm.store.interface import blob_path, read
+from commonfarm.lib.errors import Reason, RefusedError
+from commonfarm.store.interface import blob_path
 
 _vouched: set[tuple[str, str]] = set()
 """Claims that were vouched for before. A job that succeeded stays so: history is not rewritten."""
@@ -143,8 +143,8 @@ def _bytes(listed: dict[str, str], path: str) -> bytes:
 def whole_blob(sha256: str, name: str) -> bytes:
     """Return a blob's bytes if they are what their hash says. Read once: none can come between."""
     try:
-        found = read(sha256)
-    except (OSError, NotFoundError) as error:
+        found = blob_path(sha256).read_bytes()
+    except OSError as error:
         raise refused("damaged", f"{name}: {error}") from None
     if index.digest(found) != sha256:
         raise refused("damaged", f"{name}: the stored file {sha256} is damaged")

@@ -27,8 +27,7 @@ from commonfarm.archive.models import (
 from commonfarm.archive.releases import rules
 from commonfarm.archive.signer.approve import refused, vouch_for, whole_blob
 from commonfarm.estate.interface import Repository
-from commonfarm.lib.errors import NotFoundError
-from commonfarm.store.interface import path_of
+from commonfarm.store.interface import blob_path
 
 _LET_THROUGH = (ReleaseState.REVIEWED, ReleaseState.EMBARGOED, ReleaseState.PUBLIC)
 _PROVENANCE = ".intoto.jsonl"
@@ -49,14 +48,15 @@ def statement(number: int, key: Ed25519PublicKey) -> manifest.Statement:
     last = manifest_rows.before(publication)
     seen = last.revision if last else 0
     _approve_new(publication, seen)
-    earlier: tuple[manifest.Segment, ...] = ()
-    if publication.manifest_base != publication.revision:
-        earlier = _signed_before(publication, last, key)
-    since = earlier[-1].revision if earlier else 0
     try:
-        with path_of(publication.manifest.sha256).open("rb") as packed:
+        with blob_path(publication.manifest.sha256).open("rb") as packed:
+            since = manifest.read_segment(packed)[0].since
+            earlier = _signed_before(publication, last, key, since) if since else ()
+            packed.seek(0)
             same = manifest.unpacks_to(packed, manifest_rows.lines(publication, since))
-    except (OSError, NotFoundError) as error:
+    except manifest.NoManifestError:
+        same = False
+    except OSError as error:
         raise refused("damaged", f"the manifest of {publication}: {error}") from None
     if not same:
         raise refused("other-bytes", f"the manifest of {publication} is not what the database says")
@@ -65,9 +65,11 @@ def statement(number: int, key: Ed25519PublicKey) -> manifest.Statement:
 
 
 def _signed_before(
-    publication: Publication, last: Publication | None, key: Ed25519PublicKey
+    publication: Publication, last: Publication | None, key: Ed25519PublicKey, since: int
 ) -> tuple[manifest.Segment, ...]:
-    """Return the segments that our own statement of the revision before names."""
+    """Return the segments up to that of `since` that our own statement of the revision before
+    names.
+    """
     if last is None or last.statement_id is None:
         raise refused("no-base", f"{publication} says only what it changes, and nothing before it")
     try:
@@ -75,9 +77,10 @@ def _signed_before(
     except ValueError as error:
         raise refused("not-ours", f"the statement of {last}: {error}") from None
     same = (found.tree, found.revision) == (publication.tree.name, last.revision)
-    if not same or found.segments[0].revision != publication.manifest_base:
-        raise refused("not-ours", f"the statement of {last} is of another revision")
-    return found.segments
+    earlier = tuple(one for one in found.segments if one.revision <= since)
+    if not same or not earlier or earlier[-1].revision != since:
+        raise refused("not-ours", f"the statement of {last} does not lead to revision {since}")
+    return earlier
 
 
 def _approve_new(publication: Publication, seen: int) -> None:
