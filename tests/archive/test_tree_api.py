@@ -319,6 +319,7 @@ def test_files_are_for_saving_only(releases: Releases, anna: Caller, bert: Calle
         ("/sugar/releases/1/close", None, 422),
         ("/sugar/releases/1/publish", {"visible_from": "2026-12-01T00:00:00"}, 422),
         ("/sugar/releases/1/publish", {"visible_from": "9999-12-31T23:59:59-12:00"}, 422),
+        ("/sugar/releases/1/publish", {"visible_from": "2026-01-31T12:00:00Z"}, 422),
         ("/sugar/releases/1/publish", {}, 409),
         ("/sugar/releases/1/withdraw", {"why": ""}, 422),
         ("/sugar/rollback", {"revision": 0, "why": "x"}, 422),

@@ -80,11 +80,15 @@ def test_a_coordinator_takes_a_release_all_the_way(releases: Releases, bert: Bro
     address = f"/trees/sugar/releases/{release.number}"
     assert "1 new, 0 changed, 0 gone." in bert.see(address)
     assert "It may be published now." in bert.send(address, action="approve")
+    assert "2026-01-31 12:00 UTC is past" in bert.send(
+        address, action="publish", visible_from="2026-01-31T12:00"
+    )
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).replace(second=0, microsecond=0)
     assert "It is under embargo." in bert.send(
-        address, action="publish", visible_from="2027-01-31T12:00"
+        address, action="publish", visible_from=f"{tomorrow:%Y-%m-%dT%H:%M}"
     )
     release.refresh_from_db()
-    assert release.visible_from == datetime(2027, 1, 31, 12, tzinfo=UTC)
+    assert release.visible_from == tomorrow
     assert "It is being published." in bert.send(address, action="publish")
     releases.work()
     page = bert.see(address)

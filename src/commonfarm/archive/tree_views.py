@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from commonfarm.accounts.interface import Role, User
 from commonfarm.archive.browsing import folder_of
 from commonfarm.archive.models import Publication, Release, ReleaseFile, ReleaseState
-from commonfarm.archive.release_api import release_for, release_of, send, embargo_end
+from commonfarm.archive.release_api import embargo_end, release_for, release_of, send
 from commonfarm.archive.releases import going_public, history, lifecycle
 from commonfarm.archive.showing import (
     WAITING,
