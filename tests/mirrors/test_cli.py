@@ -93,8 +93,8 @@ def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None
     assert (made.budget_bytes, len(made.prefixes)) == (500 * 10**9, 2)
     assert (made.push_to, made.logo is not None) == ("https://south.example.org/pull", True)
     shown = run("show", "south")
-    assert "budget:    465.7 GiB a day" in shown
-    assert "run by:    anna" in shown
+    assert "budget:     465.7 GiB a day" in shown
+    assert "run by:     anna" in shown
     run(
         *("edit", "south", "--prefix", "", "--only-country", "", "--budget", "none"),
         *("--push", "none", "--subtree", ""),

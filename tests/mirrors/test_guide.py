@@ -1,4 +1,4 @@
-"""The guide for who runs a mirror: its commands and its nginx work as they stand there."""
+"""The guide for who runs a mirror: its commands, servers and units work as they stand there."""
 
 from __future__ import annotations
 
@@ -21,10 +21,16 @@ from commonfarm.accounts.interface import ApiToken, Role, User
 from commonfarm.mirrors import registry_tasks
 from commonfarm.mirrors.models import Mirror
 from tests.mirrors.registered import FILES, published
+from tests.mirrors.scanning import servers
 from tests.web.served import _wait, free_ports
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/run-a-mirror.md"
+ROOT = re.compile(r"^```sh root\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+UNIT = re.compile(
+    r"^```(?:ini)?\n# /etc/systemd/system/(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 BLOCK = re.compile(r"^```sh guide\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+APACHE = re.compile(r"^```apache\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NGINX = re.compile(r"^```nginx\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -160,6 +166,7 @@ def test_its_commands_work_as_they_stand(machine: tuple[Machine, Path], nginx: N
     mirror.run(stages)
     assert sorted(file.name for file in mirror.served.iterdir()) == ["activities", "dists", "soas"]
     mirror.run(script)
+    mirror.run("/usr/local/bin/pull-first")
 
     assert mirror.get("/first/soas/image.iso", Range="bytes=1-2") == (206, b"yt")
     assert mirror.get("/first/none")[0] == 404
@@ -171,14 +178,14 @@ def test_its_commands_work_as_they_stand(machine: tuple[Machine, Path], nginx: N
     mirror.run(proof)
     registry_tasks.prove(Mirror.named("north").pk)
     assert Mirror.named("north").proved_at, Mirror.named("north").proof_problem
-    assert "state:     unprobed" in mirror.run(show)
+    assert "state:      unprobed" in mirror.run(show)
     mirror.run(able)
     assert Mirror.named("north").enabled
 
     # A pull keeps the file, brings what is new, and drops what is gone.
     put(source / "public", "soas/new.iso")
     (source / "public" / FILES[0]).unlink()
-    mirror.run(mirror.here("/usr/local/bin/pull-first"))
+    mirror.run("/usr/local/bin/pull-first")
     assert (mirror.served / "commonfarm-mirror.txt").exists()
     assert (mirror.served / "soas/new.iso").exists()
     assert not (mirror.served / FILES[0]).exists()
@@ -194,8 +201,60 @@ def test_its_commands_work_as_they_stand(machine: tuple[Machine, Path], nginx: N
 def test_the_script_never_runs_twice_at_once(machine: tuple[Machine, Path]) -> None:
     mirror, _ = machine
     _, script, *_ = BLOCK.findall(GUIDE.read_text())
-    lock = mirror.home / "srv/mirror/.pull-first.lock"
+    mirror.run(script)
+    lock, again = (mirror.home / f"srv/mirror/.pull-first.{what}" for what in ("lock", "again"))
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        mirror.run(script)
+        mirror.run("/usr/local/bin/pull-first")
         assert not list(mirror.served.iterdir())
+    assert again.exists()  # whoever holds the lock sees that
+    mirror.run("/usr/local/bin/pull-first")
+    assert (mirror.served / "dists").exists()
+    assert not again.exists()
+
+
+def test_its_apache_serves_files_as_they_are(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    here = Machine(tmp_path, 0, port, {})
+    put(here.served, "soas/image.iso", "soas/page.html", "soas/.image.iso.tmp", data=b"x" * 3000)
+    (here.served / "latest").symlink_to("soas")
+    [block] = APACHE.findall(GUIDE.read_text())
+    loaded = ("mpm_event", "authz_core", "alias", "autoindex", "mime", "env", "filter", "deflate")
+    modules = "".join(
+        f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n" for name in loaded
+    )
+    config = tmp_path / "apache.conf"
+    config.write_text(
+        f"ServerRoot {tmp_path}\nPidFile {tmp_path}/pid\nErrorLog {tmp_path}/errors\n"
+        f"Listen 127.0.0.1:{port}\nMutex posixsem\n{modules}"
+        "TypesConfig /etc/mime.types\nAddOutputFilterByType DEFLATE text/html\n"
+        + here.here(block).replace("*:80", f"*:{port}")
+    )
+    with servers.started(tmp_path, ["apache2", "-X", "-f", str(config)], port):
+        for path in ("soas/image.iso", "latest/page.html"):
+            packed = {"Accept-Encoding": "gzip"}
+            assert here.get(f"/first/{path}", **packed) == (200, b"x" * 3000), path
+        assert here.get("/first/soas/image.iso", Range="bytes=1-2") == (206, b"xx")
+        assert here.get("/first/none")[0] == here.get("/first/soas/.image.iso.tmp")[0] == 404
+        assert b"image.iso" in here.get("/first/soas/")[1]
+
+
+@pytest.mark.parametrize("guide", ["run-a-mirror", "serve-downloads"])
+def test_its_units_are_what_systemd_takes(tmp_path: Path, guide: str) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    [(name, unit)] = UNIT.findall((GUIDE.parent / f"{guide}.md").read_text())
+    file = tmp_path / name
+    file.write_text(unit.replace("/usr/bin/commonfarm", sys.executable))
+    verify = ["systemd-analyze", "verify", "--man=no", str(file)]
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="adds a user to files of its own, as root only")
+def test_its_user_has_a_shell_in_which_a_forced_command_runs(tmp_path: Path) -> None:
+    put(tmp_path / "etc", "passwd", "shadow", "group", "gshadow", data=b"")
+    [block] = ROOT.findall(GUIDE.read_text())
+    made = block.splitlines()[0].split()
+    subprocess.run([*made, "--prefix", str(tmp_path)], check=True, timeout=30)
+    assert (tmp_path / "etc/passwd").read_text().endswith(":/home/mirror:/bin/sh\n")

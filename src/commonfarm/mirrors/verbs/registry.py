@@ -260,13 +260,13 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
         "weight": str(details.get("weight", "")),
         "budget": _size(details.get("budget_bytes")),
         "last scan": last.get("finished_at") or ("never" if details else ""),
-        "files": _files(found),
+        "files": f"{_files(found)}, of revision {last['revision']}" if last else "",
         "problem": last.get("problem", ""),
         "missing": ", ".join(last.get("missing", [])[:10]),
     }
     for key, value in lines.items():
         if value:
-            typer.echo(f"{key + ':':<11}{harmless(value)}")
+            typer.echo(f"{key + ':':<12}{harmless(value)}")
     if proof := _proof(found):
         typer.echo(harmless(proof, "\n"))
 
