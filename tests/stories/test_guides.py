@@ -12,6 +12,7 @@ from examples.first.installation import PROGRAM
 
 pytestmark = pytest.mark.story
 
+GUIDES = ["describe-your-estate.md"]
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 STEP = re.compile(r"^```sh run\n(.*?)^```$(?:\n+```\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 GAP = "…"
@@ -31,7 +32,7 @@ def follows(shown: str, printed: str) -> str | None:
     return None if gap or at == len(lines) else "the end of what is shown"
 
 
-@pytest.mark.parametrize("guide", ["describe-your-estate.md"])
+@pytest.mark.parametrize("guide", GUIDES)
 def test_each_command_prints_what_the_guide_shows(guide: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
     for script, shown in STEP.findall((HOW_TO / guide).read_text()):
