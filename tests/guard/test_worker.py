@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 
+from commonfarm.guard import worker
 from commonfarm.guard.interface import defer_once
 from commonfarm.guard.worker import DEAD_SECONDS, MOST_ATTEMPTS, requeue_stalled
 
@@ -126,3 +129,17 @@ def test_what_a_task_asks_for_waits_for_its_transaction(rolled_back: bool) -> No
         asyncio.run(work())
     assert seen == [0]
     assert len(_states()) == (0 if rolled_back else 1)
+
+
+def test_a_worker_begins_anew_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, sent = iter([1000.0, 1000.0, 990.0, 5000.0, 4000.0]), list[int]()
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=lambda: next(times)))
+    monkeypatch.setattr(signal, "raise_signal", sent.append)
+
+    async def at_once(_seconds: float) -> None:
+        """Wait for nothing."""
+
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    asyncio.run(worker._watch_clock())
+    assert sent == [signal.SIGTERM]
+    assert next(times, None) is None

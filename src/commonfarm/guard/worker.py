@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 10.0
 SWEEP_SECONDS = 5.0
 STOP_SECONDS = 20.0
+SET_BACK_SECONDS = 60.0
 MOST_ATTEMPTS = 20
 
 _log = logging.getLogger(__name__)
@@ -75,7 +77,7 @@ async def _work(concurrency: Mapping[str, int], name: str) -> None:
     threads = ThreadPoolExecutor(sum(concurrency.values()))
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.open_async():
-        running = [asyncio.create_task(_sweep()), asyncio.create_task(_beat(name))]
+        running = [asyncio.create_task(one) for one in (_sweep(), _beat(name), _watch_clock())]
         running += [
             asyncio.create_task(
                 app.run_worker_async(
@@ -116,6 +118,20 @@ async def _beat(name: str) -> None:
             process=name,
         )
         await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def _watch_clock() -> None:
+    """End this process once the clock was set back, as SIGTERM does; it is started again.
+
+    What is done by the minute would else wait until the time that was last seen comes again.
+    """
+    last = time.time()
+    while (now := time.time()) > last - SET_BACK_SECONDS:
+        last = max(last, now)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+    _log.warning("the clock was set back by %.0f seconds: this process begins anew", last - now)
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.sleep(2 * STOP_SECONDS)  # jobs under way may end
 
 
 async def _sweep() -> None:

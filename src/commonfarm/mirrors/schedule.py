@@ -46,9 +46,12 @@ def next_scan(looks: Sequence[Look]) -> datetime | None:
 
 
 def check_again(age: timedelta) -> int | None:
-    """Return in how many seconds a mirror is asked again for files published `age` ago, if ever."""
+    """Return in how many seconds a mirror is asked again for files published `age` ago, if ever.
+
+    What is published at a time yet to come is as old as that is far: the clock was set back.
+    """
     for until, pause in CHECK_AGAIN:
-        if age.total_seconds() < until:
+        if abs(age.total_seconds()) < until:
             return pause
     return None
 

@@ -112,6 +112,7 @@ def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
     """Once a minute: have those looked at that are due, and what was cut off ended."""
     now = timezone.now()
     with transaction.atomic():
+        keeping.mend_times(now)
         for mirror in scan.looked_at():
             want_probe(mirror)
         for mirror in scan.due(now):
