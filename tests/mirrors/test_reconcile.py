@@ -16,11 +16,11 @@ from commonfarm.archive.models import Publication, TreeFile
 from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import Reason
-from commonfarm.mirrors import scanning, schedule, tasks
+from commonfarm.mirrors import schedule, tasks
 from commonfarm.mirrors.holdings import bits_of
-from commonfarm.mirrors.models import Arrival, Audit, Mirror, Probe, Scan, ScanKind
+from commonfarm.mirrors.models import Arrival, Audit, Mirror, Scan, ScanKind
 from commonfarm.mirrors.scanning import Checked
-from commonfarm.mirrors.steps import audit, check, keeping, mapping, probe, scan
+from commonfarm.mirrors.steps import audit, check, mapping, scan
 from commonfarm.store.interface import put_bytes
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
 from tests.mirrors.web import Web
@@ -217,7 +217,7 @@ def test_a_check_of_a_mirror_that_fails_says_nothing(mirror: Mirror, tree: Tree,
 
 
 @pytest.mark.parametrize(
-    ("seconds", "again"), [(0, 2), (30, 10), (600, 60), (4000, 600), (30_000, None)]
+    ("seconds", "again"), [(0, 2), (30, 10), (600, 60), (4000, 600), (30_000, None), (-600, 60)]
 )
 def test_new_files_are_asked_for_less_and_less(seconds: int, again: int | None) -> None:
     assert schedule.check_again(timedelta(seconds=seconds)) == again
@@ -282,46 +282,6 @@ def test_a_publication_is_redirected_at_once(
     tasks.write_map.func()
     found = signer.map().find("demo/pool/b.deb")
     assert found is not None and found.mirrors == 1
-
-
-def test_probes_say_who_answers_and_flapping_is_damped(
-    mirror: Mirror, tree: Tree, web: Web
-) -> None:
-    Mirror.objects.update(answers=0, probed_at=None, local=False)
-    at = NOW
-
-    def minute(behaviour: str) -> tuple[bool, int]:
-        nonlocal at
-        at += timedelta(minutes=1)
-        web.behaviour = behaviour
-        news = probe.probe(mirror.pk, at)
-        mirror.refresh_from_db()
-        return news, mirror.answers
-
-    assert minute("") == (True, 1)
-    assert mirror.local and mirror.probed_at == at
-    assert minute("") == (False, 1)
-    assert minute("broken") == (False, 1), "one failure proves nothing"
-    assert minute("broken") == (True, 0)
-    assert "500" in mirror.probe_problem
-    assert minute("") == (False, 0)
-    assert minute("") == (True, 1), "it went down once: two successes"
-    assert happened() == ["mirror answers", "mirror down", "mirror answers"]
-    assert Probe.objects.count() == 6
-    assert keeping.prune(at + timedelta(days=3)) == 6
-
-
-def test_a_probe_of_an_address_that_was_changed_meanwhile_says_nothing(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow(*arguments: object) -> object:
-        Mirror.objects.update(http="http://192.0.2.1/", answers=0, probed_at=None)
-        return scanning.probe(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(probe, "ask", slow)
-    assert probe.probe(mirror.pk, NOW) is False
-    mirror.refresh_from_db()
-    assert (mirror.answers, mirror.probed_at) == (0, None)
 
 
 def test_altered_bytes_quarantine_a_mirror_at_once(

@@ -32,6 +32,8 @@ _BITS = {
     "https4": Answers.HTTPS4,
     "https6": Answers.HTTPS6,
 }
+_OF_A_FAMILY = (Code.NO_ROUTE, Code.NO_ADDRESS)
+"""What says nothing of the mirror as long as it answers by the other address family."""
 
 
 def probe(mirror_id: int, now: datetime) -> bool:
@@ -68,15 +70,13 @@ def _known_files(mirror: Mirror) -> Sequence[Wanted]:
 
 
 def _write_down(mirror: Mirror, probed: Probed, local: bool, where: str, now: datetime) -> bool:
-    answers, problems, grave, latencies = Answers(0), {}, [], []
+    answers, problems, latencies = Answers(0), {}, []
     for name, outcome in probed.outcomes():
         if outcome.problem is None:
             answers |= _BITS[name]
             latencies.append(outcome.latency_seconds)
         elif outcome.problem.code != Code.NO_ROUTE:  # that says something of us, not of it
             problems[name] = outcome.problem.text
-            if outcome.problem.code != Code.NO_ADDRESS:
-                grave.append(outcome.problem.text)
     with transaction.atomic():
         row = Mirror.objects.select_for_update(of=("self",)).get(pk=mirror.pk)
         if (row.http, row.https) != (mirror.http, mirror.https):
@@ -90,7 +90,7 @@ def _write_down(mirror: Mirror, probed: Probed, local: bool, where: str, now: da
         )
         believed = _believed(row, now)
         last = row.probe_problem or "it does not answer"
-        problem = "" if believed else next(iter(grave), last)
+        problem = "" if believed else _gravest(probed, answered=bool(answers)) or last
         before = (row.answers, row.local, row.probed_at is None, row.probe_problem)
         if row.answers and not believed:
             record(MirrorWentDown(row.subject, problem=problem), who=WHO)
@@ -103,9 +103,18 @@ def _write_down(mirror: Mirror, probed: Probed, local: bool, where: str, now: da
     return before != (row.answers, row.local, False, row.probe_problem)
 
 
+def _gravest(probed: Probed, *, answered: bool) -> str:
+    """Return what is wrong with the mirror as a whole, empty where that is nothing."""
+    found = [one.problem for _, one in probed.outcomes() if one.problem is not None]
+    grave = [one.text for one in found if one.code not in _OF_A_FAMILY]
+    for code in () if answered else _OF_A_FAMILY:
+        grave += [one.text for one in found if one.code == code]
+    return next(iter(grave), "")
+
+
 def _believed(mirror: Mirror, now: datetime) -> int:
     """Return by which ways clients are sent there, flapping ones left out."""
-    recent = mirror.probes.filter(at__gt=now - REMEMBERED).order_by("at")
+    recent = mirror.probes.filter(at__gt=now - REMEMBERED).order_by("at", "pk")
     history = list(recent.values_list("at", "answers", "problems"))
     believed = 0
     for name, bit in _BITS.items():
