@@ -50,6 +50,7 @@ def test_whoever_runs_it_sees_what_is_wrong(ben: Browser, demo: ReleaseTree) -> 
     page = ben.see("/mirrors/north")
     for text in ("It misses 2 files", PAINT, "https over IPv4", "no route", "1 of 3", "500", here):
         assert text in page, text
+    assert "failed</span></td>" in page  # http, by neither family
     assert "cannot be asked from here" in page  # by https over IPv6, of which no probe tells
     assert "under embargo" not in page  # no rsync is offered here
     other = Browser("carl").see("/mirrors/north")

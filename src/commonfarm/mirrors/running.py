@@ -102,6 +102,8 @@ def _details(standing: Standing) -> dict[str, Any]:
             "name": f"{way[:-1]} over IPv{way[-1]}",
             "ok": bool(mirror.answers >> number & 1),
             "problem": _why_not(number, way, mirror, probes),
+            # Many have no IPv6: that one family does not answer is not yet a fault.
+            "other": bool(mirror.answers >> (number ^ 1) & 1),
         }
         for number, way in enumerate(ANSWERS)
         if has[way[:-1]]
