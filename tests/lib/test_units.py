@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commonfarm.lib.units import format_bytes, format_seconds, parse_bytes, parse_seconds
+from commonfarm.lib.units import counted, format_bytes, format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_a_size_reads_back_within_its_one_decimal(size: int) -> None:
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_a_number_has_its_noun() -> None:
+    assert [counted(one, "file") for one in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert counted(2, "alias") == "2 aliases"

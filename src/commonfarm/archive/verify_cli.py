@@ -16,7 +16,7 @@ import typer
 from commonfarm.archive.cli import bad, public_key
 from commonfarm.lib.errors import ExitCode, Reason, RefusedError
 from commonfarm.lib.terminal import harmless
-from commonfarm.lib.units import format_bytes, format_seconds, parse_seconds
+from commonfarm.lib.units import counted, format_bytes, format_seconds, parse_seconds
 
 _SHOWN = 50
 
@@ -94,14 +94,15 @@ def _tell(where: str, report: Any) -> None:
     if report.others:
         count = len(report.others) + report.more_others
         names = ", ".join(map(harmless, report.others[:5])) + (", …" if count > 5 else "")
-        typer.echo(f"besides, {count} files that the manifest does not name: {names}")
-    result = f"differs in {report.wrong} places" if report.wrong else "is verified"
+        typer.echo(f"besides, {counted(count, 'file')} that the manifest does not name: {names}")
+    result = f"differs in {counted(report.wrong, 'place')}" if report.wrong else "is verified"
     typer.echo(
         f"{where} {result}: {found.tree} of {found.installation}, revision {found.revision}, signed"
         f" {age} ago, valid until {found.valid_until:%Y-%m-%d %H:%M} UTC"
     )
     typer.echo(
-        f"  {report.files} files, {format_bytes(report.size)}, {report.aliases} aliases;"
+        f"  {counted(report.files, 'file')}, {format_bytes(report.size)},"
+        f" {counted(report.aliases, 'alias')};"
         f" the bytes of {report.checked} were checked"
     )
 

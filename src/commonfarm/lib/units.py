@@ -61,3 +61,9 @@ def format_seconds(seconds: float) -> str:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     hours = whole % 86400 // 3600
     return f"{whole // 86400} d {hours:02d} h" if hours else f"{whole // 86400} d"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not one."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"

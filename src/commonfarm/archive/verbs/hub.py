@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from commonfarm.lib.terminal import harmless
+from commonfarm.lib.units import counted
 
 AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
 TREE = typer.Argument(metavar="TREE", help="A release tree of the estate.")
@@ -70,12 +71,6 @@ def content(shown: dict[str, Any]) -> str:
 
     text = f"{counted(shown['files'], 'file')}, {format_bytes(shown['size'])}"
     return text + (f", {counted(shown['aliases'], 'alias')}" if shown["aliases"] else "")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not one."""
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{ending}"
 
 
 def release_lines(release: dict[str, Any]) -> Iterable[str]:

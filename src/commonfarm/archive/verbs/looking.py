@@ -13,7 +13,6 @@ from commonfarm.archive.verbs.hub import (
     TREE,
     adoption_lines,
     content,
-    counted,
     hub,
     release_lines,
     release_path,

@@ -13,7 +13,6 @@ from commonfarm.archive.verbs.hub import (
     AS_JSON,
     RELEASE,
     TREE,
-    counted,
     hub,
     release_lines,
     release_path,
@@ -22,6 +21,7 @@ from commonfarm.archive.verbs.hub import (
 )
 from commonfarm.lib.errors import ExitCode
 from commonfarm.lib.terminal import harmless
+from commonfarm.lib.units import counted
 
 AGAIN_SECONDS = 0.5
 
@@ -112,8 +112,8 @@ def rollback(
         now = client.get(tree_path(tree))["revision"]
         changes = client.get(tree_path(tree, "diff"), old=now, new=revision)
         typer.confirm(
-            f"Go back from revision {now} of {tree} to {revision}: {changes['gone']} files leave,"
-            f" {changes['new']} come back?",
+            f"Go back from revision {now} of {tree} to {revision}:"
+            f" {counted(changes['gone'], 'file')} to leave, {changes['new']} to come back?",
             abort=True,
         )
     made = client.post(tree_path(tree, "rollback"), {"revision": revision, "why": why})
