@@ -25,7 +25,8 @@ from commonfarm.archive.verbs.hub import (
 
 def list_trees(as_json: bool = AS_JSON) -> None:
     """List the release trees."""
-    from commonfarm.lib.units import format_bytes
+    from commonfarm.lib.units import counted
+from commonfarm.lib.units import format_bytes
 
     rows = hub().get("/archive/trees")
     if as_json:
