@@ -47,6 +47,9 @@ _postgres = EmbeddedPostgres(
 # As after Ctrl-C the tests' processes are stopped and their folders removed.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 _postgres.prepare()
+with (_home / "postgres" / "postgresql.conf").open("a") as _more:
+    # What is lost when the machine itself stops may be lost: it is made anew each time.
+    _more.write("fsync = off\nfull_page_writes = off\n")
 _server = _postgres.start(_home / "postgres.log")
 _postgres.create("commonfarm", "commonfarm", readers=("commonfarm_signer",))
 with _postgres.connect() as _connection:
