@@ -169,15 +169,17 @@ def test_what_did_not_change_is_not_written(mirror: Mirror, tree: Tree) -> None:
     assert "bits" not in update
 
 
-@pytest.mark.parametrize("share", [0.0, 0.4, 0.6, 1.0])
-def test_a_sharp_loss_is_asked_about(mirror: Mirror, tree: Tree, share: float) -> None:
+@pytest.mark.parametrize("served", [False, True, None])
+def test_a_sharp_loss_is_asked_about(mirror: Mirror, tree: Tree, served: bool | None) -> None:
     paths = [f"pool/{number}" for number in range(20)]
     tree.publish(*paths)
     asked: list[tuple[str, int]] = []
 
-    def verify(files: Iterable[tuple[str, int]]) -> int:
+    def verify(files: Iterable[tuple[str, int]]) -> bool:
         asked.extend(files)
-        return int(len(asked) * share)
+        if served is None:
+            raise failure(Code.SERVER_ERROR, "it is down")
+        return served
 
     record_listing(mirror, 2, listed(tree, DEB, BY_HASH, *paths), verify=verify)
     scan = record_listing(mirror, 2, listed(tree, DEB, BY_HASH, *paths[:12]), verify=verify)
@@ -185,7 +187,7 @@ def test_a_sharp_loss_is_asked_about(mirror: Mirror, tree: Tree, share: float) -
     record_listing(mirror, 2, listed(tree, DEB, BY_HASH, *paths), verify=verify)
     scan = record_listing(mirror, 2, listed(tree, DEB, BY_HASH, *paths[:10]), verify=verify)
     assert sorted(asked) == sorted((path, len(tree.data(path))) for path in paths[10:])
-    believed = share < 0.5
+    believed = served is False
     assert scan.ok is believed
     assert len(held(mirror)) == (12 if believed else 22)
     assert ("mirror lost files" in happened()) is believed

@@ -65,6 +65,16 @@ def test_without_an_index_each_file_is_asked_for(mirror: Mirror, tree: Tree, web
     assert (done.ok, done.missing) == (True, ["pool/missing"])
     assert held(mirror) == {DEB, BY_HASH}
     assert not (web.folder / "pool/missing").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        # Of what asking failed for nothing is known: what was there before still counts.
+        broken = Reason("mirror-answer-broken", "it broke off")
+        seen = Checked(held=[BY_HASH], unknown={DEB: broken, "pool/missing": broken})
+        patch.setattr(scan, "check", lambda *_: seen)
+        done = look(mirror)
+        assert (done.ok, done.missing) == (True, ["pool/missing"])
+        patch.setattr(scan, "MOST_ASKED", 2)
+        assert look(mirror).ok is False
+    assert held(mirror) == {DEB, BY_HASH}
 
 
 def test_a_mirror_that_is_away_is_told_of_once(mirror: Mirror, web: Web) -> None:

@@ -47,8 +47,9 @@ can be wrong, as in the middle of an rsync, and the origin would have to serve a
 CONFIRMED_BY = 40
 
 Flags = npt.NDArray[np.bool_]
-Verify = Callable[[Sequence[tuple[str, int]]], int]
-"""Asks a mirror for files (path below its address, size) and returns how many it serves."""
+Verify = Callable[[Sequence[tuple[str, int]]], bool]
+"""Asks a mirror for files of the tree (path, size) and says whether it serves most of them; raises
+ScanError when it cannot be asked."""
 
 
 class Expected:
@@ -103,15 +104,17 @@ def record_listing(
     scan = start_scan(mirror, revision, kind, url or mirror.rsync_url, clock())
     before = bits_of(mirror)
     expected = Expected(mirror, revision)
+    fixed = ~expected.changes
     try:
         seen, named = _compare(expected, listed)
+        held = Bitmap.of(expected.numbers[seen & fixed])
+        lost = (before & Bitmap.of(expected.numbers[fixed])) - held
+        is_sharp = _is_sharp(len(lost), len(before))
+        is_wrong = verify is not None and is_sharp and _served(lost, verify)
     except ScanError as error:
         fail_scan(scan, str(error.reason), clock())
         return scan
-    fixed = ~expected.changes
-    held = Bitmap.of(expected.numbers[seen & fixed])
-    lost = (before & Bitmap.of(expected.numbers[fixed])) - held
-    if verify is not None and _is_sharp(len(lost), len(before)) and _served(lost, verify):
+    if is_wrong:
         fail_scan(scan, "its listing lacks files that it serves", clock())
         return scan
     kept = before & _versions(mirror, revision, expected, named)
@@ -130,7 +133,7 @@ def record_listing(
             fail_scan(scan, "it has none of the files", clock())
         else:
             _succeed(scan, clock())
-        if _is_sharp(len(lost), len(before)):
+        if is_sharp:
             event = alarms.MirrorLostFiles(mirror.subject, lost=len(lost), of=len(before))
             record(event, who=WHO)
     return scan
@@ -267,7 +270,7 @@ def _served(lost: Bitmap, verify: Verify) -> bool:
     """Say whether the mirror serves most of some files that its listing lacks."""
     some = lost.some(CONFIRMED_BY, secrets.SystemRandom())
     files = TreeFile.objects.filter(pk__in=some).values_list("path", "size")
-    return 2 * verify(list(files)) > len(some)
+    return verify(list(files))
 
 
 def _locked(mirror: Mirror, now: datetime) -> Holdings:

@@ -4,6 +4,7 @@ asking for each file.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,9 +16,11 @@ from commonfarm.archive.interface import current_revision, file_columns, joined
 from commonfarm.guard.interface import alone
 from commonfarm.mirrors import schedule
 from commonfarm.mirrors.addresses import Policy
-from commonfarm.mirrors.holdings import record_listing
+from commonfarm.mirrors.holdings import bits_of, record_listing
 from commonfarm.mirrors.models import Mirror, Scan, ScanKind
 from commonfarm.mirrors.scanning import (
+    Code,
+    Limits,
     Listed,
     ScanError,
     Wanted,
@@ -25,6 +28,8 @@ from commonfarm.mirrors.scanning import (
     list_http,
     list_rsync,
 )
+from commonfarm.mirrors.scanning.asking import too_slow
+from commonfarm.mirrors.scanning.values import failure
 
 MOST_ASKED = 100_000
 """A tree with more files is not asked for file by file."""
@@ -74,7 +79,7 @@ def scan(mirror_id: int, clock: Callable[[], datetime]) -> Scan | None:
             kind=listing.ways()[0][0],
             url=listing.ways()[0][1],
             clock=clock,
-            verify=listing.count_served,
+            verify=listing.serves,
         )
         if done.ok:
             done.kind, done.url, done.problem = listing.kind, listing.url, listing.note
@@ -138,26 +143,37 @@ class _Listing:
         return list_http(self.url, self.policy) if kind is ScanKind.HTTP else self._asked()
 
     def _asked(self) -> Iterator[Listed]:
-        """Ask for every file of the tree."""
+        """Ask for every file of the tree. Of one that could not be seen counts what was before."""
         columns = file_columns(self.mirror.tree, self.revision, below=self.mirror.subtree)
         files = joined(columns)
-        rows = (~files.changes).nonzero()[0][:MOST_ASKED]
+        rows = (~files.changes).nonzero()[0]
+        if len(rows) > MOST_ASKED:
+            text = f"each of {len(rows)} files cannot be asked for"
+            raise failure(Code.NO_LISTING, text, "let its web server make indexes, or add rsync")
+        had = bits_of(self.mirror).has(files.numbers)
+        limits = Limits()
+        deadline = time.monotonic() + limits.total_seconds
         for at in range(0, len(rows), ASKED_AT_ONCE):
-            some = [
-                Wanted(path_there(self.mirror, files.paths[row].decode()), int(files.sizes[row]))
+            if time.monotonic() > deadline:
+                raise too_slow(limits)
+            asked = {
+                path_there(self.mirror, files.paths[row].decode()): row
                 for row in rows[at : at + ASKED_AT_ONCE]
-            ]
-            checked = check(bases(self.mirror), some, self.policy)
+            }
+            some = [Wanted(path, int(files.sizes[row])) for path, row in asked.items()]
+            checked = check(bases(self.mirror), some, self.policy, limits)
             if checked.problem is not None:
                 raise ScanError(checked.problem)
-            sizes = {file.path: file.size for file in some}
-            for path in checked.held:
-                yield Listed(path, sizes[path], True, None)
+            for path in [*checked.held, *(one for one in checked.unknown if had[asked[one]])]:
+                yield Listed(path, int(files.sizes[asked[path]]), True, None)
 
-    def count_served(self, files: Sequence[tuple[str, int]]) -> int:
-        """Return how many of these files of the tree the mirror serves when asked for them."""
+    def serves(self, files: Sequence[tuple[str, int]]) -> bool:
+        """Say whether the mirror serves most of these files of the tree when asked for them."""
         wanted = [Wanted(path_there(self.mirror, path), size) for path, size in files]
-        return len(check(bases(self.mirror), wanted, self.policy).held)
+        checked = check(bases(self.mirror), wanted, self.policy)
+        if checked.problem is not None:
+            raise ScanError(checked.problem)
+        return len(checked.held) > len(checked.missing)
 
 
 def _look(scan: Scan) -> schedule.Look:
