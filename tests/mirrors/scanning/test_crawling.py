@@ -226,6 +226,12 @@ def wider(asked: Asked) -> bytes:
     return index(*(f"{len(asked.path)}-{number}/" for number in range(50)))
 
 
+def test_a_folder_whose_path_is_too_long_is_left_out() -> None:
+    with saying(lambda asked: index(f"{len(asked.path)}{'x' * 3000}/")) as server:
+        assert list(list_http(server.url, LOCAL, SHORT)) == []
+    assert len(server.asked) == 2
+
+
 def longer(_: Asked) -> Iterable[bytes]:
     begin = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<title>Index of</title>"
     return without_end(b'<a href="a">a</a>\n' * 1000, begin)

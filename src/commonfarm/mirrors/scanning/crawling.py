@@ -126,9 +126,9 @@ def _below(folder: _Folder, entries: list[Entry]) -> list[_Folder] | None:
         return None
     above = (*folder.pages_above, page)
     return [
-        _Folder(f"{folder.path}{entry.name}/", folder.depth + 1, above)
+        _Folder(path, folder.depth + 1, above)
         for entry in entries
-        if entry.is_folder
+        if entry.is_folder and is_plain(path := f"{folder.path}{entry.name}/")
     ]
 
 
