@@ -183,6 +183,22 @@ def test_a_delta_that_was_signed_for_a_map_that_is_gone_is_refused(tmp_path: Pat
     assert after.generation == 7
 
 
+def test_a_full_map_that_was_read_is_not_read_again_but_never_another_one(tmp_path: Path) -> None:
+    in_place(tmp_path, full())
+    before = load(tmp_path, PUBLIC)
+    in_place(tmp_path, delta_without(tmp_path))
+    after = load(tmp_path, PUBLIC, before)
+    assert (after.generation, after.full) == (6, before.full)
+    other = Ed25519PrivateKey.generate().public_key()
+    with pytest.raises(MapError, match="not by the key"):
+        load(tmp_path, other, before)
+    in_place(tmp_path, full())
+    assert load(tmp_path, PUBLIC, after).full is not before.full
+    (tmp_path / "current").write_bytes(b"rubbish")
+    with pytest.raises(MapError, match="does not start with"):
+        load(tmp_path, PUBLIC, before)
+
+
 def test_who_has_the_old_map_open_keeps_all_of_it(tmp_path: Path) -> None:
     old = in_place(tmp_path, full(5))
     in_place(tmp_path, full(6))
@@ -220,8 +236,8 @@ def test_a_full_map_that_is_replaced_while_it_is_read_is_read_again(
     once = [full(7)]
     named = reading._named
 
-    def slow(file: Path, key: Ed25519PublicKey) -> reading.Part:
-        part = named(file, key)
+    def slow(file: Path, *told: Any) -> reading.Part:
+        part = named(file, *told)
         if once:
             payload = once.pop()
             write(tmp_path, payload, sign(payload), PUBLIC)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commonfarm.redirector import answers
+from commonfarm.redirector import request as requests
 from commonfarm.redirector.connection import Connection
 from commonfarm.redirector.request import PLAIN, Heads, split_target
 from commonfarm.redirector.state import Redirector
@@ -110,7 +110,7 @@ def test_a_plain_target_is_what_it_stands_for(path: bytes) -> None:
     assert split_target(b"/" + path) in ((path, ""), None)
 
 
-def test_kept_heads_are_bounded_and_the_used_ones_stay(tmp_path: Path) -> None:
+def test_kept_heads_are_bounded_and_the_used_ones_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(most=10)
     often = b"GET /a HTTP/1.1\r\nHost: often\r\n\r\n"
     kept = heads.read(often).head
@@ -119,6 +119,10 @@ def test_kept_heads_are_bounded_and_the_used_ones_stay(tmp_path: Path) -> None:
         if number % 5 == 0:
             assert heads.read(often).head is kept
     assert len(heads._young) + len(heads._old) <= 20
+    monkeypatch.setattr(requests, "MOST_KEPT_TOGETHER", 100)
+    for number in range(100):
+        heads.read(b"GET /a HTTP/1.1\r\nHost: %d\r\n\r\n" % number)
+        assert sum(map(len, heads._young)) < 200
     long = b"GET /a HTTP/1.1\r\nX: " + b"a" * 4000 + b"\r\n\r\n"
     assert heads.read(long).head is not heads.read(long).head
 

@@ -221,10 +221,14 @@ def test_clients_share_what_is_known_of_them_within_bounds(
     monkeypatch.setattr(state, "MOST_ROUTES", 20)
     monkeypatch.setattr(redirects, "MOST_WAYS", 10)
     world.full(1)
+    gc.collect()
+    before = sum(type(one) is redirects.Route for one in gc.get_objects())
     for number in range(200):
         assert world.ask("/demo/a", f"193.{number}.1.1")[0] == 302
         assert len(world.shared._routes) <= 20
         assert len(world.shared.redirects.table) <= 10
+    # Nor do the header lines that are kept keep more of them.
+    assert sum(type(one) is redirects.Route for one in gc.get_objects()) - before <= 20
     one = world.shared.route(*_head("193.99.144.80"))
     assert world.shared.route(*_head("193.99.144.80")) is one
     near = world.shared.route(*_head("193.99.144.81"))

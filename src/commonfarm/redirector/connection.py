@@ -177,8 +177,8 @@ class Connection(asyncio.Protocol):
         line = PLAIN.match(data, at)
         if line is None:
             return None
-        shared = self._shared
-        head = shared.heads.get(data[line.end() : end])
+        shared, lines = self._shared, data[line.end() : end]
+        head = shared.heads.get(lines) or shared.heads.again(lines)
         if head is None or not head.plain:
             return None
         if self._trusted and head.peer is self._peer and head.era == shared.era:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -78,7 +79,7 @@ class Places:
             point = point or _point(record)
         if not country:
             country = iptocc.country_code(str(address)) or NOWHERE
-        return Place(country, as_number, point)
+        return Place(sys.intern(country), as_number, point)
 
     def reload(self) -> tuple[str, ...]:
         """Take up files that were replaced.

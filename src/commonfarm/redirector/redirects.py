@@ -79,8 +79,8 @@ class Way:
 
     __slots__ = ("counted", "links", "prefix", "ranking")
 
-    def __init__(self, tree: bytes, ranking: Ranking, links: Links, counted: list[bytes]) -> None:
-        self.prefix = tree + b"/"
+    def __init__(self, prefix: bytes, ranking: Ranking, links: Links, counted: list[bytes]) -> None:
+        self.prefix = prefix
         self.ranking = ranking
         self.links = links
         self.counted = counted
@@ -101,7 +101,6 @@ class Redirects:
         self.map = the_map
         self.spent = spent
         self.now = 0
-        self.selector = Selector(the_map)
         self.budgeted = {
             number: mirror.name
             for number, mirror in enumerate(the_map.mirrors)
@@ -111,9 +110,15 @@ class Redirects:
         self._partial = _partial(the_map)
         self._links: dict[tuple[str, ...], Links] = {}
         self._counted: dict[str, list[bytes]] = {}
+        self._trees = {
+            os.fsencode(name): (name, os.fsencode(name) + b"/") for name in the_map.trees
+        }
         if before is not None and _same_mirrors(before.map, the_map):
             # Rankings look at nothing else; most new maps only bring new files.
             self.table, self._links, self._counted = before.table, before._links, before._counted
+            self.selector: Selector = before.selector.upon(the_map)
+        else:
+            self.selector = Selector(the_map)
         self._locate = the_map.locate
         self._pick = self.selector.pick
 
@@ -129,16 +134,16 @@ class Redirects:
 
     def prepare(self, client: Client, tree: bytes) -> Way:
         """Return the way to `tree` that all clients like `client` share."""
-        name = os.fsdecode(tree)
+        name, prefix = self._trees[tree]  # one of each for all ways
         key = self.selector.key(name, client)
         way = self.table.get(key)
         if way is None:
             if len(self.table) >= MOST_WAYS:
                 self.table.clear()
-            way = self.table[key] = self._made(name, client)
+            way = self.table[key] = self._made(name, prefix, client)
         return way
 
-    def _made(self, tree: str, client: Client) -> Way:
+    def _made(self, tree: str, prefix: bytes, client: Client) -> Way:
         ranking = self.selector.rank(tree, client)
         bases = tuple(ranking.bases)
         links = self._links.get(bases)
@@ -151,7 +156,7 @@ class Redirects:
             counted = self._counted[client.country] = [
                 key_end(mirror.name, client.country) for mirror in self.map.mirrors
             ]
-        return Way(os.fsencode(tree), ranking, links, counted)
+        return Way(prefix, ranking, links, counted)
 
     def find(self, path: bytes, route: Route) -> Found | None:
         """Return where the file `path` (`tree/path`) is sent; None where we serve it ourselves."""

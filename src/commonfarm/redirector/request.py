@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 MOST_HEAD_BYTES = 16 * 1024
 MOST_KEPT_BYTES = 1024
 """Longer header lines are read anew each time."""
-MOST_KEPT = 4096
-"""How many different header lines are kept, at most twice over: 5 MB of usual ones, 25 MB of those
-that somebody made as large as they may be."""
+MOST_KEPT = 8192
+MOST_KEPT_TOGETHER = 4 * 2**20
+"""How many different header lines are kept, and bytes of them, at most twice over: 10 MB of usual
+ones, 25 MB of those that somebody made as large as they may be."""
 READ = frozenset(
     b"accept content-length forwarded host if-modified-since if-none-match if-range range"
     b" transfer-encoding x-forwarded-for x-forwarded-proto".split()
@@ -93,6 +94,7 @@ class Heads:
         self._most = most
         self._young: dict[bytes, Head] = {}
         self._old: dict[bytes, Head] = {}
+        self._bytes = 0
         self.get = self._young.get
 
     def read(self, data: bytes) -> Request:
@@ -100,9 +102,7 @@ class Heads:
         line = PLAIN.match(data)
         lines = data[line.end() :] if line is not None else b""
         if line is not None:
-            head = self._young.get(lines)
-            if head is None and (head := self._old.get(lines)) is not None:
-                self._keep(lines, head)
+            head = self.get(lines) or self.again(lines)
             if head is not None:
                 return Request(b"GET", b"/" + line[1], head)
         request = parse(data)
@@ -110,16 +110,24 @@ class Heads:
             self._keep(lines, request.head)
         return request
 
+    def again(self, lines: bytes) -> Head | None:
+        """Return what these `lines` say if they are among the older ones that are kept."""
+        head = self._old.get(lines)
+        if head is not None:
+            self._keep(lines, head)
+        return head
+
     def forget_routes(self) -> None:
         """Let go of what was made of the lines that are kept."""
         for head in (*self._young.values(), *self._old.values()):
             head.route = None
 
     def _keep(self, lines: bytes, head: Head) -> None:
-        if len(self._young) >= self._most:
-            self._old, self._young = self._young, {}
+        if len(self._young) >= self._most or self._bytes >= MOST_KEPT_TOGETHER:
+            self._old, self._young, self._bytes = self._young, {}, 0
             self.get = self._young.get
         self._young[lines] = head
+        self._bytes += len(lines)
 
 
 class _Collector:

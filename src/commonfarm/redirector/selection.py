@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
@@ -121,6 +122,12 @@ class Selector:
         # Whoever such a network tells apart from the rest of its /24 or /48 is ranked apart.
         small = [one for one in map(ip_network, named) if one.prefixlen > TOGETHER[one.version]]
         self._small = Prefixes((network, str(network)) for network in small)
+
+    def upon(self, the_map: MirrorMap) -> Selector:
+        """Return the same for another map of the same mirrors, trees and overrides."""
+        fresh = copy(self)
+        fresh._map = the_map
+        return fresh
 
     def key(self, tree: str, client: Client) -> tuple[object, ...]:
         """Return all that `rank` looks at: clients of equal keys share one ranking."""

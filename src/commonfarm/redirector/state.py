@@ -44,6 +44,8 @@ WARM_SECONDS = 0.0005
 """How long the requests wait at most while a new map is prepared."""
 WARM_PART = 5
 """Preparing takes one part in so many of our time, so that what comes meanwhile is not too much."""
+AT_ONCE = 200
+"""How many rankings are forgotten before the requests have their turn again: in about 0.2 ms."""
 MOST_WARM_SECONDS = 5.0
 """How long the new map waits at most; whoever is not ranked by then is when he asks."""
 
@@ -142,6 +144,7 @@ class Redirector:
         if route is None:
             if len(self._routes) >= MOST_ROUTES:
                 self._routes.clear()
+                self.heads.forget_routes()
             route = self._routes[asked] = Route(self.locate(*asked))
         return route
 
@@ -238,7 +241,7 @@ class Redirector:
 
     def _load(self) -> MirrorMap:
         key = mirror_map.read_key(self.settings.public_key)
-        return mirror_map.load(self.settings.mirror_map, key)
+        return mirror_map.load(self.settings.mirror_map, key, self.map)
 
     async def _swap(self, fresh: MirrorMap) -> None:
         """Put `fresh` in force, with its rankings made before for those who were here last."""
@@ -252,12 +255,13 @@ class Redirector:
         }
         made.now = self.now
         self.redirects = made
-        if made.table is not before.table:
-            for route in self._routes.values():
-                route.leave()
-            self.heads.forget_routes()
         if before.map.overrides != fresh.overrides:
             self._forget_routes()
+        if made.table is not before.table:
+            await self._let_go(before)
+        last = [before]
+        del before
+        await asyncio.to_thread(last.clear)  # closing a large file that is gone takes milliseconds
 
     async def _rank_again(self, before: Redirects, made: Redirects) -> None:
         """Rank the mirrors of `made` for who went by `before`, those that came last first."""
@@ -273,8 +277,21 @@ class Redirector:
                 await asyncio.sleep((WARM_PART - 1) * (now - slice_begun))
                 slice_begun = time.monotonic()
 
+    async def _let_go(self, before: Redirects) -> None:
+        """Forget the rankings of `before`, in pieces: who comes no more would keep them."""
+        for number, route in enumerate(list(self._routes.values())):
+            if route.table is before.table:
+                route.leave()
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        while before.table:
+            for _ in range(min(AT_ONCE, len(before.table))):
+                before.table.popitem()
+            await asyncio.sleep(0)
+
     def _forget_routes(self) -> None:
         self._routes.clear()
+        self.heads.forget_routes()
         self.era += 1
 
     async def flush(self) -> float:

@@ -16,9 +16,12 @@ CHUNK = 256 * 1024
 
 
 class FileSource:
-    """An open file. What it maps and reads stays there when another file takes its name."""
+    """An open file. What it maps and reads stays there when another file takes its name.
 
-    __slots__ = ("__weakref__", "_descriptor", "size")
+    `mark` tells it from other files, and from itself when it was written to.
+    """
+
+    __slots__ = ("__weakref__", "_descriptor", "mark", "size")
 
     def __init__(self, file: Path) -> None:
         try:
@@ -33,6 +36,7 @@ class FileSource:
         if not stat.S_ISREG(status.st_mode):
             raise MapError("it is not a regular file")
         self.size = status.st_size
+        self.mark = mark_of(status)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`: fewer only at the end."""
@@ -81,11 +85,12 @@ class FileSource:
 class BytesSource:
     """The same over bytes in memory."""
 
-    __slots__ = ("_data", "size")
+    __slots__ = ("_data", "mark", "size")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.size = len(data)
+        self.mark: tuple[int, ...] = ()
 
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`."""
@@ -103,6 +108,11 @@ class BytesSource:
 
 
 Source = FileSource | BytesSource
+
+
+def mark_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what tells one state of a file from others."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def unreadable(error: OSError) -> MapError:
