@@ -21,12 +21,12 @@ from commonfarm.archive.verbs.hub import (
     tree_path,
     when,
 )
+from commonfarm.lib.units import counted
 
 
 def list_trees(as_json: bool = AS_JSON) -> None:
     """List the release trees."""
-    from commonfarm.lib.units import counted
-from commonfarm.lib.units import format_bytes
+    from commonfarm.lib.units import format_bytes
 
     rows = hub().get("/archive/trees")
     if as_json:
