@@ -230,6 +230,11 @@ class TreeFile(models.Model):
                 name="tree_file_unread",
                 condition=models.Q(sha256="", until_revision=None),
             ),
+            models.Index(
+                fields=["tree", "id"],
+                name="tree_file_changing",
+                condition=models.Q(changes=True),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
