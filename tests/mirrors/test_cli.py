@@ -93,7 +93,7 @@ def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None
     assert (made.budget_bytes, len(made.prefixes)) == (500 * 10**9, 2)
     assert (made.push_to, made.logo is not None) == ("https://south.example.org/pull", True)
     shown = run("show", "south")
-    assert "budget:     465.7 GiB a day" in shown
+    assert "budget:     500 GB a day" in shown
     assert "run by:     anna" in shown
     run(
         *("edit", "south", "--prefix", "", "--only-country", "", "--budget", "none"),
@@ -128,13 +128,15 @@ def test_a_logo_that_is_refused_keeps_no_mirror_from_being_registered(
 @pytest.mark.django_db(transaction=True)
 def test_the_list_begins_with_those_that_need_a_person(hub: None) -> None:
     tree = published("other")
+    registered(tree, f"{'a-name-of-many-letters.' * 4}x", "DE")
     for number in range(3):
         registered(tree, f"m{number}", "ABC"[number] + "T", probe_problem="")
     registered(tree, "bad", "ZW", answers=0, probe_problem="a page of HTML\x1b[31m")
     said = run("list", "--tree", "other").splitlines()
     assert said[1].split()[:3] == ["bad", "down", "ZW"]
     assert "\x1b[31m" not in said[1]
-    assert said[-1] == "4 mirrors, 0 up"
+    assert said[-1] == "5 mirrors, 0 up"
+    assert "…" not in "".join(said)  # a name that is cut can be used for nothing
     assert json.loads(run("list", "--state", "down", "--json"))[0]["name"] == "bad"
     assert run("list", "--mine") == "no such mirror\n0 mirrors, 0 up\n"
     for wrong, error in (

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.units import parse_bytes
-from commonfarm.mirrors.forms import exact
 from commonfarm.mirrors.models import HostKey, Mirror
+from commonfarm.mirrors.wording import exact
 from tests.mirrors.registered import FILES, NOW, Browser, jobs, published, registered, scanned
 
 pytestmark = pytest.mark.django_db

@@ -10,10 +10,11 @@ from django import forms
 from commonfarm.accounts.interface import Role, User
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import BadInputError, CommonfarmError, ForbiddenError
-from commonfarm.lib.units import format_bytes, parse_bytes
+from commonfarm.lib.units import parse_bytes
 from commonfarm.mirrors.models import Mirror, Push
 from commonfarm.mirrors.registering import NAME, THE_PROJECTS
 from commonfarm.mirrors.shown import EDITABLE
+from commonfarm.mirrors.wording import exact
 
 LISTS = ("prefixes", "only_countries", "only_networks")
 _ROOM = 20_000
@@ -132,14 +133,3 @@ def _initial(mirror: Mirror) -> dict[str, Any]:
     found["budget_bytes"] = exact(mirror.budget_bytes)
     found["as_number"] = mirror.as_number or None
     return found
-
-
-def exact(size: int) -> str:
-    """Return a size as it can be read again without any loss; empty for none."""
-    if not size:
-        return ""
-    text = format_bytes(size)
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if size % (factor // 10) == 0 and size >= factor:
-            return f"{size / factor:g} {unit}"
-    return text if parse_bytes(text) == size else f"{size} B"

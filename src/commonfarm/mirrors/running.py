@@ -17,7 +17,7 @@ from commonfarm.accounts.interface import Role, User
 from commonfarm.http.interface import page, require
 from commonfarm.lib.errors import BadInputError, ForbiddenError, NotFoundError, Reason, RefusedError
 from commonfarm.mirrors import changing, registry_tasks, sharing, tasks
-from commonfarm.mirrors.forms import MirrorForm, exact
+from commonfarm.mirrors.forms import MirrorForm
 from commonfarm.mirrors.models import HostKey, Mirror, Probe, Push, RsyncPassword, State
 from commonfarm.mirrors.rsync_users import Access
 from commonfarm.mirrors.shown import (
@@ -30,6 +30,7 @@ from commonfarm.mirrors.shown import (
     sees_all,
 )
 from commonfarm.mirrors.views import PARTS, today
+from commonfarm.mirrors.wording import exact
 from commonfarm.redirector.countries import COUNTRIES
 
 MOST_ROWS = 10

@@ -41,7 +41,9 @@ def table(columns: Iterable[str], rows: Sequence[Iterable[str]], none: str) -> N
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*columns, box=None)
+    drawn = Table(box=None)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")  # a name that is cut can be used for nothing
     for row in rows:
         drawn.add_row(*(Text(harmless(cell)) for cell in row))
     Console().print(drawn)

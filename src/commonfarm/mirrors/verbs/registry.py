@@ -259,8 +259,8 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
         "answers by": ", ".join(details.get("answers", [])),
         "weight": str(details.get("weight", "")),
         "budget": _size(details.get("budget_bytes")),
-        "last scan": last.get("finished_at") or ("never" if details else ""),
-        "files": f"{_files(found)}, of revision {last['revision']}" if last else "",
+        "last scan": _time(last.get("finished_at")) or ("never" if details else ""),
+        "files": f"{files}, of revision {last['revision']}" if (files := _files(found)) else "",
         "problem": last.get("problem", ""),
         "missing": ", ".join(last.get("missing", [])[:10]),
     }
@@ -312,7 +312,13 @@ def _addresses(row: dict[str, Any]) -> list[str]:
 
 def _files(row: dict[str, Any]) -> str:
     last = (row["details"] or {}).get("last_scan")
-    return f"{last['files_found']} of {last['files_expected']}" if last else ""
+    if not last or not last["files_expected"]:
+        return ""
+    return f"{last['files_found']} of {last['files_expected']}"
+
+
+def _time(text: str | None) -> str:
+    return f"{text[:16].replace('T', ' ')} UTC" if text else ""
 
 
 def _why(row: dict[str, Any]) -> str:
@@ -320,6 +326,6 @@ def _why(row: dict[str, Any]) -> str:
 
 
 def _size(size: int | None) -> str:
-    from commonfarm.lib.units import format_bytes
+    from commonfarm.mirrors.wording import exact
 
-    return f"{format_bytes(size)} a day" if size else ""
+    return f"{exact(size)} a day" if size else ""
