@@ -75,6 +75,8 @@ def test_a_real_daemon_is_listed_to_the_byte(tmp_path: Path) -> None:
     (tree / "link").symlink_to("pool")
     (tree / "loop").symlink_to(".")
     (tree / "file-link").symlink_to("a.deb")
+    for number, target in enumerate(("pool/", "../../up", "..", "/etc//passwd", "a\nb")):
+        (tree / f"link{number}").symlink_to(target)
     with rsyncd(tmp_path / "home", tree, AS_US) as url:
         listed = list(list_rsync(url, LOCAL, SHORT))
         below = list(list_rsync(url + "pool/", LOCAL, SHORT))

@@ -175,6 +175,8 @@ def parse(text: str) -> Iterator[Listed]:
     suspect = not text.isascii() or any(mark in text for mark in _MARKS)
     for kind, size, day, clock, name in lines:
         if suspect:
+            if kind == "l":  # where it leads to is for the mirror to know
+                name = name.partition(" -> ")[0]
             name = _unescaped(name)
             if leaves(name) and (kind, name) != ("d", "."):
                 text = f"it lists {harmless(name[:200])!r}, which leads out of the folder"
