@@ -22,6 +22,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from django.conf import settings
@@ -284,7 +285,7 @@ def _replace(partial: Path, target: Path) -> None:
 def _remove(folder: Path, path: str, touched: set[Path]) -> None:
     """Remove a file or alias, and the folders that are empty then."""
     target = inside(folder, path)
-    above = [one for one in target.parents if folder in one.parents]
+    above = list(takewhile(lambda one: one != folder, target.parents))
     if any(one.is_symlink() or not one.is_dir() for one in above):
         return  # Something else has the place of its folder.
     if target.is_symlink() or not target.is_dir():

@@ -23,12 +23,12 @@ _vouched: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """An index that was found to be what the database says: revision, packages, size, SHA-256."""
+    """An index that was found to be what the database says; `packed` by suffix."""
 
     revision: int
     packages: int
-    size: int
-    sha256: str
+    plain: index.File
+    packed: dict[str, index.File]
 
 
 _checked: dict[tuple[int, str], _Checked] = {}
@@ -101,16 +101,24 @@ def _release(
         new = [entry for entry in one.entries if one.lists(entry, architecture)]
         if not _begins_with(text, before, since, one.listed(architecture) - len(new)):
             raise refused("other-bytes", f"{path} is not what the database says")
-        if text[before.size if before else 0 :] != one.packages(architecture):
+        added = text[before.plain.size if before else 0 :]
+        if added != one.packages(architecture):
             raise refused("other-bytes", f"{path} is not what the database says")
-        files.append(index.File(name, len(text), listed[path]))
+        plain = index.File(name, len(text), listed[path])
+        all_packed = {}
         for suffix in index.PACKINGS:
             packed = _bytes(listed, path + suffix)
-            if not index.unpacks_to(suffix, packed, text):
+            old = before.packed[suffix] if before else None
+            if old and added and _starts_with(packed, old):
+                same = index.unpacks_to(suffix, packed[old.size :], added)
+            else:
+                same = index.unpacks_to(suffix, packed, text)
+            if not same:
                 raise refused("other-bytes", f"{path}{suffix} is not what the database says")
-            files.append(index.File(name + suffix, len(packed), listed[path + suffix]))
+            all_packed[suffix] = index.File(name + suffix, len(packed), listed[path + suffix])
+        files += [plain, *all_packed.values()]
         checked[publication.tree_id, path] = _Checked(
-            publication.revision, one.listed(architecture), len(text), listed[path]
+            publication.revision, one.listed(architecture), plain, all_packed
         )
     expected = one.release(publication, files)
     if _bytes(listed, f"{one.folder}/Release") != expected:
@@ -130,8 +138,12 @@ def _begins_with(text: bytes, before: _Checked | None, since: int, packages: int
         before is not None
         and before.revision == since
         and before.packages == packages
-        and index.digest(text[: before.size]) == before.sha256
+        and _starts_with(text, before.plain)
     )
+
+
+def _starts_with(data: bytes, file: index.File) -> bool:
+    return index.digest(data[: file.size]) == file.sha256
 
 
 def _bytes(listed: dict[str, str], path: str) -> bytes:
