@@ -41,6 +41,7 @@ from commonfarm.store.interface import Blob, StoreFullError, put_all
 
 WHO = "process:worker"
 AGAIN_SECONDS = 5
+MOST_CLOCK_SECONDS = 10
 _log = logging.getLogger(__name__)
 
 
@@ -92,12 +93,13 @@ def publish(tree: ReleaseTree) -> None:
     AGAIN_SECONDS.
     """
     while publication := _oldest(tree):
-        _wait_for_another_second(publication)
         try:
-            if publication.state == PublicationState.PENDING:
-                # Long files take long, and meanwhile others may add to the tree.
-                hashing.hash_ahead(publication)
-            advance(publication)
+            while publication.state in UNFINISHED:
+                if publication.state == PublicationState.PENDING:
+                    _wait_for_another_second(publication)
+                    # Long files take long, and meanwhile others may add to the tree.
+                    hashing.hash_ahead(publication)
+                advance(publication)
         except (UnreachableError, StoreFullError) as error:
             publication.waits(str(error))
             publish_soon(tree, in_seconds=AGAIN_SECONDS)
@@ -137,7 +139,9 @@ def _refuse(publication: Publication, why: str) -> None:
             who=WHO,
         )
     else:
-        publication.fail(why, PublicationFailed(publication.label), who=WHO)
+        # Readers see that, and it may name files of releases that are not public.
+        told = "what is shown of its releases says why" if publication.releases.exists() else why
+        publication.fail(told, PublicationFailed(publication.label), who=WHO)
         joining.failed(publication, why)
 
 
@@ -145,16 +149,17 @@ def _wait_for_another_second(publication: Publication) -> None:
     """Have a revision's InRelease be of a later second than the one that users saw before.
 
     HTTP dates have no fractions: apt would be told that the newer of two within one second is not
-    modified, and would stay with the older.
+    modified, and would stay with the older. It stays with the later of two by their own date, too,
+    so a clock that was put back a little is waited for.
     """
     last = (
         Publication.objects.filter(tree=publication.tree, state=PublicationState.PUBLISHED)
         .order_by("-revision")
         .first()
     )
-    if publication.state == PublicationState.PENDING and last and last.published_at:
+    if last and last.published_at:
         since = (timezone.now() - last.published_at.replace(microsecond=0)).total_seconds()
-        if 0 <= since < 1:
+        if -MOST_CLOCK_SECONDS <= since < 1:
             time.sleep(1 - since)
 
 

@@ -9,13 +9,15 @@ from commonfarm.archive.models import Publication, PublicationState
 from commonfarm.estate.interface import ReleaseTree, Repository
 
 WHO = "process:worker"
+MOST_AHEAD = timedelta(minutes=1)
 
 
 def renew(now: datetime) -> int:
     """Ask for a new revision of each tree past half of its shortest validity; return how many.
 
-    A tree whose newest publication failed waits for a person: signing the same again would fail the
-    same way.
+    And of one that was signed while the clock was ahead: apt takes no index of the future. A tree
+    whose newest publication failed waits for a person: signing the same again would fail the same
+    way.
     """
     asked = 0
     for tree in ReleaseTree.objects.filter(retired_at=None):
@@ -27,7 +29,12 @@ def renew(now: datetime) -> int:
         validities += Repository.objects.filter(tree=tree).values_list("valid_seconds", flat=True)
         if not validities or newest.assembled_at is None:
             continue
-        if now - newest.assembled_at > timedelta(seconds=min(validities)) / 2:
+        age = now - newest.assembled_at
+        if age > timedelta(seconds=min(validities)) / 2:
             ask_publication(tree, "half of its validity is over", who=WHO)
-            asked += 1
+        elif age < -MOST_AHEAD:
+            ask_publication(tree, "it was signed by a clock that was ahead", who=WHO)
+        else:
+            continue
+        asked += 1
     return asked
