@@ -211,6 +211,8 @@ def test_what_is_held_back_says_why(hub: Releases, worker: None, folder: Path) -
     said = run("publish", "sugar", "1", "--wait", code=1)
     assert "sugar release 1 is reviewed" in said
     assert "4/Write.xo" in said
+    told = Entry.objects.filter(subject="release:sugar/1").values_list("why", "details")
+    assert "Write.xo" not in json.dumps(list(told))
 
 
 HEAVY = """

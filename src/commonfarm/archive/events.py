@@ -75,12 +75,12 @@ class ReleaseOpened(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseClosed(Event):
-    """A release is complete: no more can be added, and it can be looked at."""
+    """A release is complete: no more can be added, and it can be looked at.
+
+    How much it brings is not told either.
+    """
 
     what: ClassVar[str] = "release closed"
-    files: int
-    size: int
-    aliases: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,12 @@ class ReleaseRejected(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseEmbargoed(Event):
-    """A release is to be published at a time, and seen by nobody but mirrors before."""
+    """A release is to be published at a time, and seen by nobody but mirrors before.
+
+    The time is not told.
+    """
 
     what: ClassVar[str] = "release embargoed"
-    visible_from: str
 
 
 @dataclass(frozen=True, slots=True)

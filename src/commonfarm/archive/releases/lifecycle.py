@@ -165,9 +165,7 @@ def close(release: Release, *, who: str, now: datetime) -> str:
             raise BadInputError(Problem(release.label, 0, 0, "has no files", "add some first"))
         checking.learn_sizes("archive_releasefile", len(content.files))
         _raise(checking.problems(release, content))
-        size = sum(size for _, size in content.files.values())
-        counts = len(content.files), size, len(content.texts)
-        release.close(*counts, hash_token(token), who=who)
+        release.close(hash_token(token), who=who)
         hashing.hash_soon(release)
         if release.tree.review == "none":
             release.approve(now, who=who, why="the tree asks for no review")

@@ -84,9 +84,9 @@ class Release(models.Model):
         before = (ReleaseState.REVIEWED, ReleaseState.EMBARGOED)
         return self.publication_id is not None and self.state in before
 
-    def close(self, files: int, size: int, aliases: int, link_digest: str, *, who: str) -> None:
+    def close(self, link_digest: str, *, who: str) -> None:
         """Let no more be added; it can be looked at from now on."""
-        event = events.ReleaseClosed(self.label, files=files, size=size, aliases=aliases)
+        event = events.ReleaseClosed(self.label)
         self._becomes(ReleaseState.UNLISTED, event, who=who, link_digest=link_digest)
 
     def change_link(self, digest: str, *, who: str) -> None:
@@ -107,7 +107,7 @@ class Release(models.Model):
 
     def embargo(self, until: datetime, *, who: str) -> None:
         """Keep it from everybody but registered mirrors until a time, and then publish it."""
-        event = events.ReleaseEmbargoed(self.label, visible_from=until.isoformat())
+        event = events.ReleaseEmbargoed(self.label)
         self._becomes(ReleaseState.EMBARGOED, event, who=who, visible_from=until, why="")
 
     def stage(self, now: datetime, *, who: str) -> None:
@@ -126,9 +126,13 @@ class Release(models.Model):
         self._becomes(ReleaseState.PUBLIC, event, who=who)
 
     def hold_back(self, why: str, *, who: str) -> None:
-        """Take it out of its publication, for a fault that a person has to mend."""
+        """Take it out of its publication, for a fault that a person has to mend.
+
+        The journal, which everybody reads, is not told why: that names files nobody may know of.
+        """
         fields = {"publication": None, "visible_from": None, "staged_at": None, "why": why}
-        self._becomes(ReleaseState.REVIEWED, events.ReleaseHeldBack(self.label), who=who, **fields)
+        event, told = events.ReleaseHeldBack(self.label), "what is shown of it says why"
+        self._becomes(ReleaseState.REVIEWED, event, who=who, told=told, **fields)
 
     def leave_by(self, publication: Any, *, at_once: bool, who: str, why: str) -> None:
         """Be taken back by a publication; its state changes when users no longer see it."""
@@ -154,12 +158,14 @@ class Release(models.Model):
         event = events.ReleasePublished(self.label, revision=publication.revision)
         self._becomes(ReleaseState.PUBLIC, event, who=who, withdrawn_by_publication=None)
 
-    def _becomes(self, state: str, event: Event, *, who: str, **fields: Any) -> None:
+    def _becomes(
+        self, state: str, event: Event, *, who: str, told: str = "", **fields: Any
+    ) -> None:
         self.state = state
         for name, value in fields.items():
             setattr(self, name, value)
         self.save(update_fields=["state", *fields])
-        record(event, who=who, why=str(fields.get("why", "")))
+        record(event, who=who, why=told or str(fields.get("why", "")))
 
 
 class ReleaseFile(models.Model):
