@@ -229,6 +229,28 @@ def test_a_scan_is_asked_for_once_however_often(ben: Caller, demo: ReleaseTree) 
     assert jobs().count("mirrors.scan") == 1
 
 
+def test_a_quarantine_is_not_left_by_another_name(
+    ben: Caller, anna: Caller, demo: ReleaseTree
+) -> None:
+    registered(demo, "north", quarantine="piece 3 of x differs").administrators.add(ben.user)
+    assert ben("DELETE", "/north").status_code == 204
+    again = NEW | {"https": "https://north.example.org:444/else/"}
+    shown = ben("POST", "", again).json()
+    assert shown["details"]["quarantine"] == "as north, on the same host: piece 3 of x differs"
+    other = {"name": "south", "http": "http://south.example.org/"}
+    assert ben("POST", "", NEW | other).json()["details"]["quarantine"] == ""
+    assert anna("POST", "", again | {"name": "new"}).json()["details"]["quarantine"] == ""
+
+
+def test_an_address_is_of_one_mirror(ben: Caller, demo: ReleaseTree) -> None:
+    mirror = registered(demo, "other")
+    same = NEW | {"https": mirror.https}
+    assert b"is the address of the mirror other" in ben("POST", "", same).content
+    mirror.proved_at = None  # whoever has not shown that it is theirs keeps nobody from it
+    mirror.save()
+    assert ben("POST", "", same).status_code == 201
+
+
 def test_what_the_project_says_is_not_for_administrators(
     anna: Caller, ben: Caller, demo: ReleaseTree
 ) -> None:

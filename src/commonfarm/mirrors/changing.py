@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils import timezone
@@ -38,6 +39,7 @@ def register(
     checked = registering.check(fields, _policy(), tree, user, None)
     mirror = Mirror.add(name, tree, checked, who=user.label)
     mirror.administrators.add(user)
+    _keep_quarantine(mirror, user)
     _begin(mirror, user, vouch)
     return mirror
 
@@ -55,6 +57,7 @@ def edit(mirror: Mirror, fields: Mapping[str, Any], user: User, *, vouch: bool =
     """Change what is registered of a mirror."""
     before = {name: getattr(mirror, name) for name in (*ADDRESSES, "subtree")}
     mirror.edit(registering.check(fields, _policy(), mirror.tree, user, mirror), who=user.label)
+    _keep_quarantine(mirror, user)
     if mirror.proved_at is None:
         _begin(mirror, user, vouch)
     elif before != {name: getattr(mirror, name) for name in before}:
@@ -152,6 +155,18 @@ def require_proof(mirror: Mirror) -> None:
                 f"commonfarm mirror show {mirror} says which file shows it",
             )
         )
+
+
+def _keep_quarantine(mirror: Mirror, user: User) -> None:
+    """Keep a server that served other bytes than ours from coming back by another name."""
+    if mirror.quarantine or user.may(Role.COORDINATOR):
+        return
+    hosts = {urlsplit(url).hostname for url in mirror.addresses}
+    for other in Mirror.objects.exclude(quarantine="").exclude(pk=mirror.pk):
+        if hosts & {urlsplit(url).hostname for url in other.addresses}:
+            problem = f"as {other}, on the same host: {other.quarantine}"
+            mirror.quarantine_for(problem, timezone.now(), who=user.label)
+            return
 
 
 def _begin(mirror: Mirror, user: User, vouched: bool) -> None:

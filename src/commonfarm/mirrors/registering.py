@@ -91,6 +91,7 @@ def check(
     if "push_to" in found or "push" in found:
         found["push_to"], more = _push_to(whole["push"], whole["push_to"], policy)
         problems += more
+    problems += _taken(found, tree, now)
     if found.get("subtree"):
         problems += _no_folder(tree, found["subtree"])
     if problems:
@@ -188,6 +189,18 @@ def _push_to(push: str, to: str, policy: Policy) -> tuple[str, list[Problem]]:
     except BadInputError as error:
         return to, [Problem("push_to", 0, 0, one.what, one.to_do) for one in error.problems]
     return to, []
+
+
+def _taken(found: Mapping[str, Any], tree: ReleaseTree, now: Mirror | None) -> list[Problem]:
+    """Return which addresses another mirror of the tree has shown to be its own."""
+    others = Mirror.registered().filter(tree=tree, proved_at__isnull=False)
+    others = others.exclude(pk=now.pk) if now else others
+    problems = []
+    for name in ("http", "https"):
+        if found.get(name) and (other := others.filter(**{name: found[name]}).first()):
+            what = f"{found[name]} is the address of the mirror {other}"
+            problems.append(Problem(name, 0, 0, what, "edit that one, or name another address"))
+    return problems
 
 
 def _no_folder(tree: ReleaseTree, subtree: str) -> list[Problem]:
