@@ -55,9 +55,9 @@ lint: setup
 # Tests make whole root file systems: more than a /tmp in memory may hold, as Debian 13 has it.
 test stories: export TMPDIR := /var/tmp
 
-# Two at a time, a file as a whole: each has a PostgreSQL of its own.
+# Two at a time, a file as a whole: each has a PostgreSQL of its own. In which order: tests/conftest.py
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 stories: setup
 	COMMONFARM_LONG_STORIES=1 $(BIN)/python -m pytest -m story

@@ -1,4 +1,4 @@
-"""What tests share: a queue that others left empty, and Debian's Chromium to look at pages."""
+"""What tests share: a queue that others left empty, Debian's Chromium, and who runs which file."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 from playwright.sync_api import Browser, sync_playwright
 from pytest_django import DjangoDbBlocker
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Playwright's synchronous API keeps a loop in this thread; Django would take our queries for
 # asynchronous ones.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
+# Passwords are hashed as always, in fewer rounds: half a second for each is for who guesses them.
+PBKDF2PasswordHasher.iterations = 1000
+
+OF_ONE_INSTALLATION = {
+    f"tests/stories/test_{name}.py"
+    for name in ("bad_input", "documents", "faults", "first", "hostile_builds", "pages")
+}
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--disable-background-networking",
@@ -23,6 +33,32 @@ FLAGS = [
     "--no-first-run",
     *(["--no-sandbox"] if os.getuid() == 0 else []),
 ]
+
+
+class Distribution(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives out whole files, and the stories of one installation together: it is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "stories of one installation" if file in OF_ONE_INSTALLATION else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Distribution:
+    return Distribution(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the work, begin with what is long: none is alone at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    if item.nodeid.partition("::")[0] in OF_ONE_INSTALLATION:
+        return 0
+    marks = {mark.name for mark in item.iter_markers()}
+    return 1 if "story" in marks else 2 if marks & {"root", "browser"} else 3
 
 
 @pytest.fixture(scope="module")
