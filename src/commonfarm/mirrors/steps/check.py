@@ -25,7 +25,7 @@ from commonfarm.mirrors.holdings import FOLLOWED_FOR, bits_of, new_files, record
 from commonfarm.mirrors.models import Mirror
 from commonfarm.mirrors.scanning import Limits, Wanted
 from commonfarm.mirrors.scanning import check as ask
-from commonfarm.mirrors.steps.scan import bases, find, looked_at, path_there
+from commonfarm.mirrors.steps.scan import bases, current_revisions, find, looked_at, path_there
 
 MOST_CHANGING = 1000
 LIMITS = Limits(connect_seconds=10, silence_seconds=20, request_seconds=30, total_seconds=120)
@@ -62,7 +62,8 @@ def due(now: datetime) -> list[Mirror]:
     )
     trees = set(recent.values_list("tree", flat=True))
     some = [one for one in looked_at() if one.tree_id in trees and one.answers]
-    return [one for one in some if new_files(one, current_revision(one.tree), now).paths]
+    revisions = current_revisions(some)
+    return [one for one in some if new_files(one, revisions[one.tree_id], now).paths]
 
 
 def _ask(

@@ -39,10 +39,9 @@ ASKED_AT_ONCE = 2000
 def due(now: datetime) -> list[Mirror]:
     """Return the mirrors that should be scanned now."""
     found = []
-    revisions: dict[int, int] = {}
-    for mirror in looked_at():
-        if mirror.tree_id not in revisions:
-            revisions[mirror.tree_id] = current_revision(mirror.tree)
+    mirrors = looked_at()
+    revisions = current_revisions(mirrors)
+    for mirror in mirrors:
         finished = mirror.scans.exclude(ok=None).exclude(finished_at=None)
         if mirror.proved_at is not None:
             finished = finished.filter(started_at__gte=mirror.proved_at)
@@ -50,6 +49,11 @@ def due(now: datetime) -> list[Mirror]:
         if revisions[mirror.tree_id] and (at is None or at <= now):
             found.append(mirror)
     return found
+
+
+def current_revisions(mirrors: Sequence[Mirror]) -> dict[int, int]:
+    """Return the revision in force of each tree that these are of, 0 where there is none."""
+    return {tree.pk: current_revision(tree) for tree in {one.tree for one in mirrors}}
 
 
 def looked_at() -> list[Mirror]:
