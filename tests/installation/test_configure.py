@@ -142,11 +142,14 @@ def test_a_deep_home_has_its_sockets_in_a_short_private_folder(
 ) -> None:
     monkeypatch.setenv("COMMONFARM_HOME", str(tmp_path / ("deep" * 25)))
     folder = places.runtime_folder("production")
+    assert len(str(folder)) < 60
+    assert not folder.parent.exists(), "it is made at the start"
+    places.check_runtime(folder)
     try:
-        assert len(str(folder)) < 60
         assert folder.parent.stat().st_mode & 0o022 == 0
         folder.parent.chmod(0o777)
-        with pytest.raises(RefusedError, match="others may write"):
-            places.runtime_folder("production")
+        for refuse in (places.runtime_folder, lambda _: places.check_runtime(folder)):
+            with pytest.raises(RefusedError, match="others may write"):
+                refuse("production")
     finally:
         folder.parent.rmdir()

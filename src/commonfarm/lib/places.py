@@ -55,8 +55,8 @@ def state_folder(name: str) -> Path:
 def runtime_folder(name: str) -> Path:
     """Return where a new installation has its sockets, short enough for a socket's address.
 
-    When the natural place is too deep, it is a private folder in /tmp; RefusedError when that
-    exists and is another user's.
+    When the natural place is too deep, it is a private folder in /tmp, which is only made at the
+    start; RefusedError when that exists and is another user's.
     """
     home = _home()
     base = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -71,7 +71,8 @@ def runtime_folder(name: str) -> Path:
         return natural
     digest = hashlib.sha256(os.fsencode(home or Path.home())).hexdigest()[:8]
     folder = Path(f"{_private()}{digest}") / name
-    check_runtime(folder)
+    if os.path.lexists(folder.parent):
+        check_runtime(folder)
     return folder
 
 
