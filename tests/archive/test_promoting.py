@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from commonfarm.archive import publishing
-from commonfarm.archive.models import Release
+from commonfarm.archive.models import Publication, Release
 from commonfarm.archive.promoting import promote
 from commonfarm.archive.releases import going_public, lifecycle
 from commonfarm.estate.interface import ReleaseTree
@@ -67,6 +67,19 @@ def test_what_is_not_public_is_not_promoted(releases: Releases, stable: ReleaseT
         promoted(releases, release)
     with pytest.raises(RefusedError, match="has all that sugar has"):
         promoted(releases)
+
+
+def test_what_was_withdrawn_or_is_on_its_way_is_not_promoted(
+    releases: Releases, stable: ReleaseTree
+) -> None:
+    bad = releases.published({"a": "a", "bad": "bad"})
+    releases.published({"a": "a"})
+    going_public.withdraw(bad, who=WHO, why="a fault")
+    releases.work()
+    assert "bad" in releases.lying()
+    going_public.publish(releases.reviewed({"b": "b"}, {"latest": "b"}), NOW, who="user:bert")
+    publishing.advance(Publication.objects.latest("revision"))
+    assert list(brought(promoted(releases))) == ["a"]
 
 
 def test_where_it_goes(releases: Releases, stable: ReleaseTree) -> None:

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from django.db import transaction
 
-from commonfarm.archive.models import Release, ReleaseFile, ReleaseState, TreeAlias
+from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import lifecycle
-from commonfarm.archive.trees import current_revision, files_of
+from commonfarm.archive.trees import aliases_of, current_revision, listed_files
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.errors import Reason, RefusedError
 
@@ -82,14 +82,14 @@ def _of_release(release: Release) -> tuple[list[tuple[str, str]], list[tuple[str
 def _of_tree(
     source: ReleaseTree, target: ReleaseTree
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Return what releases brought to `source` and `target` has not."""
+    """Return what releases brought to `source` and `target` has not, as users see the two."""
 
     def of(tree: ReleaseTree) -> set[tuple[str, str]]:
-        rows = files_of(tree, current_revision(tree)).exclude(release=None)
+        rows = listed_files(tree, current_revision(tree)).exclude(release=None)
         return set(rows.order_by().values_list("path", "sha256"))
 
     def aliases(tree: ReleaseTree) -> set[tuple[str, str]]:
-        rows = TreeAlias.objects.filter(tree=tree, until_revision=None)
+        rows = aliases_of(tree, current_revision(tree))
         return {
             (path, posixpath.relpath(stands_for, posixpath.dirname(path) or "."))
             for path, stands_for in rows.values_list("path", "target")
