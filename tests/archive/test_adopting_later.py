@@ -138,6 +138,7 @@ def test_rows_that_ended_long_ago_are_removed(adopted: Adopted) -> None:
     adopted.look(later=timedelta(days=30))
     ended = TreeFile.objects.filter(path="a").exclude(until_revision=None)
     assert [row.until_revision for row in ended] == [5]
+    assert sorted(Publication.objects.values_list("revision", flat=True)) == [4, 5]
     assert TreeAlias.objects.filter(path="link").count() == 1
     assert adopted.seen() == {"a": 7, "keep": 1, "keep too": 1}
 

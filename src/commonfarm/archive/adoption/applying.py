@@ -93,9 +93,15 @@ def _bring_aliases(publication: Publication, judged: Judged, left: list[bytes]) 
 
 
 def _forget(tree: ReleaseTree, revision: int, now: datetime) -> None:
-    """Remove rows that ended long ago: of a folder that changes all day there would be no end."""
+    """Remove what ended long ago: of a folder that changes all day there would be no end.
+
+    A revision goes whose files are no longer known; not one that a release or package names, from
+    when the tree was published.
+    """
     old = Publication.objects.filter(tree=tree, published_at__lt=now - KEPT_FOR)
     newest: dict[str, Any] = old.aggregate(Max("revision"))
     until = min(newest["revision__max"] or 0, revision - tree.keep_revisions)
     TreeFile.objects.filter(tree=tree, until_revision__lte=until).delete()
     TreeAlias.objects.filter(tree=tree, until_revision__lte=until).delete()
+    past = Publication.objects.filter(tree=tree, revision__lt=until)
+    past.filter(releases=None, withdrawals=None, entries=None).delete()
