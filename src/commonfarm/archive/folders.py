@@ -105,6 +105,8 @@ def prune(tree: ReleaseTree, *, keep: int = KEEP_FOLDERS) -> list[str]:
     published = Path(settings.COMMONFARM.published)
     # By another name, or the next revision is made of what a kill has left of it.
     aside = published / f".{_name(tree)}.past"
+    if not aside.exists() and len(_past_of_seen(tree)) <= keep:
+        return []
     with alone(published):
         past = _past_of_seen(tree)
         past = past[: max(0, len(past) - keep)]

@@ -86,7 +86,7 @@ def verify(
 
 def _tell(where: str, report: Any) -> None:
     found = report.statement
-    age = format_seconds((datetime.now(UTC) - found.made_at).total_seconds())
+    age = format_seconds(max(0.0, (datetime.now(UTC) - found.made_at).total_seconds()))
     for path, what in report.problems[:_SHOWN]:
         typer.echo(f"{harmless(path)} {harmless(what)}")
     if report.wrong > _SHOWN:

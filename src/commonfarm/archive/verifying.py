@@ -119,7 +119,8 @@ def read_statement(copy: Copy, key: Ed25519PublicKey) -> manifest.Statement:
         what = f"{manifest.STATEMENT_PATH} {error}"
         raise UnreachableError(Reason("copy-unreachable", what, "try again later")) from None
     except DiffersError as error:
-        raise manifest.NoManifestError(f"{manifest.STATEMENT_PATH} {error}") from None
+        what = f"{manifest.STATEMENT_PATH} {error}; an adopted tree has none to be verified by"
+        raise manifest.NoManifestError(what) from None
     try:
         return manifest.unseal(envelope, key)
     except (manifest.NoManifestError, manifest.NotTrustedError) as error:
