@@ -70,8 +70,8 @@ class User(AbstractUser):
             raise ForbiddenError(
                 Reason(
                     "role-too-low",
-                    f"{self.username} is a {self.role}, and this needs a {needed}",
-                    "ask an admin for the role",
+                    f"{self.username} has the role {self.role}, and this needs {needed}",
+                    "ask an admin for it",
                 )
             )
 
