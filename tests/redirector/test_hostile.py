@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import re
+import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from commonfarm.redirector.connection import Connection
 from commonfarm.redirector.mirror_map import Mirror
 from commonfarm.redirector.request import MOST_HEAD_BYTES, BadRequestError, Heads, parse
+from commonfarm.redirector.server import keep_time
 from commonfarm.redirector.state import Redirector
-from tests.redirector.wire import get, redirector, talk
+from tests.redirector.wire import Wire, get, redirector, talk
 from tests.redirector.world import Edge, file_of, mirror, tree_of
 
 LONG = "a" * 200 + "/"
 NAMES = {
+    "plain": b"demo/a.deb",
     "eight bit": b"demo/\xe4\xf6\xfc.deb",
     "utf-8": "demo/ä ö.deb".encode(),
     "controls": b'demo/a;b?c#d"<e>.deb',
@@ -126,6 +133,58 @@ def test_what_is_no_plain_request_ends_the_connection(shared: Redirector, data: 
     answer, closed = talk(shared, data + smuggled)
     assert re.match(rb"HTTP/1.1 4\d\d ", answer)
     assert (answer.count(b"HTTP/1.1 "), closed) == (1, True)
+
+
+def connected(shared: Redirector) -> tuple[Connection, Wire]:
+    connection, wire = Connection(shared), Wire()
+    connection.connection_made(cast("asyncio.BaseTransport", wire))
+    return connection, wire
+
+
+@pytest.mark.parametrize(
+    ("target", "at_once"), [("/demo/a.deb", 64), ("/demo/a.deb?mirrorlist", 1)]
+)
+def test_who_asks_much_at_once_lets_others_have_their_turn(
+    shared: Redirector, target: str, at_once: int
+) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+    talk(shared, request)
+
+    async def scene() -> None:
+        greedy, wire = connected(shared)
+        greedy.data_received(request * 200)
+        assert wire.sent.count(b"HTTP/1.1 ") == at_once
+        modest, other = connected(shared)
+        modest.data_received(request)
+        assert other.sent.count(b"HTTP/1.1 ") == 1
+        while wire.sent.count(b"HTTP/1.1 ") < 200:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(scene(), 10))
+
+
+@pytest.mark.parametrize("more", ["", "Connection: close\r\n"])
+def test_who_takes_no_answer_is_cut_off_at_last(shared: Redirector, more: str) -> None:
+    """Closing waits for that, maybe for ever."""
+    connection, wire = connected(shared)
+    connection.data_received(f"GET /none HTTP/1.1\r\nHost: h\r\n{more}\r\n".encode())
+    connection.give_up()
+    assert (wire.closed, wire.aborted) == (True, bool(more))
+    connection.give_up()
+    assert wire.aborted
+    connection.connection_lost(None)
+
+
+def test_idle_connections_make_room_when_there_are_many(tmp_path: Path) -> None:
+    shared = redirector(tmp_path, [], {}, {"most_connections": 4})
+    idle, begun, busy = (connected(shared) for _ in range(3))
+    for (connection, _), left in zip((idle, begun, busy), (50, 10, math.inf), strict=True):
+        connection.deadline = time.monotonic() + left
+    keep_time(shared)
+    assert not idle[1].closed
+    connected(shared)
+    keep_time(shared)
+    assert [wire.closed for _, wire in (idle, begun, busy)] == [True, False, False]
 
 
 @settings(deadline=None, max_examples=150)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ class Wire(asyncio.Transport):
     def __init__(self, peer: str = PEER) -> None:
         super().__init__({"peername": (peer, 1)})
         self.sent = b""
-        self.closed = False
+        self.closed = self.aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
@@ -33,11 +34,17 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.aborted = True
+
     def is_closing(self) -> bool:
         return self.closed
 
     def pause_reading(self) -> None:
-        raise AssertionError("nothing is in the way")
+        """Others have their turn: see `talk`."""
+
+    def resume_reading(self) -> None:
+        """It goes on."""
 
     def get_write_buffer_size(self) -> int:
         return 0
@@ -65,11 +72,23 @@ def talk(shared: Redirector, *pieces: bytes, peer: str = PEER) -> tuple[bytes, b
     """Send `pieces` one after the other; return all that came back, and whether it was closed."""
     wire = Wire(peer)
     connection = Connection(shared)
-    connection.connection_made(cast("asyncio.BaseTransport", wire))
-    for piece in pieces:
-        connection.data_received(piece)
-    connection.connection_lost(None)
+
+    async def scene() -> None:
+        connection.connection_made(cast("asyncio.BaseTransport", wire))
+        for piece in pieces:
+            connection.data_received(piece)
+            while connection._waits:
+                await asyncio.sleep(0)
+        connection.connection_lost(None)
+
+    _loop().run_until_complete(scene())
     return wire.sent, wire.closed
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return one loop for all tests: making one takes longer than a request."""
+    return asyncio.new_event_loop()
 
 
 def get(

@@ -17,8 +17,8 @@ from commonfarm.redirector.state import Redirector
 
 HEAD_SECONDS = 15.0
 IDLE_SECONDS = 60.0
-MOST_PENDING = 64
-"""So many answers at most are collected before they are written."""
+MOST_AT_ONCE = 64
+"""After so many redirects of one connection, or one answer of another kind, it is others' turn."""
 
 _address = lru_cache(maxsize=1024)(normal)
 
@@ -32,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._transfer: Transfer | None = None
         self._closing = False
         self._blocked = False
+        self._waits = False
         self._paused = False
         self._route: Route | None = None
         self._era = -1
@@ -87,12 +88,13 @@ class Connection(asyncio.Protocol):
 
     def give_up(self) -> None:
         """End a connection whose time is over."""
-        if self._blocked:
-            self._transport.abort()
-        elif self._unread and not self._closing:
+        if self._blocked or self._closing:
+            self._transport.abort()  # it does not take what it was answered
+        elif self._unread:
             text = "the request did not come in time"
             self._end([], response.refusal(HTTPStatus.REQUEST_TIMEOUT, text))
         else:
+            self._closing = True
             self._transport.close()
 
     def finish_and_close(self) -> None:
@@ -108,21 +110,27 @@ class Connection(asyncio.Protocol):
             self.deadline = self._shared.clock + seconds
 
     def _go_on(self) -> None:
-        """Answer what has come, until a transfer or a slow client is in the way."""
-        if self._unread and not self._closing:
+        """Answer what has come, until a transfer, a slow client or its turn's end is in the way."""
+        if self._unread and not self._closing and not self._waits:
             self._read()
-        busy = self._transfer is not None or self._blocked
+        busy = self._transfer is not None or self._blocked or self._waits
         if busy != self._paused and not self._transport.is_closing():
             self._paused = busy
             self._transport.pause_reading() if busy else self._transport.resume_reading()
 
+    def _take_turn(self) -> None:
+        self._waits = False
+        self._go_on()
+
     def _read(self) -> None:
-        """Answer each whole head in what was not read yet."""
+        """Answer whole heads in what was not read yet, as many as one turn has."""
         data, heads = self._unread, self._shared.heads
-        at, out = 0, list[bytes]()
+        at, left, out = 0, MOST_AT_ONCE, list[bytes]()
         while not (self._blocked or self._closing or self._transfer is not None):
-            if len(out) >= MOST_PENDING:
-                self._write(out)
+            if left <= 0 and at < len(data):
+                self._waits = True
+                asyncio.get_running_loop().call_soon(self._take_turn)
+                break
             while data.startswith(b"\r\n", at):  # some send one more than they should
                 at += 2
             end = data.find(b"\r\n\r\n", at) + 4
@@ -131,7 +139,7 @@ class Connection(asyncio.Protocol):
                 break
             redirect = self._redirect_of(data, at, end)
             if redirect is not None:
-                at = end
+                at, left = end, left - 1
                 out.append(redirect)
                 continue
             try:
@@ -139,7 +147,7 @@ class Connection(asyncio.Protocol):
             except BadRequestError as error:
                 self._end(out, response.refusal(HTTPStatus.BAD_REQUEST, str(error)))
                 break
-            at = end
+            at, left = end, 0
             self._answer(request, out)
         self._write(out)
         if at:

@@ -17,7 +17,7 @@ from functools import partial
 import uvloop
 
 from commonfarm.redirector import limits
-from commonfarm.redirector.connection import Connection
+from commonfarm.redirector.connection import HEAD_SECONDS, IDLE_SECONDS, Connection
 from commonfarm.redirector.places import PlacesError
 from commonfarm.redirector.state import Redirector, Settings
 
@@ -26,6 +26,8 @@ STOP_SECONDS = 10.0
 SWITCH_SECONDS = 0.001
 """How long a request waits at most while a thread (which loads a map) runs Python."""
 PLACES_SECONDS = 60.0
+CROWDED_SECONDS = 5.0
+"""How long a connection may be idle when three quarters of those there may be are taken."""
 
 log = logging.getLogger("commonfarm.redirector")
 
@@ -33,8 +35,12 @@ log = logging.getLogger("commonfarm.redirector")
 def keep_time(shared: Redirector) -> None:
     """Let it be now, and end connections whose time is over."""
     shared.set_time(time.time())
+    crowded = len(shared.connections) * 4 > shared.settings.most_connections * 3
     for connection in list(shared.connections):
-        if connection.deadline < shared.clock:
+        left = connection.deadline - shared.clock
+        # No more than HEAD_SECONDS are left to one that owes us the rest of a request.
+        idle = crowded and HEAD_SECONDS < left < IDLE_SECONDS - CROWDED_SECONDS
+        if left < 0 or idle:
             connection.give_up()
 
 
