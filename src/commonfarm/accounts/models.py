@@ -71,7 +71,7 @@ class User(AbstractUser):
                 Reason(
                     "role-too-low",
                     f"{self.username} has the role {self.role}, and this needs {needed}",
-                    "ask an admin for it",
+                    "ask an admin for the role",
                 )
             )
 
