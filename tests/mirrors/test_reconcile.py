@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,10 +17,10 @@ from commonfarm.archive.models import Publication, TreeFile
 from commonfarm.guard.interface import BusyError
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import Reason
-from commonfarm.mirrors import schedule, tasks
+from commonfarm.mirrors import scanning, schedule, tasks
 from commonfarm.mirrors.holdings import bits_of
 from commonfarm.mirrors.models import Arrival, Audit, Mirror, Scan, ScanKind
-from commonfarm.mirrors.scanning import Checked
+from commonfarm.mirrors.scanning import Checked, Code
 from commonfarm.mirrors.steps import audit, check, mapping, scan
 from commonfarm.store.interface import put_bytes
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
@@ -207,6 +208,33 @@ def test_new_files_are_asked_for_until_they_are_there(mirror: Mirror, tree: Tree
     web.asked.clear()
     check.check(mirror.pk, NOW)
     assert web.asked == []
+
+
+def test_many_new_files_are_asked_for_once_some_are_there(
+    mirror: Mirror, tree: Tree, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(mirror)
+    check.check(mirror.pk, NOW)
+    paths = {f"pool/{number}.deb" for number in range(6)}
+    tree.publish(*paths)
+    monkeypatch.setattr(check, "ASKED_FIRST", 4)
+    web.asked.clear()
+    assert check.check(mirror.pk, NOW).news is False
+    assert len(web.asked) == 4, "none of some: it has not pulled yet"
+    tree.fill(web)
+
+    def slow(*arguments: Any) -> Checked:
+        done = scanning.check(*arguments)
+        if len(arguments[1]) == 2:
+            done.problem = Reason(Code.TOO_SLOW, "the time is over")
+            done.held.pop()
+        return done
+
+    monkeypatch.setattr(check, "ask", slow)
+    assert check.check(mirror.pk, NOW).news
+    assert len(held(mirror) & paths) == 5, "what was seen until then counts"
+    assert check.check(mirror.pk, NOW).news
+    assert held(mirror) >= paths
 
 
 def test_what_changes_in_place_counts_by_its_bytes(mirror: Mirror, tree: Tree, web: Web) -> None:

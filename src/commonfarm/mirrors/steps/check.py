@@ -4,6 +4,8 @@ and for what changes in place, whose bytes tell which revision it is at.
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,11 +25,13 @@ from commonfarm.mirrors import schedule
 from commonfarm.mirrors.addresses import Policy
 from commonfarm.mirrors.holdings import FOLLOWED_FOR, bits_of, new_files, record_check
 from commonfarm.mirrors.models import Mirror
-from commonfarm.mirrors.scanning import Limits, Wanted
+from commonfarm.mirrors.scanning import Checked, Code, Limits, Wanted
 from commonfarm.mirrors.scanning import check as ask
 from commonfarm.mirrors.steps.scan import bases, current_revisions, find, looked_at, path_there
 
 MOST_CHANGING = 1000
+ASKED_FIRST = 100
+"""Of so many new files some are there if the mirror pulls: else it is spared the others."""
 LIMITS = Limits(connect_seconds=10, silence_seconds=20, request_seconds=30, total_seconds=120)
 
 
@@ -83,22 +87,42 @@ def _ask(
         changing = joined(file_columns(mirror.tree, revision, below=below, only_changing=True))
     if changing.changes.any():
         versions = _versions(mirror, revision, changing)
-    wanted = [Wanted(path, size) for path, (_, size) in fixed.items()]
-    wanted += [Wanted(path, -1, changes=True) for path in versions]
-    if not wanted:
+    new = [Wanted(path, size) for path, (_, size) in fixed.items()]
+    secrets.SystemRandom().shuffle(new)
+    in_place = [Wanted(path, -1, changes=True) for path in versions]
+    first = [*in_place, *new[:ASKED_FIRST]]
+    if not first:
         return False
-    checked = ask(bases(mirror), wanted, Policy.of(settings.COMMONFARM), LIMITS)
-    if checked.problem is not None:
+    policy = Policy.of(settings.COMMONFARM)
+    checked = ask(bases(mirror), first, policy, LIMITS)
+    if not _counts(checked):
         return False
-    seen = [fixed[path][0] for path in checked.held if path in fixed]
-    not_seen = [fixed[path][0] for path in checked.missing if path in fixed]
+    seen, not_seen = _seen(checked, fixed)
+    if seen and checked.problem is None and len(new) > ASKED_FIRST:
+        more, lacking = _seen(ask(bases(mirror), new[ASKED_FIRST:], policy, LIMITS), fixed)
+        seen, not_seen = seen + more, not_seen + lacking
     for name, known in versions.items():
-        if name in checked.unknown:
-            continue
+        if name not in checked.hashes and name not in checked.missing:
+            continue  # it was not reached
         there = known.get(checked.hashes.get(name, ""))
         seen += [there] if there is not None else []
         not_seen += [number for number in known.values() if number != there]
     return record_check(mirror, revision, seen, not_seen, now=now)
+
+
+def _seen(checked: Checked, fixed: Mapping[str, tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Return the numbers of the files that are there and that are not, as far as that counts."""
+    if not _counts(checked):
+        return [], []
+    seen = [fixed[path][0] for path in checked.held if path in fixed]
+    return seen, [fixed[path][0] for path in checked.missing if path in fixed]
+
+
+def _counts(checked: Checked) -> bool:
+    """Say whether what was seen counts: until the time was over, too, or a slow mirror would never
+    be seen to have many new files.
+    """
+    return checked.problem is None or checked.problem.code == Code.TOO_SLOW
 
 
 def _versions(mirror: Mirror, revision: int, files: FileColumns) -> dict[str, dict[str, int]]:
