@@ -82,10 +82,13 @@ def measured(files: int, mirrors: int, changed: int) -> list[dict[str, float]]:
         for number in range(RUNS):
             runs.append(_maps(signer, changed))
             _say(f"run {number}: {runs[-1]}")
-        stop.enter_context(_running(config, "worker"))
+        worker = stop.enter_context(_running(config, "worker"))
         ask = stop.enter_context(_redirector(config))
         for number, run in enumerate(runs):
+            before = cpu_seconds(worker)
             run |= _released(ask, mirrors)
+            run["released_workers_cpu"] = cpu_seconds(worker) - before
+            run["workers_memory"] = _peak_mib(worker)
             _say(f"release {number}: {run}")
     return runs
 
