@@ -1,7 +1,7 @@
 """The signer's process: one request after the other from its socket, mirror maps beside them.
 
-It holds no session, and what it remembers of past checks only saves time: killed at any point, the
-same request is answered again.
+That it keeps its connection to the database and remembers past checks only saves time: killed at
+any point, the same request is answered again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import os
 import signal
 import socketserver
 import sys
-import threading
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +28,7 @@ from commonfarm.lib.errors import CommonfarmError, Reason, RefusedError
 READ_SECONDS = 10.0
 UNHURRIED = ("mirror-map", "mirror-map-delta")
 """To check a full map takes a while; nothing waits for that, and what it needs is its own."""
-_one_at_a_time = threading.Lock()
+_one_at_a_time = ThreadPoolExecutor(1, "signing")
 _log = logging.getLogger(__name__)
 
 
@@ -107,15 +106,16 @@ class Handler(socketserver.StreamRequestHandler):
 
 def answer_to(line: bytes, keys: Any) -> dict[str, Any]:
     """Return the answer to one request, whatever it is."""
-    from django.db import DatabaseError, close_old_connections
+    from django.db import DatabaseError
 
-    close_old_connections()
     kind: str = "?"
     ids: list[int] = []
     try:
         kind, ids = _parse(line)
-        with nullcontext() if kind in UNHURRIED else _one_at_a_time:
+        if kind in UNHURRIED:
             done = _sign(kind, ids, keys)
+        else:
+            done = _one_at_a_time.submit(_sign_next, kind, ids, keys).result()
     except RefusedError as error:
         _log.warning("refused %s %s: %s", kind, ids, error)
         return {"refused": _told(error.reason)}
@@ -130,8 +130,6 @@ def answer_to(line: bytes, keys: Any) -> dict[str, Any]:
         # A bug must not end the process: the next request is another one.
         _log.exception("failed %s %s", kind, ids)
         return {"failed": _told(Reason("signer-failed", "the signer failed", "see its log"))}
-    finally:
-        close_old_connections()
     _log.info("signed %s %s", kind, ids)
     return {"done": done}
 
@@ -150,6 +148,17 @@ def _parse(line: bytes) -> tuple[str, list[int]]:
     if not all(type(one) is int and 0 <= one < 2**63 for one in ids):
         raise _odd("an id is a number")
     return kind, ids
+
+
+def _sign_next(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
+    """Sign in the thread that keeps its connection, unless it is broken."""
+    from django.db import close_old_connections
+
+    close_old_connections()
+    try:
+        return _sign(kind, ids, keys)
+    finally:
+        close_old_connections()
 
 
 def _sign(kind: str, ids: list[int], keys: Any) -> dict[str, Any]:
