@@ -9,8 +9,9 @@ peers do not), signs the indexes and switches. reprepro is given all at once and
 apt-ftparchive keeps a cache of what it has read, and writes Packages, its gzip and Release anew
 each time, unsigned. `one more` is one package more in a repository that has them all, from the
 finished .deb to what users see; three go before that are not counted, as the folder of the revision
-before the last but one is brought forward and would have thousands to catch up with. `memory` is
-the most that ours took at once, the signer included.
+before the last but one is brought forward and would have thousands to catch up with. Ours adds 100,
+so that the slowest of them counts, too: each 64th packs its indexes anew. `memory` is the most that
+ours took at once, the signer included.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RUNS, BEFORE = 5, 3
+RUNS, RUNS_OURS, RUNS_OURS_QUICK, BEFORE = 5, 100, 20, 3
 PACKAGES, PACKAGES_QUICK = 20_000, 500
 IN_A_BUILD = 500
 GOAL_MORE_SECONDS = 1.0
@@ -44,15 +45,16 @@ def main() -> None:
     """Measure and print."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     count = PACKAGES_QUICK if "--quick" in sys.argv else PACKAGES
+    runs = RUNS_OURS_QUICK if "--quick" in sys.argv else RUNS_OURS
     home = Path(tempfile.mkdtemp(prefix="cf-publish-"))
     home.chmod(0o755)
     stop: list[Callable[[], object]] = []
     try:
-        packages = make_packages(home / "debs", count + BEFORE + RUNS)
+        packages = make_packages(home / "debs", count + BEFORE + runs)
         ours_all, ours_more, worked = ours(home / "ours", packages, count, stop)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         peers = {
-            name: measure(home / name, packages, count)
+            name: measure(home / name, packages[: count + BEFORE + RUNS], count)
             for name, measure, tool in (
                 ("reprepro", reprepro, "reprepro"),
                 ("apt-ftparchive", ftparchive, "apt-ftparchive"),
@@ -145,6 +147,8 @@ def ours(
     from commonfarm.estate.interface import Project, ReleaseTree, Repository, Target
     from commonfarm.store.interface import put_all
 
+    # A tree is published once a second at most: to wait for that is no work.
+    publishing._wait_for_another_second = lambda _publication: None  # type: ignore[assignment]
     ports.vouch.fill(lambda _claims: {})
     ports.tree_published.fill(lambda _tree, _revision: None)
     keys = Keys(config)
@@ -176,7 +180,6 @@ def ours(
         publishing.publish(tree)
     whole, more, worked = time.perf_counter() - began, [], []
     for number, one in enumerate(packages[count:]):
-        time.sleep(1.1)  # a tree is published once a second at most; that is not work
         if number < BEFORE:
             add([one])
             publishing.publish(tree)
@@ -284,7 +287,9 @@ def show(
                 "goal": GOAL_MORE_SECONDS if "more" in name else None,
                 "met": middle <= GOAL_MORE_SECONDS if "more" in name else None,
             }
+    slowest = f"one more after {count}, the slowest of {len(ours_more)}"
     for name, values, unit in (
+        (slowest, [max(ours_more)], "s"),
         (f"one more after {count}, CPU time without PostgreSQL", worked, "s"),
         ("memory", [memory], "MiB"),
     ):
@@ -296,8 +301,8 @@ def show(
             "runs": len(values),
             "min": min(values),
             "max": max(values),
-            "goal": None,
-            "met": None,
+            "goal": GOAL_MORE_SECONDS if name == slowest else None,
+            "met": values[0] <= GOAL_MORE_SECONDS if name == slowest else None,
         }
     if "--json" in sys.argv:
         print(json.dumps({"name": "publish", "figures": figures}))
