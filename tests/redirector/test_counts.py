@@ -323,7 +323,7 @@ def test_our_own_bytes_are_counted_as_they_went_out(serving: Edge) -> None:
     for _ in range(2):
         assert serving.get("/demo/dists/stable/InRelease")[2] == b"now"
     serving.get("/demo/dists/stable/InRelease", "--range", "1-1")
-    serving.get("/demo/pool/own.deb")  # which the map does not know
+    serving.get("/demo/pool/own.deb")  # which was published, and the map does not know it yet
     assert serving.get("/demo/pool/a.deb")[0] == 302
     assert serving.stop() == 0
     lines = [line for _, found in batches(serving.spool) for line in found]
@@ -335,6 +335,8 @@ def test_our_own_bytes_are_counted_as_they_went_out(serving: Edge) -> None:
     assert sums == {
         ("dists/stable/InRelease", "ours", "downloads"): 2,
         ("dists/stable/InRelease", "ours", "bytes"): 7,
+        ("pool/own.deb", "ours", "downloads"): 1,
+        ("pool/own.deb", "ours", "bytes"): len(DEB),
         ("pool/a.deb", "theirs", "downloads"): 1,
         ("pool/a.deb", "theirs", "bytes"): len(DEB),
     }

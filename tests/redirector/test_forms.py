@@ -89,8 +89,9 @@ def test_a_redirect_says_all_that_the_contract_says(shared: Redirector) -> None:
     ]
 
 
-def test_https_is_never_downgraded(shared: Redirector) -> None:
-    secure = f"{FROM}{GERMAN}\r\nX-Forwarded-Proto: https\r\n"
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "https, http", "http,https"])
+def test_https_is_never_downgraded(shared: Redirector, scheme: str) -> None:
+    secure = f"{FROM}{GERMAN}\r\nX-Forwarded-Proto: {scheme}\r\n"
     found = links(shared, "/demo/pool/a.deb", secure)
     assert [link[:11] for link in found] == ["<https://de", "<https://us", "<https://h/"]
 

@@ -187,6 +187,19 @@ def test_idle_connections_make_room_when_there_are_many(tmp_path: Path) -> None:
     assert [wire.closed for _, wire in (idle, begun, busy)] == [True, False, False]
 
 
+@pytest.mark.parametrize("public", ["", "https://download.example.org"])
+def test_what_caches_may_keep_names_no_host_that_somebody_made_up(
+    tmp_path: Path, public: str
+) -> None:
+    shared = redirector(tmp_path, [], {"demo/a": file_of(b"a")}, {"public": public})
+    (tmp_path / "published/demo").mkdir(parents=True)
+    (tmp_path / "published/demo/a").write_bytes(b"a")
+    status, headers, _ = get(shared, "/demo/a", method="HEAD")
+    assert (status, headers["Cache-Control"]) == (200, "public, max-age=86400")
+    assert headers.get("Link", "").startswith(public and f"<{public}/demo/a.meta4>; rel=described")
+    assert bool(public) == ("Link" in headers)
+
+
 @settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=60) | st.sampled_from([b"GET /", b"\r\n"]))
 def test_whatever_comes_is_a_request_or_is_refused(data: bytes) -> None:

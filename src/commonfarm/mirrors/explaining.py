@@ -23,6 +23,7 @@ from commonfarm.redirector.counts import Spool
 from commonfarm.redirector.mirror_map import Mirror, MirrorMap, Override
 from commonfarm.redirector.networks import normal
 from commonfarm.redirector.places import Places, PlacesError
+from commonfarm.redirector.reasons import left_out
 from commonfarm.redirector.selection import Choice, Selector, below
 
 NOBODY = "192.0.2.1"
@@ -175,16 +176,7 @@ def document(explained: Explained) -> dict[str, Any]:
             }
             for one in choice.ranked
         ],
-        "left_out": [
-            {
-                "mirror": mirror.name,
-                "country": mirror.country,
-                "code": str(reason.code),
-                "reason": reason.text,
-                "lifted_by": reason.lifted_by,
-            }
-            for mirror, reason in choice.excluded
-        ],
+        "left_out": left_out(choice.excluded),
     }
 
 

@@ -171,8 +171,10 @@ def _serve(asked: Asked, path: bytes, file: bytes | None, method: bytes) -> Answ
     etag = redirects.etag_of(sha256) or opened.etag
     part = part_of(opened, etag, asked.head.headers)
     described = b""
-    if file is not None and asked.base:
-        described = asked.base + b"/" + escaped(file) + b".meta4"
+    if file is not None and shared.public:
+        # Never by the address that was asked: caches keep this answer, and whoever is the first to
+        # ask may have made a `Host` up.
+        described = shared.public + b"/" + escaped(file) + b".meta4"
     changing = changes if file is not None else changes_in_place(opened.path)
     answer = Answer(
         HTTPStatus(part.status),
@@ -182,8 +184,9 @@ def _serve(asked: Asked, path: bytes, file: bytes | None, method: bytes) -> Answ
     if method == b"HEAD" or part.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         opened.close()
         return answer
-    if file is not None:
-        answer.counted = Counted(file, key_end("", asked.client.country), int(part.start == 0))
+    # What was published this very second is not in the map yet: the hub knows what there is.
+    end = key_end("", asked.client.country)
+    answer.counted = Counted(file or path, end, int(part.start == 0))
     if part.length == 0:
         opened.close()
         shared.count_served(answer, 0)

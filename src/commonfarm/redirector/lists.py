@@ -10,7 +10,7 @@ from typing import Any
 
 from commonfarm.redirector.client import Client
 from commonfarm.redirector.mirror_map import Mirror
-from commonfarm.redirector.reasons import Reason
+from commonfarm.redirector.reasons import Reason, left_out
 from commonfarm.redirector.selection import Ranked
 
 TEXT, PAGE, JSON = "text/plain", "text/html", "application/json"
@@ -102,16 +102,7 @@ def as_json(listing: Listing) -> str:
             }
             for place in listing.places
         ],
-        "left_out": [
-            {
-                "mirror": mirror.name,
-                "country": mirror.country,
-                "code": str(reason.code),
-                "reason": reason.text,
-                "lifted_by": reason.lifted_by,
-            }
-            for mirror, reason in listing.left_out
-        ],
+        "left_out": left_out(listing.left_out),
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -155,7 +146,7 @@ def as_page(listing: Listing) -> str:
         f"<td>{escape(place.near.text) if place.near else ''}</td></tr>"
         for number, place in enumerate(listing.places, 1)
     ]
-    left_out = [
+    others = [
         f"<tr><td>{escape(mirror.name)}{_sponsor(mirror)}</td><td>{escape(mirror.country)}</td>"
         f"<td>{escape(reason.text)}</td><td>{escape(reason.lifted_by)}</td></tr>"
         for mirror, reason in listing.left_out
@@ -179,7 +170,7 @@ def as_page(listing: Listing) -> str:
         "<h2>Mirrors that may serve it to you, the best first</h2>",
         _table(("", "Mirror", "Country", "Why it stands here"), rows, "There are none."),
         "<h2>Mirrors that are left out</h2>",
-        _table(("Mirror", "Country", "Why", "What would lift it"), left_out, "There are none."),
+        _table(("Mirror", "Country", "Why", "What would lift it"), others, "There are none."),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -152,6 +153,20 @@ def chosen(mirror: Mirror, tier: Tier, km: float | None) -> Reason:
     """This mirror is the best for the client."""
     away = "" if km is None else f", {round(km):,} km away"
     return Reason(Why.CHOSEN, f"{mirror.name} ({mirror.country}) has it: {tier.text}{away}")
+
+
+def left_out(mirrors: Iterable[tuple[Mirror, Reason]]) -> list[dict[str, str]]:
+    """Return mirrors that are not chosen, each with its reason, as JSON tells of them."""
+    return [
+        {
+            "mirror": mirror.name,
+            "country": mirror.country,
+            "code": str(reason.code),
+            "reason": reason.text,
+            "lifted_by": reason.lifted_by,
+        }
+        for mirror, reason in mirrors
+    ]
 
 
 def _time(at: int) -> str:

@@ -255,7 +255,9 @@ def asked_by(
             address = normal(text.strip())
         except ValueError:
             break
-    secure = headers.get(b"x-forwarded-proto", b"").strip().lower() == b"https"
+    # Of several proxies each may have added its own: the client came by https if one says so.
+    schemes = headers.get(b"x-forwarded-proto", b"").lower().split(b",")
+    secure = any(one.strip() == b"https" for one in schemes)
     return address, "https" if secure else "http"
 
 
