@@ -65,13 +65,13 @@ def test_what_the_redirector_writes_is_taken_up_once(demo: ReleaseTree, tmp_path
     spool.write(name, data)
     spool.keep_spent(counts.day, {"north": 207})
     assert counting.take_up(tmp_path, NOW) == 1
-    assert spool.waiting() == 0
+    assert spool.waiting() == (0, 0)
     assert by_mirror() == [("", "FR", 1, 100), ("north", "DE", 2, 207)]
     assert by_file() == [(TURTLE, 3, 300), (PAINT, 0, 7)]
     # As after a kill between the commit and the removal.
     spool.write(name, data)
     assert counting.take_up(tmp_path, NOW) == 0
-    assert spool.waiting() == 0
+    assert spool.waiting() == (0, 0)
     assert by_mirror() == [("", "FR", 1, 100), ("north", "DE", 2, 207)]
     assert (tmp_path / "spent.json").exists()
 

@@ -265,14 +265,11 @@ def test_counts_of_an_hour_without_a_hub_wait_in_few_files(
     assert shared.spool is not None
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
-    async def hour() -> None:
-        for second in range(0, 3600, 5):
-            get(shared, "/demo/a.deb", GERMAN)
-            shared.clock = float(second)
-            await shared.let_counts_leave()
-        await shared.flush()
-
-    asyncio.run(hour())
+    for second in range(0, 3600, 5):
+        get(shared, "/demo/a.deb", GERMAN)
+        shared.clock = float(second)
+        asyncio.run(shared.let_counts_leave())
+    asyncio.run(shared.flush())
     found = batches(shared.spool.folder)
     assert len(found) == 517, "one in 5 seconds until there are 512, then one in 5 minutes"
     assert sum(row[4] for _, rows in found for row in rows) == 720

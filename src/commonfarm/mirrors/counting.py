@@ -126,7 +126,7 @@ def take(batch: Batch, now: datetime) -> bool:
         except DataError as error:
             raise _bad(f"its sums are beyond what is kept: {str(error)[:200]}") from None
     if left_out:
-        log.warning("batch %s has %d rows of what there never was", batch.id, left_out)
+        log.info("batch %s has %d rows of no file of a tree", batch.id, left_out)
     return True
 
 
