@@ -261,7 +261,7 @@ def from_database(size: Size) -> list[dict[str, float]]:
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     from benchmarks.mirror_map_database import measured
 
-    return measured(size.files, size.mirrors, size.changed)
+    return measured(size.files, size.mirrors, size.changed, 1 if size is QUICK else RUNS)
 
 
 if __name__ == "__main__":

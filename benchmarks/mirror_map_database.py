@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from commonfarm.estate.interface import ReleaseTree
     from commonfarm.lib.config import Config
 
-RUNS, SETS = 5, 3000
+SETS = 3000
 CHANGING_EVERY = 1000
 SERVED = b"x" * 1000
 """The bytes of every file, so that probes are answered well; their hashes are made up."""
@@ -63,7 +63,7 @@ ANALYZE;
 """
 
 
-def measured(files: int, mirrors: int, changed: int) -> list[dict[str, float]]:
+def measured(files: int, mirrors: int, changed: int, runs: int) -> list[dict[str, float]]:
     """Return the figures of each run."""
     home = Path(tempfile.mkdtemp(prefix="cf-map-"))
     home.chmod(0o755)
@@ -78,19 +78,20 @@ def measured(files: int, mirrors: int, changed: int) -> list[dict[str, float]]:
         signer = stop.enter_context(_running(config, "signer"))
         while not config.signer_socket.exists():
             time.sleep(0.05)
-        runs = []
-        for number in range(RUNS):
-            runs.append(_maps(signer, changed))
-            _say(f"run {number}: {runs[-1]}")
+        found = []
+        for number in range(runs):
+            found.append(_maps(signer, changed))
+            _say(f"run {number}: {found[-1]}")
         worker = stop.enter_context(_running(config, "worker"))
         ask = stop.enter_context(_redirector(config))
-        for number, run in enumerate(runs):
+        _until(_worker_lives)
+        for number, run in enumerate(found):
             before = cpu_seconds(worker)
             run |= _released(ask, mirrors)
             run["released_workers_cpu"] = cpu_seconds(worker) - before
             run["workers_memory"] = _peak_mib(worker)
-            _say(f"release {number}: {run}")
-    return runs
+            _say(f"release {number}: redirected after {run['redirected']:.1f} s")
+    return found
 
 
 def maps(signer: int, changed: int) -> dict[str, float]:
@@ -185,6 +186,12 @@ def _released(ask: Callable[[str], bool], mirrors: int) -> dict[str, float]:
     for name, at in (("first_checked", seen[0]), ("all_checked", seen[-1])):
         found[name] = (at - published.published_at).total_seconds()
     return found
+
+
+def _worker_lives() -> bool:
+    from commonfarm.guard.models import Heartbeat
+
+    return Heartbeat.objects.filter(process="worker").exists()
 
 
 def _until(done: Callable[[], bool]) -> None:
