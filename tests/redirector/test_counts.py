@@ -27,6 +27,7 @@ from tests.redirector.world import Edge, file_of, mirror
 DAY = "2027-01-15"
 SIZE = 1000
 GERMAN = "X-Forwarded-For: 193.99.144.80\r\n"
+HUGE = b'{"day": "2027-01-15", "spent": {"one": 1e999}}'
 
 
 @pytest.fixture
@@ -137,7 +138,15 @@ def test_what_was_spent_outlives_a_restart_of_the_same_day(shared: Redirector) -
     again = Spool(shared.spool.folder)
     assert again.spent(DAY) == {"one": SIZE}
     assert again.spent("2027-01-16") == {}
-    for rubbish in (b"", b"[]", b"{}", b'{"day": "2027-01-15", "spent": 5}', b"\xff", b"[" * 9999):
+    for rubbish in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"day": "2027-01-15", "spent": 5}',
+        b"\xff",
+        b"[" * 9999,
+        HUGE,
+    ):
         (again.folder / "spent.json").write_bytes(rubbish)
         assert again.spent(DAY) == {}
 

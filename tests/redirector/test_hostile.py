@@ -135,6 +135,12 @@ def test_what_is_no_plain_request_ends_the_connection(shared: Redirector, data: 
     assert (answer.count(b"HTTP/1.1 "), closed) == (1, True)
 
 
+def test_a_client_of_http_1_0_is_not_left_waiting_for_an_end(shared: Redirector) -> None:
+    answer, closed = talk(shared, b"GET /demo/a.deb HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert closed
+
+
 def connected(shared: Redirector) -> tuple[Connection, Wire]:
     connection, wire = Connection(shared), Wire()
     connection.connection_made(cast("asyncio.BaseTransport", wire))
@@ -198,6 +204,9 @@ def test_what_caches_may_keep_names_no_host_that_somebody_made_up(
     assert (status, headers["Cache-Control"]) == (200, "public, max-age=86400")
     assert headers.get("Link", "").startswith(public and f"<{public}/demo/a.meta4>; rel=described")
     assert bool(public) == ("Link" in headers)
+    # Of what the map does not know nobody can tell how long it stays as it is.
+    (tmp_path / "published/demo/b").write_bytes(b"b")
+    assert get(shared, "/demo/b", method="HEAD")[1]["Cache-Control"] == "no-cache"
 
 
 @settings(deadline=None, max_examples=150)

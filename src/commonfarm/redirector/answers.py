@@ -32,7 +32,6 @@ from commonfarm.redirector.request import (
     split_target,
 )
 from commonfarm.redirector.response import Answer, Counted, document, refusal
-from commonfarm.redirector.selection import changes_in_place
 from commonfarm.redirector.state import Redirector
 
 HASHES = ("sha256", "sha1", "md5")
@@ -175,10 +174,9 @@ def _serve(asked: Asked, path: bytes, file: bytes | None, method: bytes) -> Answ
         # Never by the address that was asked: caches keep this answer, and whoever is the first to
         # ask may have made a `Host` up.
         described = shared.public + b"/" + escaped(file) + b".meta4"
-    changing = changes if file is not None else changes_in_place(opened.path)
     answer = Answer(
         HTTPStatus(part.status),
-        response.file_lines(opened, part, etag, sha256, described, changes=changing),
+        response.file_lines(opened, part, etag, sha256, described, changes=changes or not sha256),
         Outcome.NOT_MODIFIED if part.status == HTTPStatus.NOT_MODIFIED else Outcome.SERVED,
     )
     if method == b"HEAD" or part.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):

@@ -146,7 +146,15 @@ class Spool:
             return {str(name): max(int(size), 0) for name, size in found["spent"].items()}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ArithmeticError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             log.error("what mirrors were given today is unknown: %s", error)
             return {}
 

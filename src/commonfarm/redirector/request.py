@@ -175,14 +175,16 @@ def parse(data: bytes) -> Request:
         raise BadRequestError("a download has no body")
     if (found.begun, found.completed) != (1, 1):
         raise BadRequestError("this is not plain HTTP")
+    # HTTP/1.0 would have to be told that its connection stays (RFC 9112, section 9.3).
+    keep_alive = found.keep_alive and parser.get_http_version() == "1.1"
     plain = (
-        found.keep_alive
+        keep_alive
         and not any(name in headers for name in _OFTEN_ONCE)
         and b"metalink" not in headers.get(b"accept", b"").lower()
     )
     host = headers.get(b"host", b"")
     head = Head(
-        keep_alive=found.keep_alive,
+        keep_alive=keep_alive,
         headers=headers,
         plain=plain,
         host=host if _AUTHORITY.fullmatch(host) else b"",

@@ -64,7 +64,7 @@ def file_lines(
     """Return the header lines before a part of one of our own files.
 
     `sha256` is that of just these bytes, b"" where that is not certain; `described` the address of
-    its metalink, b"" where it has none.
+    its metalink, b"" where it has none. With `changes` caches are to ask again each time.
     """
     lines = [
         _ASK_AGAIN if changes else _DAY,
