@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from commonfarm.lib.config import Listen, default
+from commonfarm.lib.config import Listen, Public, default
 from commonfarm.lib.errors import BadInputError, RefusedError
 from commonfarm.mirrors.addresses import (
     AddressRefusedError,
@@ -65,8 +66,11 @@ def test_public_addresses_are_allowed(address: str) -> None:
 def test_the_policy_follows_where_the_installation_listens(
     tmp_path: Any, listen: str, allowed: bool
 ) -> None:
-    config = default("x", tmp_path / "c", tmp_path, tmp_path, Listen(listen, 1, 2, 3, 4))
-    assert Policy.of(config) == Policy(allowed, frozenset({1, 2, 3, 4}))
+    config = default("x", tmp_path / "c", tmp_path, tmp_path, Listen(listen, 1, 2, 3, 4, 5))
+    assert Policy.of(config) == Policy(allowed, frozenset({1, 2, 3, 4, 5}))
+    # Behind a proxy that others reach, loopback is where its own services are.
+    proxied = replace(config, public=Public(hub="https://farm.example.org"))
+    assert Policy.of(proxied) == Policy(False, frozenset({1, 2, 3, 4, 5, 443}))
 
 
 @pytest.mark.parametrize(

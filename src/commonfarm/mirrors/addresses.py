@@ -1,9 +1,9 @@
 """Which addresses a mirror may have. What is registered here makes our worker connect somewhere.
 
 A mirror must be on the public internet; on the loopback interface only where the whole
-installation is, and never at a port of the installation itself. A name is resolved and judged at
-every connection, and the connection goes to the very address that was judged, so a name cannot
-change in between.
+installation is, and is reached there alone, and never at a port of the installation itself. A name
+is resolved and judged at every connection, and the connection goes to the very address that was
+judged, so a name cannot change in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from commonfarm.lib.config import Config
+from commonfarm.lib.config import PROCESSES, Config
 from commonfarm.lib.errors import BadInputError, Problem, Reason, RefusedError
 
 _GIVEN_OUT = ip_network("2000::/3")
@@ -48,14 +48,12 @@ class Policy:
 
     @classmethod
     def of(cls, config: Config) -> Policy:
-        """Return the policy of an installation: loopback only where it listens there itself."""
-        listen = config.listen
-        try:
-            loopback = ip_address(listen.address).is_loopback
-        except ValueError:
-            loopback = listen.address == "localhost"
-        ports = {listen.hub, listen.live, listen.scheduler, listen.redirector}
-        return cls(loopback, frozenset(ports))
+        """Return the policy of an installation: loopback only where nobody else can reach it."""
+        named = [getattr(config.public, process) for process in PROCESSES]
+        public = [urlsplit(url) for url in named if url]
+        hosts = [config.listen.address, *(one.hostname or "" for one in public)]
+        own = {*config.listen.ports.values(), *(one.port or PORTS[one.scheme] for one in public)}
+        return cls(all(map(_is_loopback, hosts)), frozenset(own))
 
     def refusal(self, address: str, port: int) -> Reason | None:
         """Return why a mirror may not be at `address` and `port`, or None."""
@@ -75,6 +73,13 @@ class Policy:
             f"{found} is not a public address",
             "give the mirror an address that its users can reach",
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
