@@ -6,13 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 
+from commonfarm.mirrors.holdings import bits_of
 from commonfarm.mirrors.models import Mirror
+from commonfarm.mirrors.scanning import Listed, list_http
 from commonfarm.mirrors.steps import mapping, scan
 from commonfarm.redirector.mirror_map import FULL
 from tests.mirrors.conftest import DEB, NOW, Signer, Tree
@@ -97,3 +102,28 @@ def test_a_delta_that_was_cut_off_is_made_again(
     go_on(mirror)
     assert signer.map().find("demo/pool/b.deb") is not None
     assert not (settings.COMMONFARM.mirror_map.parent / ".delta.new").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_scan_that_loses_the_database_is_made_again(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert scan.scan(mirror.pk, lambda: NOW) is not None
+    before = bits_of(mirror)
+
+    def listed(*arguments: Any) -> Iterator[Listed]:
+        yield from list_http(*arguments)
+        [number] = connection.connection.execute("SELECT pg_backend_pid()").fetchone()
+        with psycopg.connect(**connection.get_connection_params()) as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [number])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan, "list_http", listed)
+        with pytest.raises(OperationalError):
+            scan.scan(mirror.pk, lambda: NOW)
+    connection.close_if_unusable_or_obsolete()
+    assert bits_of(mirror) == before
+    assert scan.scan(mirror.pk, lambda: NOW) is not None
+    assert [(one.ok, bool(one.problem)) for one in mirror.scans.order_by("pk")] == [
+        *((True, False), (None, True), (True, False))
+    ]
