@@ -19,7 +19,7 @@ from commonfarm.accounts.interface import Role, User
 from commonfarm.archive.models import Publication
 from commonfarm.journal.models import Entry
 from commonfarm.lib.errors import RefusedError, UnreachableError
-from commonfarm.mirrors import push_key, pushing, tasks
+from commonfarm.mirrors import push_key, pushing, ssh_push, tasks
 from commonfarm.mirrors.models import HostKey, Mirror, PushAttempt
 from commonfarm.mirrors.verbs.pushing import push_key as push_key_verb
 from tests.mirrors.conftest import NOW, Tree, register
@@ -144,6 +144,14 @@ def test_another_address_is_trusted_anew(told: Mirror, sshd: Sshd) -> None:
     trust(told)
     Mirror.objects.update(push_to=f"ssh://other@127.0.0.1:{sshd.port}")
     assert push(told).startswith("nobody has said")
+
+
+def test_each_address_of_a_name_is_tried(
+    told: Mirror, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_push, "addresses_of", lambda *_: ("127.0.0.2", "127.0.0.1"))
+    trust(told)
+    assert push(told) == ""
 
 
 def test_what_goes_wrong_is_said(told: Mirror, server: Running) -> None:

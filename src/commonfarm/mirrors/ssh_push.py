@@ -6,6 +6,8 @@ there (a forced command in its `authorized_keys`), and hears `sync:all` or `sync
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,12 +20,13 @@ from commonfarm.mirrors.models import HostKey, Mirror
 from commonfarm.mirrors.scanning.values import Code
 
 CONNECT_SECONDS, LOGIN_SECONDS, COMMAND_SECONDS = 10, 20, 60
+MOST_ADDRESSES = 4
 
 
 def tell(mirror: Mirror, config: Config, *, staged: bool) -> Reason | None:
     """Tell a mirror; return why that failed. A machine that nobody vouched for is told nothing."""
     try:
-        address = addresses_of(mirror.push_to, Policy.of(config))[0]
+        addresses = addresses_of(mirror.push_to, Policy.of(config))
     except AddressRefusedError as error:
         return Reason(Code.ADDRESS_REFUSED, str(error))
     except OSError as error:
@@ -33,7 +36,7 @@ def tell(mirror: Mirror, config: Config, *, staged: bool) -> Reason | None:
     known = HostKey.of(mirror)
     try:
         if not known.trusted:
-            shown = asyncio.run(_shown(address, port))
+            shown = asyncio.run(_shown(_connected(addresses, port)))
             known.was_offered(shown.export_public_key().decode().strip(), shown.get_fingerprint())
             return Reason(
                 "host-key-not-trusted",
@@ -43,7 +46,9 @@ def tell(mirror: Mirror, config: Config, *, staged: bool) -> Reason | None:
         key = config.operator / "push-key"
         command = f"sync:{'staged' if staged else 'all'} sync:archive:{mirror.tree.name}"
         trusted = asyncssh.import_public_key(known.trusted)
-        code = asyncio.run(_run(address, port, parts.username or "", key, trusted, command))
+        code = asyncio.run(
+            _run(_connected(addresses, port), parts.username or "", key, trusted, command)
+        )
     except asyncssh.HostKeyNotVerifiable:
         text = "it shows another host key than the one that was trusted"
         return Reason("other-host-key", text, "find out why; then set its address anew")
@@ -59,28 +64,37 @@ def tell(mirror: Mirror, config: Config, *, staged: bool) -> Reason | None:
     return None
 
 
-async def _shown(address: str, port: int) -> asyncssh.SSHKey:
+def _connected(addresses: Sequence[str], port: int) -> socket.socket:
+    """Connect to the first address that answers; OSError of the last when none does."""
+    problem = OSError("it has no address")
+    for address in addresses[:MOST_ADDRESSES]:
+        try:
+            return socket.create_connection((address, port), CONNECT_SECONDS)
+        except OSError as error:
+            problem = error
+    raise problem
+
+
+async def _shown(sock: socket.socket) -> asyncssh.SSHKey:
     async with asyncio.timeout(CONNECT_SECONDS):
-        shown = await asyncssh.get_server_host_key(address, port, config=None)
+        shown = await asyncssh.get_server_host_key(sock=sock, config=None)
     if shown is None:
         raise OSError("it shows no host key")
     return shown
 
 
 async def _run(
-    address: str, port: int, user: str, key: Path, trusted: asyncssh.SSHKey, command: str
+    sock: socket.socket, user: str, key: Path, trusted: asyncssh.SSHKey, command: str
 ) -> int | None:
-    async with asyncio.timeout(CONNECT_SECONDS + LOGIN_SECONDS + COMMAND_SECONDS):
+    async with asyncio.timeout(LOGIN_SECONDS + COMMAND_SECONDS):
         async with asyncssh.connect(
-            address,
-            port,
+            sock=sock,
             username=user,
             client_keys=[str(key)],
             known_hosts=([trusted], [], []),
             config=None,
             agent_path=None,
             preferred_auth=["publickey"],
-            connect_timeout=CONNECT_SECONDS,
             login_timeout=LOGIN_SECONDS,
         ) as connection:
             # Whatever it has to say, it is not read.
