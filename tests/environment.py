@@ -8,8 +8,9 @@ from __future__ import annotations
 import atexit
 import os
 import pwd
-import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,13 @@ unveil([*Path(__file__).parents[1].iterdir(), *code()])
 
 _home = Path(tempfile.mkdtemp(prefix="cf-test-"))
 _home.chmod(0o755)
+_cleaner = subprocess.Popen(
+    [sys.executable, Path(__file__).with_name("cleaning.py"), _home],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+    start_new_session=True,
+)
 _me = pwd.getpwuid(os.getuid()).pw_name
 _config = default(
     "test", _home / "config.toml", _home / "state", _home / "run", Listen("127.0.0.1", 0, 0, 0, 0)
@@ -58,5 +66,4 @@ with _postgres.connect() as _connection:
 
 @atexit.register
 def _clean_up() -> None:
-    _postgres.stop(_server)
-    shutil.rmtree(_home, ignore_errors=True)
+    _cleaner.communicate()
