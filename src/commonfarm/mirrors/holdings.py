@@ -275,8 +275,12 @@ def _served(lost: Bitmap, verify: Verify) -> bool:
 
 def _locked(mirror: Mirror, now: datetime) -> Holdings:
     """Return the row, made if need be; nobody else writes it before this transaction ends."""
-    Holdings.objects.get_or_create(mirror=mirror, defaults={"seen_at": now})
-    return Holdings.objects.select_for_update().get(mirror=mirror)
+    rows = Holdings.objects.select_for_update().filter(mirror=mirror)
+    found = rows.first()  # it may have 100 KB of bits, and is read once
+    if found is None:
+        Holdings.objects.get_or_create(mirror=mirror, defaults={"seen_at": now})
+        found = rows.get()
+    return found
 
 
 def _save(row: Holdings, before: Bitmap, after: Bitmap, now: datetime) -> bool:
