@@ -108,7 +108,8 @@ class Wanted:
 
 @dataclass(slots=True)
 class Checked:
-    """What a check saw. With a `problem` of the mirror as a whole nothing else of it counts.
+    """What a check saw. With a `problem` of the mirror as a whole nothing else of it counts, but
+    for TOO_SLOW: what was seen until then is so.
 
     Of files in `unknown` it could not be seen whether they are there: asking failed. `hashes` are
     the SHA-256 (hex) of files that change in place, as the mirror serves them now.
