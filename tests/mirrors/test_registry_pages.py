@@ -107,6 +107,11 @@ def test_whoever_is_signed_in_registers_by_a_form(ben: Browser, demo: ReleaseTre
     assert "mirrors.prove" in jobs()
 
 
+def test_without_a_tree_nothing_can_be_registered(ben: Browser) -> None:
+    page = ben.see("/mirrors/register/")
+    assert "There is nothing to mirror yet" in page and "<form" not in page.partition("<h1")[2]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
