@@ -6,6 +6,7 @@ import asyncio
 from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
+from weakref import ref
 
 from commonfarm.redirector import answers, redirects, response
 from commonfarm.redirector.networks import normal
@@ -172,7 +173,7 @@ class Connection(asyncio.Protocol):
             self._route = shared.route(self._peer, head)
             self._era = shared.era
         if self._trusted:
-            head.route, head.peer, head.era = self._route, self._peer, shared.era
+            head.route, head.peer, head.era = ref(self._route), self._peer, shared.era
         return self._route
 
     def _redirect_of(self, data: bytes, at: int, end: int) -> bytes | None:
@@ -190,7 +191,7 @@ class Connection(asyncio.Protocol):
         if head is None or not head.plain:
             return None
         if self._trusted and head.peer is self._peer and head.era == shared.era:
-            route = head.route or self._route_of(head)
+            route = head.route() or self._route_of(head)
         else:
             route = self._route_of(head)
         path = line[1]

@@ -34,7 +34,7 @@ class Route:
     `way` is the one it went last: nearly always it goes there again.
     """
 
-    __slots__ = ("client", "table", "way", "ways")
+    __slots__ = ("__weakref__", "client", "table", "way", "ways")
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -139,7 +139,7 @@ class Redirects:
         way = self.table.get(key)
         if way is None:
             if len(self.table) >= MOST_WAYS:
-                self.table.clear()
+                self.table.pop(next(iter(self.table)))
             way = self.table[key] = self._made(name, prefix, client)
         return way
 

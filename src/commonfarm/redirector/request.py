@@ -26,7 +26,7 @@ MOST_KEPT_BYTES = 1024
 """Longer header lines are read anew each time."""
 MOST_KEPT = 8192
 MOST_KEPT_TOGETHER = 4 * 2**20
-"""How many different header lines are kept, and bytes of them, at most twice over: 10 MB of usual
+"""How many different header lines are kept, and bytes of them, at most twice over: 5 MB of usual
 ones, 25 MB of those that somebody made as large as they may be."""
 READ = frozenset(
     b"accept content-length forwarded host if-modified-since if-none-match if-range range"
@@ -60,20 +60,24 @@ class BadRequestError(ValueError):
     """What came is no request that is answered; the text says why."""
 
 
+def _no_route() -> Route | None:
+    return None
+
+
 @dataclass(slots=True)
 class Head:
     """What the lines below a request line say; header names are in lower case, and among READ.
 
     `plain` means that they ask for nothing but the file; `host` is what they name, b"" when that is
     no name or address. `route` keeps what was made of these lines when they last came from the
-    trusted proxy `peer`, in the `era` of then.
+    trusted proxy `peer`, in the `era` of then, as long as that is known elsewhere.
     """
 
     keep_alive: bool
     headers: Mapping[bytes, bytes]
     plain: bool = False
     host: bytes = b""
-    route: Route | None = None
+    route: Callable[[], Route | None] = _no_route
     peer: Address | None = None
     era: int = -1
 
@@ -117,17 +121,14 @@ class Heads:
             self._keep(lines, head)
         return head
 
-    def forget_routes(self) -> None:
-        """Let go of what was made of the lines that are kept."""
-        for head in (*self._young.values(), *self._old.values()):
-            head.route = None
-
     def _keep(self, lines: bytes, head: Head) -> None:
         if len(self._young) >= self._most or self._bytes >= MOST_KEPT_TOGETHER:
             self._old, self._young, self._bytes = self._young, {}, 0
             self.get = self._young.get
         self._young[lines] = head
         self._bytes += len(lines)
+        if self._old:
+            self._old.popitem()  # one by one: to free thousands at once takes milliseconds
 
 
 class _Collector:

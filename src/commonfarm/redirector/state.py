@@ -143,8 +143,7 @@ class Redirector:
         route = self._routes.get(asked)
         if route is None:
             if len(self._routes) >= MOST_ROUTES:
-                self._routes.clear()
-                self.heads.forget_routes()
+                self._routes.pop(next(iter(self._routes)))
             route = self._routes[asked] = Route(self.locate(*asked))
         return route
 
@@ -291,7 +290,6 @@ class Redirector:
 
     def _forget_routes(self) -> None:
         self._routes.clear()
-        self.heads.forget_routes()
         self.era += 1
 
     async def flush(self) -> float:
