@@ -244,6 +244,7 @@ def test_problems_are_told_and_the_rest_is_taken_over(adopted: Adopted) -> None:
     (adopted.folder / "pipe").unlink()
     assert adopted.look().problem_count == 9
     assert judged.count() == 2
+    assert "secret" not in str(list(judged.values("why", "details")))
 
 
 def test_what_cannot_be_judged_is_not_gone(adopted: Adopted) -> None:

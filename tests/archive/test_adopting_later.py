@@ -173,6 +173,7 @@ def test_the_sweep_has_folders_looked_at_when_it_is_time(adopted: Adopted) -> No
     assert tasks.look_at_due(adopted.now) == 0  # but what is not read yet is read
     assert jobs() == ["archive.read_folder"]
     assert tasks.look_at_due(adopted.now + HOUR) == 1
+    assert tasks.look_at_due(adopted.now - HOUR) == 1  # the clock was ahead
     tasks.read_folder(adopted.tree.pk)
     assert not reading.unread(adopted.tree).exists()
     ReleaseTree.objects.filter(pk=adopted.tree.pk).update(adopts="")

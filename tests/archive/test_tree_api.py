@@ -349,6 +349,7 @@ def test_an_adopted_tree_is_looked_at_when_asked(
     folder = tmp_path / "pub"
     folder.mkdir()
     (folder / "a").write_text("a")
+    (folder / "next").mkdir(mode=0o750)
     tree = ReleaseTree.objects.create(name="pub", adopts=str(folder))
     before = rita.get("/pub")["adoption"]
     assert (before["looks"], before["looked_at"], before["stopped"]) == (0, None, "")
@@ -361,6 +362,8 @@ def test_an_adopted_tree_is_looked_at_when_asked(
     assert (shown["revision"], shown["files"], shown["adoption"]["unread"]) == (1, 1, 1)
     assert shown["adopts"] == str(folder)
     assert shown["adoption"]["answered"] == 1
+    assert (shown["adoption"]["problem_count"], shown["adoption"]["problems"]) == (1, [])
+    assert [one["path"] for one in anna.get("/pub")["adoption"]["problems"]] == ["next"]
     (folder / "a").unlink()
     looking.look(tree, datetime.now(UTC) + timedelta(hours=2), asked=True)
     assert "it is empty" in rita.get("/pub")["adoption"]["stopped"]

@@ -187,10 +187,12 @@ class AliasesEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class AdoptedFolderJudged(Event):
-    """Something else is wrong with an adopted folder than before, or nothing is any more."""
+    """Something else is wrong with an adopted folder than before, or nothing is any more.
+
+    Names are not told: what not all may read may be kept for later.
+    """
 
     what: ClassVar[str] = "adopted folder judged"
-    problems: list[str]
     count: int
 
 

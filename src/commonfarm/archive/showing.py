@@ -38,7 +38,7 @@ def told_to(user: User) -> QuerySet[Release]:
     return Release.objects.filter(Q(state=ReleaseState.PUBLIC) | was_public)
 
 
-def show_tree(tree: ReleaseTree) -> dict[str, Any]:
+def show_tree(tree: ReleaseTree, user: User) -> dict[str, Any]:
     """Return a tree: its policy, what users see of it, and what waits."""
     names = ("name", "environment", "promotes_to", "review", "adopts")
     seconds = ("origin_only_seconds", "grace_seconds", "valid_seconds")
@@ -54,7 +54,7 @@ def show_tree(tree: ReleaseTree) -> dict[str, Any]:
         "waiting": Release.objects.filter(tree=tree, state__in=WAITING).count(),
         "problem": _problem(tree),
         "address": f"{settings.COMMONFARM.public_url('redirector')}/{quote(tree.name)}/",
-        "adoption": show_adoption(tree) if tree.adopts else None,
+        "adoption": show_adoption(tree, user) if tree.adopts else None,
     }
 
 
@@ -73,8 +73,11 @@ def _content(tree: ReleaseTree, public: Publication) -> dict[str, int]:
     return found
 
 
-def show_adoption(tree: ReleaseTree) -> dict[str, Any]:
-    """Return what was found in the folder of an adopted tree when it was looked at last."""
+def show_adoption(tree: ReleaseTree, user: User) -> dict[str, Any]:
+    """Return what was found in the folder of an adopted tree when it was looked at last.
+
+    What is wrong there, readers are told as a number: what not all may read may be kept for later.
+    """
     found = Adoption.objects.filter(tree=tree).first() or Adoption(tree=tree, folder=tree.adopts)
     names = (
         "looks",
@@ -90,7 +93,7 @@ def show_adoption(tree: ReleaseTree) -> dict[str, Any]:
     return {
         **{name: getattr(found, name) for name in names},
         "unread": unread(tree).count(),
-        "problems": found.problems,
+        "problems": found.problems if user.may(Role.SUBMITTER) else [],
         "problem_count": found.problem_count,
     }
 

@@ -48,7 +48,8 @@ class FolderProblem(Schema):
 class AdoptionShown(Schema):
     """What was found in an adopted folder; `stopped` says why it was not taken over.
 
-    What one `asked` for is done once as many are `answered`.
+    Of its problems readers are told how many there are. What one `asked` for is done once as many
+    are `answered`.
     """
 
     looks: int
@@ -129,15 +130,16 @@ class Between(Schema):
 @router.get("", response=list[ReleaseTreeShown])
 def trees(request: HttpRequest) -> list[dict[str, Any]]:
     """List the release trees."""
-    require(request, Role.READER)
-    return [show_tree(one) for one in ReleaseTree.objects.filter(retired_at=None).order_by("name")]
+    user = require(request, Role.READER)
+    rows = ReleaseTree.objects.filter(retired_at=None).order_by("name")
+    return [show_tree(one, user) for one in rows]
 
 
 @router.get("/{name}", response=ReleaseTreeShown)
 def tree(request: HttpRequest, name: Name) -> dict[str, Any]:
     """Show one release tree."""
-    require(request, Role.READER)
-    return show_tree(ReleaseTree.named(name))
+    user = require(request, Role.READER)
+    return show_tree(ReleaseTree.named(name), user)
 
 
 @router.get("/{name}/files", response=Page[FileShown])
@@ -182,7 +184,7 @@ def adopt(request: HttpRequest, name: Name, body: Look) -> dict[str, Any]:
     user = require(request, Role.COORDINATOR if body.loss_is_meant else Role.SUBMITTER)
     found = ReleaseTree.named(name)
     ask_for_look(found, who=user.label, loss_is_meant=body.loss_is_meant)
-    return show_adoption(found)
+    return show_adoption(found, user)
 
 
 @router.post("/{name}/promote", response={201: ReleaseShown})

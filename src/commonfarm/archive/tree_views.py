@@ -44,8 +44,9 @@ MOST_ALIASES = 100
 @page()
 def trees(request: HttpRequest) -> HttpResponse:
     """Show every release tree."""
+    user = require(request, Role.READER)
     rows = ReleaseTree.objects.filter(retired_at=None).order_by("name")
-    return render(request, "archive/trees.html", {"trees": [show_tree(row) for row in rows]})
+    return render(request, "archive/trees.html", {"trees": [show_tree(row, user) for row in rows]})
 
 
 @require_safe
@@ -58,7 +59,7 @@ def tree(request: HttpRequest, name: str) -> HttpResponse:
     waiting = rows.filter(state__in=WAITING).order_by("number")
     shown = {
         "tree": found,
-        "shown": show_tree(found),
+        "shown": show_tree(found, user),
         "waiting": [show_release(row) for row in waiting[:MOST_RELEASES]],
         "tells_waiting": user.may(Role.SUBMITTER),
         "past": [

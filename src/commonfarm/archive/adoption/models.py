@@ -57,6 +57,12 @@ class Adoption(models.Model):
         self.save(update_fields=["loss_allowed"])
         record(LossAllowed(f"tree:{self.tree.name}"), who=who)
 
+    def is_due(self, now: datetime) -> bool:
+        """Say whether it is time for another look; after one by a clock that was ahead, too."""
+        if self.next_at is None or self.looked_at is None:
+            return True
+        return self.next_at <= now or self.looked_at > now + LEAST_INTERVAL
+
     def looked(
         self,
         begun: datetime,
@@ -84,9 +90,8 @@ class Adoption(models.Model):
 
     def _judged(self, stopped: str, problems: list[dict[str, Any]], count: int, who: str) -> None:
         """Record what is wrong when that is something else than before."""
-        said = [f"{one['path']}: {one['what']}" for one in problems]
         if (stopped, count, problems) != (self.stopped, self.problem_count, self.problems):
-            event = AdoptedFolderJudged(f"tree:{self.tree.name}", problems=said, count=count)
+            event = AdoptedFolderJudged(f"tree:{self.tree.name}", count=count)
             record(event, who=who, why=stopped)
         self.stopped, self.problems, self.problem_count = stopped, problems, count
 

@@ -72,7 +72,7 @@ def look_at_due(now: datetime) -> int:
     due = 0
     for tree in ReleaseTree.objects.filter(retired_at=None).exclude(adopts=""):
         known = Adoption.objects.filter(tree=tree).first()
-        if known is None or known.next_at is None or known.next_at <= now:
+        if known is None or known.is_due(now):
             look_soon(tree)
             due += 1
         else:
