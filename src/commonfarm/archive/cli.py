@@ -16,7 +16,7 @@ from commonfarm.lib.errors import (
     Reason,
     RefusedError,
 )
-from commonfarm.lib.terminal import harmless
+from commonfarm.lib.terminal import harmless, print_table
 
 app = typer.Typer()
 archive = typer.Typer(
@@ -196,13 +196,7 @@ def _hub() -> Any:
 
 
 def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*("" if row[one] is None else str(row[one]) for one in columns))
-    Console().print(table)
+    print_table(columns, ([row[one] for one in columns] for row in rows))
 
 
 def bad(what: object, wrong: str, to_do: str) -> NoReturn:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from commonfarm.lib.terminal import harmless
+from commonfarm.lib.terminal import harmless, print_table
 from commonfarm.lib.units import counted
 
 AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
@@ -45,13 +45,7 @@ def tell(answer: Any, as_json: bool, lines: Callable[[Any], Iterable[str]]) -> N
 
 def table(columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> None:
     """Print rows; `columns` maps a heading to the key of the rows."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(*columns, box=None)
-    for row in rows:
-        shown.add_row(*(harmless(_cell(key, row[key])) for key in columns.values()))
-    Console().print(shown)
+    print_table(columns, ([_cell(key, row[key]) for key in columns.values()] for row in rows))
 
 
 def _cell(key: str, value: Any) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from commonfarm.lib.terminal import harmless
+from commonfarm.lib.terminal import harmless, print_table
 
 AS_JSON = typer.Option(False, "--json", help="Print the API's answer.")
 YES = typer.Option(False, "--yes", help="Do not ask whether to do it.")
@@ -37,13 +37,4 @@ def table(columns: Iterable[str], rows: Sequence[Iterable[str]], none: str) -> N
     if not rows:
         typer.echo(none)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")  # a name that is cut can be used for nothing
-    for row in rows:
-        drawn.add_row(*(Text(harmless(cell)) for cell in row))
-    Console().print(drawn)
+    print_table(columns, rows)
