@@ -157,6 +157,17 @@ def test_a_spent_budget_goes_to_the_next_mirror(shared: Redirector) -> None:
     assert counted(shared) == [["demo", "a.deb", "two", "DE", 1, SIZE]]
 
 
+def test_a_folder_s_list_names_no_mirror_whose_budget_is_spent(shared: Redirector) -> None:
+    assert b"http://one." in get(shared, "/demo/?mirrorlist")[2]
+    shared.redirects.spent["one"] = 100_000
+    assert b"http://one." not in get(shared, "/demo/?mirrorlist")[2]
+    said = json.loads(get(shared, "/demo/?mirrorlist", "Accept: application/json\r\n")[2])
+    assert [one["mirror"] for one in said["mirrors"]] == ["two"]
+    [other] = said["left_out"]
+    assert other["code"] == "budget"
+    assert other["reason"].endswith("0 B are free now")
+
+
 def test_a_disk_that_takes_nothing_loses_no_counts_until_memory_is_full(
     shared: Redirector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,19 +160,28 @@ def _of_folder(asked: Asked, folder: bytes) -> Listing | None:
         return None
     inside = inside and inside + "/"
     ranking = table.selector.rank(tree, client)
-    ranked = [(number, table.map.mirrors[number]) for number in ranking.order]
-    places = [
-        Place(mirror, ranking.bases[number] + _escaped(below(mirror, inside)))
-        for number, mirror in ranked
-        if carries(mirror, inside)
-    ]
+    places, spent_up = [], {}
+    for number in ranking.order:
+        mirror = table.map.mirrors[number]
+        if not carries(mirror, inside):
+            continue
+        if table.selector.takes(number, 1, table.now, table.spent):
+            url = ranking.bases[number] + _escaped(below(mirror, inside))
+            places.append(Place(mirror, url))
+        else:
+            spent = table.spent.get(mirror.name, 0)
+            spent_up[mirror] = reasons.over_budget(mirror, spent, 1, table.now)
     explained = table.selector.explain(name + "/", client, table.now, table.spent)
     listed = {place.mirror for place in places}
     return Listing(
         path=shown(folder),
         client=client,
         places=places[:MOST_LISTED],
-        left_out=[(mirror, why) for mirror, why in explained.excluded if mirror not in listed],
+        left_out=[
+            (mirror, spent_up.get(mirror, why))
+            for mirror, why in explained.excluded
+            if mirror not in listed
+        ],
         reason=reasons.Reason(reasons.Why.CHOSEN, "a folder has mirrors, and each file its own"),
         ours=asked.ours(folder + b"/"),
         from_us=True,

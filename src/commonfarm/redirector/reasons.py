@@ -124,13 +124,13 @@ def not_carried(mirror: Mirror) -> Reason:
 
 
 def over_budget(mirror: Mirror, spent: int, size: int, now: float) -> Reason:
-    """What of its budget is free by now is not enough for this file."""
+    """What of its budget is free by now is not enough for this file; 1: for any."""
     free = max(0, budgets.allowance(mirror.budget_bytes, now) - spent)
     at = budgets.free_at(mirror.budget_bytes, spent, size, now)
     return Reason(
         Why.BUDGET,
-        f"of its budget of {_bytes(mirror.budget_bytes)} a day {_bytes(free)} are free now,"
-        f" and this file has {_bytes(size)}",
+        f"of its budget of {_bytes(mirror.budget_bytes)} a day {_bytes(free)} are free now"
+        + (f", and this file has {_bytes(size)}" if size > 1 else ""),
         "a larger budget" if at is None else f"at {_time(at)}, or a larger budget",
     )
 

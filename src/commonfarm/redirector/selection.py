@@ -169,14 +169,15 @@ class Selector:
             return numbers
         limited = self._limited
         while closed := [
-            one for one in numbers if limited[one] and not self._takes(one, size, now, spent)
+            one for one in numbers if limited[one] and not self.takes(one, size, now, spent)
         ]:
             for number in closed:
                 having &= ~(1 << number)
             numbers = ranking.first(having, most)
         return numbers
 
-    def _takes(self, number: int, size: int, now: float, spent: Mapping[str, int]) -> bool:
+    def takes(self, number: int, size: int, now: float, spent: Mapping[str, int]) -> bool:
+        """Say whether a mirror's budget has room for `size` bytes now."""
         mirror = self._mirrors[number]
         if not mirror.budget_bytes:
             return True
@@ -235,7 +236,7 @@ class Selector:
                 return reasons.not_carried(mirror)
             if file is None or not having >> number & 1:
                 return reasons.MISSING
-            if refused is None and not self._takes(number, file.size, now, spent):
+            if refused is None and not self.takes(number, file.size, now, spent):
                 return reasons.over_budget(mirror, spent.get(mirror.name, 0), file.size, now)
             return refused
 
