@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
@@ -44,6 +45,18 @@ class Forked:
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
+
+
+def run_script(script: str, *arguments: str, config: Path) -> tuple[int, str]:
+    """Run the text `script` as `python -c` would; return how it ended, and what it printed."""
+    log = config.with_name("script.log")
+    code = Forked(partial(_script, script, arguments), config, log).wait(300)
+    return code, log.read_text()
+
+
+def _script(script: str, arguments: Sequence[str]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(script, {"__name__": "__main__"})
 
 
 def _run(main: Callable[[], None], environment: Mapping[str, str], log: Path) -> None:

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError
 from commonfarm.store.interface import path_of, put_bytes
 from tests.archive.world import World, make_deb
+from tests.forked import run_script
 
 DISTS = "demo/dists/bookworm"
 PACKAGES = f"{DISTS}/main/binary-amd64/Packages"
@@ -231,13 +230,8 @@ def test_killed_while_a_folder_is_brought_forward(counted: Counted, where: str) 
         counted.publish()
     before = contents(counted.seen)
     counted.add()
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, where],
-        env=os.environ | {"COMMONFARM_CONFIG": str(counted.config.file)},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, said = run_script(KILLED, where, config=counted.config.file)
+    assert code == -signal.SIGKILL, said
     assert Publication.objects.latest("revision").state == PublicationState.SIGNED
     assert counted.seen.readlink() == Path("main.r4")
     assert contents(counted.seen) == before

@@ -6,7 +6,6 @@ import gzip
 import os
 import signal
 import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.errors import RefusedError, UnreachableError
 from commonfarm.store.interface import path_of, put_bytes
 from tests.archive.world import World, make_deb
+from tests.forked import run_script
 
 PACKAGES = "demo/dists/bookworm/main/binary-amd64/Packages"
 
@@ -173,13 +173,8 @@ def test_killed_anywhere_the_next_worker_goes_on(
     world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
     publishing.publish(world.tree)
     world.add("job:2", make_deb(pool, "bye", "1", "all"))
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, where],
-        env=os.environ | {"COMMONFARM_CONFIG": str(signer.file)},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, said = run_script(KILLED, where, config=signer.file)
+    assert code == -signal.SIGKILL, said
     seen = (signer.published / "main" / PACKAGES).read_text().count("Package: ")
     assert seen == (2 if where in ("after-3", "before-told") else 1)
     publishing.publish(world.tree)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,6 +20,7 @@ from commonfarm.lib.config import Config
 from commonfarm.lib.errors import BadInputError
 from commonfarm.store.interface import blob_path
 from tests.archive.releases import Releases, content
+from tests.forked import run_script
 
 SOON = timedelta(hours=1)
 
@@ -261,13 +259,8 @@ def test_killed_anywhere_the_next_worker_ends_it_once(
     going_public.withdraw(gone, who="user:anna", why="bad", at_once=True)
     over(release)
     before = content(committed.seen)
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, where, what],
-        env=os.environ | {"COMMONFARM_CONFIG": str(committed.config.file)},
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, said = run_script(KILLED, where, what, config=committed.config.file)
+    assert code == -signal.SIGKILL, said
     if where != "staging" and where != "joining":
         assert content(committed.seen) == before
     going_public.reveal(committed.tree)
