@@ -35,6 +35,7 @@ log = logging.getLogger("commonfarm.redirector")
 def keep_time(shared: Redirector) -> None:
     """Let it be now, and end connections whose time is over."""
     shared.set_time(time.time())
+    gc.collect(1)  # while there is little to look at: see `_keep_pauses_short`
     crowded = len(shared.connections) * 4 > shared.settings.most_connections * 3
     for connection in list(shared.connections):
         left = connection.deadline - shared.clock
@@ -106,12 +107,15 @@ def _keep_pauses_short() -> None:
     """Let neither threads nor the collector of cycles hold requests up.
 
     A full collection looks at every object there is: 30 ms with the rankings of some thousand
-    networks. What was imported stays anyway, and what we make for requests has no cycles.
+    networks. What was imported stays anyway, and what we make for requests has no cycles, so that
+    one is due once in a day or more. The young are looked at every second: by itself the collector
+    waits until there are more of them, which takes as long as one client is forgotten for each that
+    is new, and looks at all that came meanwhile then: 10 ms.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(700, 10, 1000)
+    gc.set_threshold(700, 10, 100_000)
 
 
 def run(settings: Settings, address: str, port: int) -> None:
