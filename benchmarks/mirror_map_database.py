@@ -286,9 +286,10 @@ def _fill(files: int, mirrors: int, url: str) -> None:
 @contextmanager
 def _running(config: Config, name: str) -> Iterator[int]:
     command = [sys.executable, "-m", "commonfarm.cli.main", name]
+    environment = os.environ | {"MALLOC_ARENA_MAX": "2"}  # as `up` starts the worker
     with (
         (config.state / f"{name}.log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
     ):
         try:
             yield process.pid

@@ -140,7 +140,12 @@ def services(config: Config) -> list[Process]:
         served("live", "/"),
         served("scheduler", "/"),
         Process(
-            "worker", [*program, "worker"], lambda: worker_lives(config, "worker"), umask=0o002
+            "worker",
+            [*program, "worker"],
+            lambda: worker_lives(config, "worker"),
+            umask=0o002,
+            # glibc would keep a heap for each of many threads: 1 GB where 400 MB are enough.
+            extra={"MALLOC_ARENA_MAX": "2"},
         ),
         Process("operator", [*program, "operator"], lambda: worker_lives(config, "operator")),
         served("redirector", "/"),
