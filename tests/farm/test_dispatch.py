@@ -105,10 +105,10 @@ def test_only_what_fits_is_given(running: SchedulerProcess, project: Project) ->
     make_job(project, memory_bytes=64 * GIB)
     make_job(project, features=["kvm"])
     fitting = make_job(project, memory_bytes=8 * GIB, features=["runc"])
-    status, lease = Agent.enrol().poll(running.port)
+    status, lease = Agent.enrol().poll(running.port, wait=5)
     assert (status, lease["job"]) == (200, fitting.pk)
     assert Agent.enrol("arm", architecture="arm64").poll(running.port)[0] == 204
-    status, lease = Agent.enrol("big", memory_bytes=64 * GIB).poll(running.port)
+    status, lease = Agent.enrol("big", memory_bytes=64 * GIB).poll(running.port, wait=5)
     assert status == 200
     assert lease["limits"]["memory_bytes"] >= 64 * GIB
 
@@ -128,16 +128,16 @@ def test_a_cordoned_builder_gets_nothing(running: SchedulerProcess, project: Pro
     agent.row.cordon("its disk fails", who="user:anna", now=now())
     assert agent.poll(running.port)[0] == 204
     agent.row.uncordon(who="user:anna")
-    assert agent.poll(running.port)[1]["job"] == job.pk
+    assert agent.poll(running.port, wait=5)[1]["job"] == job.pk
 
 
 def test_a_lease_that_is_not_held_any_more_is_freed_at_once(
     running: SchedulerProcess, project: Project
 ) -> None:
     agent, job = Agent.enrol(), make_job(project)
-    first = agent.poll(running.port)[1]
+    first = agent.poll(running.port, wait=5)[1]
     assert agent.poll(running.port, holding=[first["id"]], clean=False)[0] == 204
-    second = agent.poll(running.port)[1]
+    second = agent.poll(running.port, wait=5)[1]
     assert second["job"] == job.pk
     assert second["id"] != first["id"]
     lost = Lease.objects.get(pk=first["id"])
@@ -149,7 +149,7 @@ def test_a_lease_that_is_not_held_any_more_is_freed_at_once(
 def test_a_dirty_builder_gets_nothing(running: SchedulerProcess, project: Project) -> None:
     agent = Agent.enrol()
     make_job(project)
-    agent.poll(running.port)
+    agent.poll(running.port, wait=5)
     assert agent.poll(running.port, clean=False)[0] == 204
     assert agent.row.cleanliness == "dirty"
     assert agent.poll(running.port, clean=True)[0] == 200
@@ -157,7 +157,7 @@ def test_a_dirty_builder_gets_nothing(running: SchedulerProcess, project: Projec
 
 def test_an_expired_lease_frees_its_job(running: SchedulerProcess, project: Project) -> None:
     agent, job = Agent.enrol(), make_job(project)
-    lease = agent.poll(running.port)[1]
+    lease = agent.poll(running.port, wait=5)[1]
     Lease.objects.filter(pk=lease["id"]).update(deadline_at=now() - timedelta(seconds=1))
     eventually(lambda: state(job) == JobState.WAITING)
     expired = Lease.objects.get(pk=lease["id"])
