@@ -31,7 +31,3 @@ def main() -> None:
 
     process._start_django = start_with_ports
     process.run(config)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,3 @@ def main() -> None:
     quick = Timing(elect=0.2, listen=0.3, resync=1.0, sweep=0.3, grace=0.0)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(current(), Scheduler(current(), quick)))
-
-
-if __name__ == "__main__":
-    main()
