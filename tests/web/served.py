@@ -63,7 +63,12 @@ def served(
         " from commonfarm.web import serve; getattr(serve, sys.argv[1])(current())"
     )
     running = [
-        subprocess.Popen([sys.executable, "-c", command, name], env=environment, cwd="/")
+        subprocess.Popen(
+            # Told to stop, too, where we are killed.
+            ["setpriv", "--pdeathsig", "TERM", sys.executable, "-c", command, name],
+            env=environment,
+            cwd="/",
+        )
         for name in names
     ]
     try:
