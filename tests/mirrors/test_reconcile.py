@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -340,6 +341,22 @@ def test_altered_bytes_quarantine_a_mirror_at_once(
     assert signer.map().mirrors[0].problem.startswith("it served bytes that are not ours")
     assert Audit.objects.filter(ok=False).count() == 1
     assert happened()[-1] == "mirror quarantined"
+
+
+def test_a_mirror_that_cannot_be_audited_is_told_why_and_stays_new(
+    mirror: Mirror, tree: Tree, web: Web
+) -> None:
+    look(mirror)
+    shutil.rmtree(web.folder)
+    web.folder.mkdir()
+    for minutes in range(0, 15 * schedule.AUDITS_OF_A_NEW_ONE, 15):
+        done = audit.audit(mirror.pk, NOW + timedelta(minutes=minutes))
+        assert done is not None and (done.ok, done.pieces) == (True, 0)
+        assert "404" in done.problem
+        assert audit.due(NOW + timedelta(minutes=minutes + 14)) == []
+        assert audit.due(NOW + timedelta(minutes=minutes + 15)) == [mirror]
+    mirror.refresh_from_db()
+    assert not mirror.quarantine
 
 
 def test_large_files_are_audited_by_a_piece(mirror: Mirror, tree: Tree, web: Web) -> None:

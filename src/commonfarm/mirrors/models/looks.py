@@ -97,7 +97,10 @@ class Probe(models.Model):
 
 
 class Audit(models.Model):
-    """One comparison of a mirror's bytes with our hashes; `problem` names the first difference."""
+    """One comparison of a mirror's bytes with our hashes.
+
+    `problem` names the first difference, or why no piece could be compared.
+    """
 
     mirror = models.ForeignKey(Mirror, on_delete=models.CASCADE, related_name="audits")
     at = models.DateTimeField()

@@ -17,7 +17,7 @@ from commonfarm.mirrors import schedule
 from commonfarm.mirrors.addresses import Policy
 from commonfarm.mirrors.holdings import WHO, bits_of
 from commonfarm.mirrors.models import Audit, Mirror
-from commonfarm.mirrors.scanning import Sample
+from commonfarm.mirrors.scanning import Audited, Sample
 from commonfarm.mirrors.scanning import audit as ask
 from commonfarm.mirrors.steps.scan import bases, find, looked_at, path_there
 
@@ -31,7 +31,7 @@ def due(now: datetime) -> list[Mirror]:
     for mirror in looked_at():
         audits = mirror.audits.filter(at__gte=mirror.proved_at)
         last = audits.order_by("-at").values_list("at", flat=True).first()
-        many = audits.order_by("-at")[: schedule.AUDITS_OF_A_NEW_ONE].count()
+        many = audits.filter(pieces__gt=0)[: schedule.AUDITS_OF_A_NEW_ONE].count()
         at = schedule.next_audit(many, last)
         if at is None or at <= now:
             found.append(mirror)
@@ -39,9 +39,10 @@ def due(now: datetime) -> list[Mirror]:
 
 
 def audit(mirror_id: int, now: datetime) -> Audit | None:
-    """Audit one mirror and write down what was seen; None when nothing could be compared.
+    """Audit one mirror and write down what was seen; None when it has nothing to compare.
 
-    Raises BusyError while another audit of it runs.
+    Where no piece of what it has could be read, that is written down with its reason. Raises
+    BusyError while another audit of it runs.
     """
     with alone(f"audit of mirror {mirror_id}", wait=False):
         mirror = find(mirror_id)
@@ -52,18 +53,22 @@ def audit(mirror_id: int, now: datetime) -> Audit | None:
         base = chance.choice(bases(mirror))
         audited = ask(base, samples, Policy.of(settings.COMMONFARM))
         different = [str(one) for one in audited.mismatches if _is_current(mirror, one.path)]
-        if not audited.matched and not different:
-            return None
+        compared = audited.matched + len(different)
         row = Audit.objects.create(
             mirror=mirror,
             at=now,
-            pieces=audited.matched + len(audited.mismatches),
+            pieces=compared,
             ok=not different,
-            problem=different[0] if different else "",
+            problem=different[0] if different else "" if compared else _why_not(audited),
         )
         if different:
             mirror.quarantine_for(different[0], now, who=WHO)
         return row
+
+
+def _why_not(audited: Audited) -> str:
+    reasons = [audited.problem, *audited.unaudited.values()]
+    return next((one.text for one in reasons if one is not None), "what was compared has left")
 
 
 def _samples(mirror: Mirror, chance: random.Random) -> list[Sample]:

@@ -24,6 +24,7 @@ TONES = {
     "busy": "leased building running pending assembled scanning publishing renewing",
     "wait": (
         "waiting cordoned dirty cleaning behind stale partial disabled unproved unprobed unscanned"
+        " unaudited"
     ),
 }
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})")
