@@ -248,7 +248,7 @@ def test_the_zipapp_is_the_same_bytes_each_time_and_only_the_agent() -> None:
 
 
 @pytest.fixture(scope="session")
-def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python39(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root of Debian 11, whose Python is 3.9."""
     root = tmp_path_factory.mktemp("python39") / "root"
     done = subprocess.run(
@@ -269,21 +269,17 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         capture_output=True, text=True,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    # The agent wants what every host has: a root that is a mount, and /proc.
-    subprocess.run(["mount", "--bind", root, root], check=True)
-    try:
-        subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
-        yield root
-    finally:
-        subprocess.run(["umount", "--recursive", "--lazy", root], check=True)
+    return root
 
 
 @pytest.mark.root
 @pytest.mark.network
 def test_the_zipapp_runs_on_python_3_9(python39: Path, hub: FakeHub, pyz: Path) -> None:
     (python39 / "agent.pyz").write_bytes(pyz.read_bytes())
+    # The agent wants what every host has: a root that is a mount, and /proc. Both end with it.
     # Debian 13 names no /bin in PATH; in Debian 11 that may be a folder of its own.
-    inside = ["chroot", str(python39),
+    mounted = 'mount --bind "$0" "$0"; mount -t proc proc "$0/proc"; exec chroot "$0" "$@"'
+    inside = ["unshare", "--mount", "sh", "-e", "-c", mounted, str(python39),
               "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "python3"]  # fmt: skip
 
     def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
