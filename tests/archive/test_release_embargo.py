@@ -41,7 +41,7 @@ def over(release: Release) -> None:
 def staged(releases: Releases) -> dict[str, str]:
     return {
         path: what
-        for path, what in content(staging.staging_folder(releases.tree)).items()
+        for path, what in content(folders.staging_folder(releases.tree)).items()
         if not path.startswith("manifest/")
     }
 
@@ -127,7 +127,7 @@ def test_mirrors_find_the_tree_as_it_will_be(releases: Releases) -> None:
     assert not staging.stage(releases.tree)
     release = embargoed(releases, {"v2/b": "b", "news": "new"}, latest="v2")
     assert staging.stage(releases.tree)
-    folder = staging.staging_folder(releases.tree)
+    folder = folders.staging_folder(releases.tree)
     assert folder.parent.stat().st_mode & 0o007 == 0
     assert staged(releases).keys() == {"v1/a", "v2/b", "news", "latest"}
     assert (folder / "latest/b").read_text() == "b"
@@ -150,7 +150,7 @@ def test_a_staging_folder_whose_note_is_lost_is_made_anew(releases: Releases) ->
     releases.published({"a": "a"})
     embargoed(releases, {"b": "b"})
     staging.stage(releases.tree)
-    folder = staging.staging_folder(releases.tree)
+    folder = folders.staging_folder(releases.tree)
     (folder / "stray").write_text("x")
     (folder.parent / ".sugar.json").write_text("{")
     staging.stage(releases.tree)
@@ -270,7 +270,7 @@ def test_killed_anywhere_the_next_worker_ends_it_once(
     gone.refresh_from_db()
     assert (release.state, gone.state) == ("public", "withdrawn")
     assert committed.lying() == ["latest", "n0", "n1", "v1/a", "v2/b"]
-    assert content(staging.staging_folder(committed.tree)) == content(committed.seen)
+    assert content(folders.staging_folder(committed.tree)) == content(committed.seen)
     assert TreeFile.objects.filter(path="v2/b").count() == 1
     assert TreeAlias.objects.filter(path="latest", until_revision=None).count() == 1
 

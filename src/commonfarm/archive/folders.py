@@ -37,6 +37,7 @@ from commonfarm.lib.paths import inside, is_file_name
 from commonfarm.store.interface import blob_path, full_disk_is_said, sync_folder
 
 KEEP_FOLDERS = 2
+STAGING = ".staging"
 FOLDER_MODE = 0o755
 FILE_MODE = 0o644
 PARTIAL = ".commonfarm.new"
@@ -345,6 +346,11 @@ def _put(source: Path, target: Path) -> None:
         target.chmod(FILE_MODE)
         with target.open("rb") as copied:
             os.fsync(copied.fileno())
+
+
+def staging_folder(tree: ReleaseTree) -> Path:
+    """Return where the folder of what is under embargo is, or would be: see `releases.staging`."""
+    return Path(settings.COMMONFARM.published) / STAGING / _name(tree)
 
 
 def _name(tree: ReleaseTree) -> str:

@@ -26,8 +26,8 @@ from django.conf import settings
 from procrastinate.contrib.django import app
 
 from commonfarm.archive import ports
+from commonfarm.archive.folders import staging_folder
 from commonfarm.archive.releases.application_tree import SEEN_HIDDEN
-from commonfarm.archive.releases.staging import staging_folder
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
 from commonfarm.lib.secret import Secret

@@ -25,7 +25,7 @@ from django.db import transaction
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from commonfarm.archive import folders, ports
+from commonfarm.archive import folders, ports, rsync_modules
 from commonfarm.archive.models import Release, ReleaseFile, ReleaseState
 from commonfarm.archive.releases import rules
 from commonfarm.archive.trees import aliases_of, current_revision, files_of
@@ -34,7 +34,6 @@ from commonfarm.guard.interface import defer_once
 from commonfarm.store.interface import full_disk_is_said, sync_folder
 
 WHO = "process:worker"
-FOLDER = ".staging"
 FOLDER_MODE = 0o2750
 AGAIN_SECONDS = 60
 
@@ -54,8 +53,6 @@ class Note:
 @app.task(name="archive.stage_tree", queue="default")
 def stage_tree(tree_id: int) -> None:
     """Bring a tree's staging folder up to date, and have rsync serve it."""
-    from commonfarm.archive import rsync_modules  # which asks us where that folder is
-
     tree = ReleaseTree.objects.get(pk=tree_id)
     if stage(tree):
         rsync_modules.write()
@@ -72,17 +69,12 @@ def stage_soon(tree: ReleaseTree) -> None:
 
 def is_wanted(tree: ReleaseTree) -> bool:
     """Say whether a tree has a staging folder, or has to have one: for the worker alone to ask."""
-    return staging_folder(tree).exists() or bool(_embargoed(tree))
-
-
-def staging_folder(tree: ReleaseTree) -> Path:
-    """Return where a tree's staging folder is, or would be."""
-    return Path(settings.COMMONFARM.published) / FOLDER / tree.name
+    return folders.staging_folder(tree).exists() or bool(_embargoed(tree))
 
 
 def stage(tree: ReleaseTree) -> bool:
     """Make a tree's staging folder what it has to be; say whether there is one. Idempotent."""
-    folder = staging_folder(tree)
+    folder = folders.staging_folder(tree)
     if not is_wanted(tree):
         return False
     published = Path(settings.COMMONFARM.published)
@@ -124,7 +116,7 @@ def _embargoed(tree: ReleaseTree) -> list[Release]:
 
 def _make(tree: ReleaseTree, revision: int) -> Note:
     """Make the folder anew, of the current revision alone."""
-    folder = staging_folder(tree)
+    folder = folders.staging_folder(tree)
     _make_place(folder.parent)
     aside = folder.with_name(f".{tree.name}.new")
     if aside.exists():
@@ -176,7 +168,7 @@ def _change(
 
 
 def _note_file(tree: ReleaseTree) -> Path:
-    folder = staging_folder(tree)
+    folder = folders.staging_folder(tree)
     return folder.with_name(f".{tree.name}.json")
 
 
