@@ -293,11 +293,12 @@ def test_two_publishers_at_once_publish_once(committed: Releases) -> None:
             failed.append(error)
         connection.close()
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
     assert not failed
     assert len(errors) == 2
     assert all("published" in str(error) or "public" in str(error) for error in errors)

@@ -128,7 +128,7 @@ def advance(publication: Publication) -> None:
                     step(locked)
             except RefusedError as error:
                 _refuse(locked, str(error))
-            publication.state = locked.state
+        publication.state = locked.state
 
 
 def _refuse(publication: Publication, why: str) -> None:
