@@ -7,9 +7,11 @@ installation, which their children inherit; PostgreSQL's are known by the folder
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 VARIABLE = "COMMONFARM_PROCESS"
@@ -69,14 +71,25 @@ def send(pid: int, number: signal.Signals, belongs: Belongs) -> None:
 
 
 def stop(belongs: Belongs, number: signal.Signals, seconds: float) -> int:
-    """Ask all that belong to end by `number`, kill what is left; return how many there were."""
+    """Ask all that belong to end by `number`, kill what is left; return how many there were.
+
+    What they held, such as a port, is free then: a process loses its environment before.
+    """
     found = pids(belongs)
-    for pid in found:
-        send(pid, number, belongs)
-    if not wait(belongs, seconds):
-        for pid in pids(belongs):
-            send(pid, signal.SIGKILL, belongs)
-        wait(belongs, 10)
+    with ExitStack() as held:
+        ends = []
+        for pid in found:
+            with suppress(ProcessLookupError):
+                ends.append(os.pidfd_open(pid))
+                held.callback(os.close, ends[-1])
+        for pid in found:
+            send(pid, number, belongs)
+        if not wait(belongs, seconds):
+            for pid in pids(belongs):
+                send(pid, signal.SIGKILL, belongs)
+            wait(belongs, 10)
+        for end in ends:
+            select.select([end], [], [], 10)
     return len(found)
 
 
