@@ -265,6 +265,7 @@ def is_time(project: SmallProject, later: int) -> bool:
     return False
 
 
+@pytest.mark.skipif(not LONG, reason="takes a minute: make stories")
 def test_the_clock_jumps(project: SmallProject) -> None:
     if not project.may_move_clock:
         pytest.skip("needs Debian's libfaketime")
