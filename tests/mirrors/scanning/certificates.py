@@ -13,6 +13,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Signs certificates; who trusts it trusts `file`."""
@@ -24,6 +36,7 @@ class Authority:
         certificate = (
             self._built(self.name, self.key, timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(SIGNS_CERTIFICATES, critical=True)
             .sign(self.key, hashes.SHA256())
         )
         self.file = folder / "authority.pem"
@@ -41,6 +54,11 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=30))
             .not_valid_after(now + lasts)
+            # Both are asked for since Python 3.13 (RFC 5280, 4.2.1).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
+            )
         )
 
     def server(self, *names: str, lasts: timedelta = timedelta(days=1)) -> ssl.SSLContext:
