@@ -96,13 +96,13 @@ class Release(models.Model):
     def approve(self, now: datetime, *, who: str, why: str = "") -> None:
         """Note that it was looked at, and may be published."""
         event = events.ReleaseReviewed(self.label)
-        fields: dict[str, Any] = {"reviewed_by": who, "reviewed_at": now, "why": why}
+        fields = {"reviewed_by": who, "reviewed_at": now, "why": why}
         self._becomes(ReleaseState.REVIEWED, event, who=who, **fields)
 
     def reject(self, now: datetime, *, who: str, why: str) -> None:
         """End its way: it is never published."""
         event = events.ReleaseRejected(self.label)
-        fields: dict[str, Any] = {"reviewed_by": who, "reviewed_at": now, "why": why}
+        fields = {"reviewed_by": who, "reviewed_at": now, "why": why}
         self._becomes(ReleaseState.REJECTED, event, who=who, **fields)
 
     def embargo(self, until: datetime, *, who: str) -> None:
@@ -130,32 +130,19 @@ class Release(models.Model):
 
         The journal, which everybody reads, is not told why: that names files nobody may know of.
         """
-        fields: dict[str, Any] = {
-            "publication": None,
-            "visible_from": None,
-            "staged_at": None,
-            "why": why,
-        }
+        fields = {"publication": None, "visible_from": None, "staged_at": None, "why": why}
         event, told = events.ReleaseHeldBack(self.label), "what is shown of it says why"
-        self._becomes(ReleaseState.REVIEWED, event, who=who, told=told, **fields)
+        self._becomes(ReleaseState.REVIEWED, event, told, who=who, **fields)
 
     def leave_by(self, publication: Any, *, at_once: bool, who: str, why: str) -> None:
         """Be taken back by a publication; its state changes when users no longer see it."""
         event = events.WithdrawalAsked(self.label, publication.revision, at_once=at_once)
-        fields: dict[str, Any] = {
-            "withdrawn_by_publication": publication,
-            "leaves_at_once": at_once,
-            "why": why,
-        }
+        fields = {"withdrawn_by_publication": publication, "leaves_at_once": at_once, "why": why}
         self._becomes(self.state, event, who=who, **fields)
 
     def stay(self, why: str, *, who: str) -> None:
         """Note that it could not be taken back."""
-        fields: dict[str, Any] = {
-            "withdrawn_by_publication": None,
-            "leaves_at_once": False,
-            "why": why,
-        }
+        fields = {"withdrawn_by_publication": None, "leaves_at_once": False, "why": why}
         self._becomes(self.state, events.WithdrawalFailed(self.label), who=who, **fields)
 
     def disappear(self, publication: Any, *, who: str, why: str = "") -> None:
@@ -163,9 +150,7 @@ class Release(models.Model):
         event = events.ReleaseWithdrawn(
             self.label, revision=publication.revision if publication else 0
         )
-        fields: dict[str, Any] = {"withdrawn_by_publication": publication} | (
-            {"why": why} if why else {}
-        )
+        fields = {"withdrawn_by_publication": publication} | ({"why": why} if why else {})
         self._becomes(ReleaseState.WITHDRAWN, event, who=who, **fields)
 
     def reappear(self, publication: Any, *, who: str) -> None:
@@ -174,7 +159,7 @@ class Release(models.Model):
         self._becomes(ReleaseState.PUBLIC, event, who=who, withdrawn_by_publication=None)
 
     def _becomes(
-        self, state: str, event: Event, *, who: str, told: str = "", **fields: Any
+        self, state: str, event: Event, told: str = "", /, *, who: str, **fields: Any
     ) -> None:
         self.state = state
         for name, value in fields.items():
