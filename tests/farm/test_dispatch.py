@@ -126,7 +126,7 @@ def test_what_was_accepted_is_built_though_its_target_was_retired(
 def test_a_cordoned_builder_gets_nothing(running: SchedulerProcess, project: Project) -> None:
     agent, job = Agent.enrol(), make_job(project)
     agent.row.cordon("its disk fails", who="user:anna", now=now())
-    assert agent.poll(running.port)[0] == 204
+    assert agent.poll(running.port, wait=0.5)[0] == 204
     agent.row.uncordon(who="user:anna")
     assert agent.poll(running.port, wait=5)[1]["job"] == job.pk
 
@@ -150,9 +150,9 @@ def test_a_dirty_builder_gets_nothing(running: SchedulerProcess, project: Projec
     agent = Agent.enrol()
     make_job(project)
     agent.poll(running.port, wait=5)
-    assert agent.poll(running.port, clean=False)[0] == 204
+    assert agent.poll(running.port, wait=0.5, clean=False)[0] == 204
     assert agent.row.cleanliness == "dirty"
-    assert agent.poll(running.port, clean=True)[0] == 200
+    assert agent.poll(running.port, wait=5, clean=True)[0] == 200
 
 
 def test_an_expired_lease_frees_its_job(running: SchedulerProcess, project: Project) -> None:
@@ -287,7 +287,7 @@ def test_one_that_was_deposed_gives_out_nothing(
     agent, epoch = Agent.enrol(), running.health()["epoch"]
     SchedulerEpoch.objects.update(epoch=epoch + 7, holder="another")
     job = make_job(project)
-    assert agent.poll(running.port)[0] == 503
+    assert agent.poll(running.port, wait=5)[0] == 503
     assert Lease.objects.count() == 0
     assert state(job) == JobState.WAITING
     eventually(lambda: running.health().get("epoch", 0) > epoch + 7)
