@@ -116,10 +116,11 @@ def file_hashes(
     older = older_versions(tree, revision)
     where, parameters = _where(tree, revision, first, since, numbers, "")
     query = (
-        "SELECT f.id, f.sha256, f.changes::int,"  # noqa: S608 - of constant parts
+        "SELECT f.id,"  # noqa: S608 - of constant parts
+        " CASE WHEN f.changes THEN f.path END, CASE WHEN f.changes THEN f.sha256 END,"
         " coalesce(extract(epoch FROM coalesce(f.modified_at, p.published_at)), 0)::bigint,"
         " encode(h.sha1, 'hex'), encode(h.md5, 'hex'), coalesce(h.piece_bytes, 0),"
-        " encode(h.pieces, 'hex'), f.path FROM archive_treefile f"
+        " encode(h.pieces, 'hex') FROM archive_treefile f"
         " LEFT JOIN archive_filehashes h ON h.sha256 = f.sha256"
         " LEFT JOIN archive_publication p"
         "  ON p.tree_id = f.tree_id AND p.revision = f.since_revision"
@@ -127,12 +128,12 @@ def file_hashes(
     )
     for rows in _copied(query, parameters):
         fields = iter(_split(rows))
-        for number, sha256, changes, modified_at, sha1, md5, piece_bytes, pieces, path in zip(
-            *[fields] * 9, strict=True
+        for number, changing, sha256, modified_at, sha1, md5, piece_bytes, pieces in zip(
+            *[fields] * 8, strict=True
         ):
             alternates: tuple[Revision, ...] = ()
-            if changes == b"1":
-                alternates = _alternates(older.get(_unescaped(path), ()), _hex(sha256))
+            if changing != _NULL:
+                alternates = _alternates(older.get(_unescaped(changing), ()), _hex(sha256))
             joined = _hex(pieces)
             yield (
                 int(number),

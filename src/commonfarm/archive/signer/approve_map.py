@@ -29,6 +29,7 @@ from commonfarm.redirector.mirror_map import (
     MapError,
     Tree,
 )
+from commonfarm.redirector.mirror_map.entries import pack, unpack
 from commonfarm.redirector.mirror_map.unsigned import Unsigned, read_unsigned
 
 OUTDATED_FOR = timedelta(minutes=15)
@@ -122,18 +123,18 @@ def _forged_hashes(
         number = int(rows[at])
         while current is not None and current[0] < number:
             current = next(told, None)
-        says = found.hashes(int(indexes[at]))
-        if says is None:
+        says = found.packed_hashes(int(indexes[at]))
+        if not says:
             continue
-        if current is None or current[0] != number or not _agree(says, current[1]):
+        if current is None or current[0] != number:
+            return number
+        if says != pack(current[1]) and not _agree(unpack(says), current[1]):
             return number
     return None
 
 
 def _agree(says: Hashes, known: Hashes) -> bool:
     """Say whether all that `says` says is known; it may say less."""
-    if says == known:
-        return True
     alternates = {(one.size, one.sha256): one for one in known.alternates}
     return (
         says.sha1 in (b"", known.sha1)

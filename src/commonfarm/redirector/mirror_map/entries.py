@@ -115,12 +115,17 @@ class Entries:
 
     def find(self, index: int) -> Hashes | None:
         """Return the hashes of file `index`, None without any; MapError when they are damaged."""
+        packed = self.packed(index)
+        return unpack(packed) if packed else None
+
+    def packed(self, index: int) -> bytes:
+        """Return what `pack` made of the hashes of file `index`, nothing without any; errors as
+        `find`'s.
+        """
         if not self._length:
-            return None
+            return b""
         start, length = PLACE.unpack(self._checked(index * PLACE.size, PLACE.size))
-        if not length:
-            return None
-        return unpack(self._checked(self._files * PLACE.size + start, length))
+        return self._checked(self._files * PLACE.size + start, length) if length else b""
 
     def _checked(self, start: int, length: int) -> bytes:
         """Return the bytes there, after checking every block that they touch."""

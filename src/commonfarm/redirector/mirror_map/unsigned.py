@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from commonfarm.redirector.mirror_map.entries import Entries
 from commonfarm.redirector.mirror_map.header import from_json
 from commonfarm.redirector.mirror_map.layout import HEADER_AT, MAGIC
-from commonfarm.redirector.mirror_map.model import Hashes, MapError, Mirror, Override, Tree
+from commonfarm.redirector.mirror_map.model import MapError, Mirror, Override, Tree
 from commonfarm.redirector.mirror_map.reading import check_size, read_header
 from commonfarm.redirector.mirror_map.source import FileSource
 from commonfarm.redirector.mirror_map.writing import hash_paths
@@ -79,9 +79,11 @@ class Unsigned:
         """Return what `path_hashes` has for each of `paths` (`tree/path`)."""
         return hash_paths(paths, self._salt)
 
-    def hashes(self, index: int) -> Hashes | None:
-        """Return the further hashes of file `index`; MapError when they are damaged."""
-        return self._entries.find(index)
+    def packed_hashes(self, index: int) -> bytes:
+        """Return the further hashes of file `index` as `entries.pack` packs them, nothing without
+        any; MapError when they are damaged.
+        """
+        return self._entries.packed(index)
 
 
 def read_unsigned(file: Path) -> Unsigned:
