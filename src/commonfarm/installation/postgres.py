@@ -94,6 +94,9 @@ class EmbeddedPostgres:
                 f"port = {self.port}\n"
                 "max_connections = 200\n"
                 "shared_buffers = 128MB\n"
+                # The default is a spinning disk's: a large table is then read whole where a
+                # twentieth of its rows is wanted. Ours lie on an SSD or in memory.
+                "random_page_cost = 1.1\n"
             ),
         )
         main = self.data / "postgresql.conf"
