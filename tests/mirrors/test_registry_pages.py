@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
+from commonfarm import __version__
 from commonfarm.accounts.interface import Role
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.lib.units import parse_bytes
@@ -146,7 +147,8 @@ def test_an_edit_keeps_what_it_does_not_touch(
 
     def sent(browser: Browser, **change: str) -> Any:
         page = browser.client.get("/mirrors/north/edit")
-        form, version = page.context["form"], page.context["version"]
+        assert f"Commonfarm {__version__}<" in page.content.decode()
+        form, version = page.context["form"], page.context["seen_version"]
         fields = {one.name: one.value() for one in form if one.value() is not None}
         return browser.send("/mirrors/north/edit", **(fields | {"version": version} | change))
 

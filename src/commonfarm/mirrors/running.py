@@ -242,6 +242,6 @@ def _upload(file: Any) -> bytes:
 def _form(
     request: HttpRequest, form: MirrorForm, mirror: Mirror | None, status: int = 200
 ) -> HttpResponse:
-    version = entity_tag(mirror) if mirror else ""
-    shown = {"parts": PARTS, "form": form, "mirror": mirror, "version": version}
+    seen = entity_tag(mirror) if mirror else ""
+    shown = {"parts": PARTS, "form": form, "mirror": mirror, "seen_version": seen}
     return render(request, "mirrors/register.html", shown, status=status)
