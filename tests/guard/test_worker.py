@@ -92,6 +92,24 @@ def test_a_job_that_another_stands_for_is_closed() -> None:
     assert _states() == {lost: "aborted", waiting: "todo"}
 
 
+def test_a_job_that_waits_for_a_later_time_is_brought_forward() -> None:
+    def in_seconds() -> float:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT extract(epoch FROM scheduled_at - now())::float8 FROM procrastinate_jobs"
+                " WHERE queueing_lock = 'later'"
+            )
+            return float(cursor.fetchone()[0])
+
+    assert defer_once(noted, "later", in_seconds=3600, number=1)
+    assert not defer_once(noted, "later", in_seconds=600, number=1)
+    assert 500 < in_seconds() <= 600
+    assert not defer_once(noted, "later", in_seconds=1800, number=1)
+    assert in_seconds() <= 600
+    assert not defer_once(noted, "later", number=1)
+    assert in_seconds() <= 0
+
+
 def test_a_job_that_kills_its_workers_is_given_up() -> None:
     lost = _taken(1, _worker(DEAD_SECONDS + 5), "deadly", attempts=MOST_ATTEMPTS)
     assert _sweep() == 0

@@ -284,13 +284,23 @@ def test_a_new_publication_does_not_wait_for_what_is_asked_again_later(
         found = ProcrastinateJob.objects.filter(task_name="mirrors.check").order_by("id")
         return [job.scheduled_at is not None for job in found]
 
-    Publication.objects.update(published_at=datetime.now(NOW.tzinfo))
-    tree.publish("pool/missing", at=datetime.now(NOW.tzinfo))
+    def again_at() -> datetime:
+        found = ProcrastinateJob.objects.get(queueing_lock__endswith=":again").scheduled_at
+        assert isinstance(found, datetime)
+        return found
+
+    now = datetime.now(NOW.tzinfo)
+    tree.publish("pool/missing", at=now)
+    Publication.objects.update(published_at=now - timedelta(hours=2))
     tasks.check_mirror.func(mirror.pk)
     tasks.reconcile_mirrors.func(0)
     assert jobs() == [True], "the sweep asks no sooner"
-    tasks.tree_published(tree.row, 2)
+    assert again_at() > now + timedelta(minutes=9)
+    tree.publish("pool/new", at=now)
+    tasks.tree_published(tree.row, 3)
     assert jobs() == [True, False]
+    tasks.check_mirror.func(mirror.pk)
+    assert again_at() < now + timedelta(minutes=1), "a mirror that was just told still pulls"
 
 
 def test_a_mirror_that_is_down_is_not_asked(mirror: Mirror, web: Web) -> None:

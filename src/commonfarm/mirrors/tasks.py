@@ -119,8 +119,8 @@ def reconcile_mirrors(timestamp: int) -> None:  # noqa: ARG001 - given by name
             want_scan(mirror)
         for mirror in audit.due(now):
             want_audit(mirror)
-        for mirror in check.due(now):
-            _again(check_mirror, mirror.pk)
+        for mirror, seconds in check.due(now):
+            _again(check_mirror, mirror.pk, seconds)
         want_map()
 
 
@@ -198,9 +198,7 @@ def _soon(task: Task[Any, Any, Any], mirror_id: int, *, whole: bool = False) -> 
     return defer_once(task, key, mirror_id=mirror_id, **more)
 
 
-def _again(
-    task: Task[Any, Any, Any], mirror_id: int, seconds: int = 0, *, whole: bool = False
-) -> None:
+def _again(task: Task[Any, Any, Any], mirror_id: int, seconds: int, *, whole: bool = False) -> None:
     """Plan a task beside what is asked for meanwhile: that must not wait for this."""
     key = f"{task.name}:{mirror_id}:again" + (":whole" if whole else "")
     more = {"whole": True} if whole else {}

@@ -59,15 +59,18 @@ def check(mirror_id: int, now: datetime, *, whole: bool = False) -> Done:
         return Done(news, _again(mirror, revision, now))
 
 
-def due(now: datetime) -> list[Mirror]:
-    """Return the mirrors that should be asked now: all whose tree has files they may lack yet."""
+def due(now: datetime) -> list[tuple[Mirror, int]]:
+    """Return the mirrors whose tree has files they may lack yet, and in how many seconds at most
+    each is to be asked for them.
+    """
     recent = Publication.objects.filter(
         state=PublicationState.PUBLISHED, published_at__gt=now - FOLLOWED_FOR
     )
     trees = set(recent.values_list("tree", flat=True))
     some = [one for one in looked_at() if one.tree_id in trees and one.answers]
     revisions = current_revisions(some)
-    return [one for one in some if new_files(one, revisions[one.tree_id], now).paths]
+    pauses = [(one, _again(one, revisions[one.tree_id], now)) for one in some]
+    return [(one, seconds) for one, seconds in pauses if seconds is not None]
 
 
 def _ask(
