@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -386,3 +387,13 @@ def test_adopting_a_folder(hub: Releases, folder: Path, tmp_path: Path, worker: 
     assert "pub: revision 1, 2 files" in said
     assert "pub: revision 2, 0 files, 0 B" in run("adopt", "pub", "--yes")
     assert Publication.objects.filter(tree__name="pub").count() == 2
+
+
+def test_the_estate_stops_adopting_meanwhile(
+    hub: Releases, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pub = ReleaseTree.objects.create(name="pub", adopts=str(folder))
+    stop = SimpleNamespace(sleep=lambda _: ReleaseTree.objects.filter(pk=pub.pk).update(adopts=""))
+    monkeypatch.setattr("commonfarm.archive.verbs.adopting.time", stop)
+    with pytest.raises(RefusedError, match="stopped adopting a folder as pub"):
+        run("adopt", "pub")

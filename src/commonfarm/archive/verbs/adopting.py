@@ -54,13 +54,24 @@ def _lines(tree: dict[str, Any]) -> Any:
 
 
 def _wait(client: Any, name: str, asked: int) -> dict[str, Any]:
-    """Wait until the worker has looked once more, however long the folder takes."""
+    """Wait until the worker has looked once more, however long the folder takes.
+
+    RefusedError when the estate stops adopting it meanwhile.
+    """
     from rich.console import Console
 
     with Console(stderr=True).status(f"looking at the folder of {name}"):
         while True:
             found: dict[str, Any] = client.get(tree_path(name))
-            if found["adoption"] is None or found["adoption"]["answered"] >= asked:
+            if found["adoption"] is None:
+                raise RefusedError(
+                    Reason(
+                        "not-adopted",
+                        f"the estate stopped adopting a folder as {name} while it was looked at",
+                        "declare it with `adopts: /FOLDER` again, if that was not meant",
+                    )
+                )
+            if found["adoption"]["answered"] >= asked:
                 return found
             time.sleep(AGAIN_SECONDS)
 
