@@ -51,8 +51,10 @@ def test_a_release_goes_its_way(releases: Releases, published_calls: list[tuple[
     assert lifecycle.by_link("another") is None
     other = lifecycle.new_link(release, who="user:anna")
     assert (lifecycle.by_link(token), lifecycle.by_link(other)) == (None, release)
-    with pytest.raises(RefusedError, match="has to be reviewed or embargoed to publish it"):
+    with pytest.raises(RefusedError, match=r"to publish it; have it looked at before: .* review"):
         going_public.publish(release, NOW, who="user:anna")
+    with pytest.raises(RefusedError, match=r"to withdraw it; reject it: .* review sugar 1 --rej"):
+        going_public.withdraw(release, who="user:anna", why="broken")
     lifecycle.review(release, ok=True, who="user:anna", now=NOW)
     publication = going_public.publish(release, NOW, who="user:bert")
     assert publication is not None
@@ -181,7 +183,7 @@ def test_who_reviews_is_the_trees_policy(releases: Releases, policy: str) -> Non
         "it is empty",
         "user:bert",
     )
-    with pytest.raises(RefusedError, match="is rejected, and has to be unlisted to review it"):
+    with pytest.raises(RefusedError, match=r"unlisted to review it; see .* tree show sugar 1$"):
         lifecycle.review(release, ok=True, who="user:bert", now=NOW)
 
 

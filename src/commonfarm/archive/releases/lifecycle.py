@@ -239,9 +239,19 @@ def locked(release: Release, *states: ReleaseState, to: str) -> None:
                 "wrong-state",
                 f"{release.label} is {release.state}, and has to be"
                 f" {' or '.join(one.value for one in states)} to {to}",
-                "look at what was done with it: its history tells",
+                _way_on(release, states),
             )
         )
+
+
+def _way_on(release: Release, wanted: Sequence[ReleaseState]) -> str:
+    """Say how a release gets into a state that is wanted of it, or where to look."""
+    which = f"{release.tree.name} {release.number}"
+    if release.state == ReleaseState.UNLISTED and ReleaseState.REVIEWED in wanted:
+        return f"have it looked at before: commonfarm tree review {which}"
+    if release.state in (*BY_LINK, ReleaseState.OPEN) and ReleaseState.PUBLIC in wanted:
+        return f"reject it: commonfarm tree review {which} --reject --why …"
+    return f"see what was done with it: commonfarm tree show {which}"
 
 
 def on_its_way(release: Release) -> RefusedError:
