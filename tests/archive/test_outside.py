@@ -121,7 +121,13 @@ def test_the_api_shows_what_is_published(published: Path, reader: Client) -> Non
     assert envelope["payloadType"] == "application/vnd.in-toto+json"
     (publication,) = reader.get("/api/v1/archive/publications").json()["items"]
     assert publication["state"] == "published"
-    for nowhere in ("artifacts/999", "artifacts/999/provenance", f"artifacts/{2**63 - 1}"):
+    assert reader.get("/api/v1/archive/publications?tree=main").json()["items"] == [publication]
+    for nowhere in (
+        "publications?tree=mian",
+        "artifacts/999",
+        "artifacts/999/provenance",
+        f"artifacts/{2**63 - 1}",
+    ):
         assert reader.get(f"/api/v1/archive/{nowhere}").status_code == 404
     assert Client().get("/api/v1/archive/repositories").status_code == 401
 

@@ -139,6 +139,8 @@ def publications(request: HttpRequest, asked: Query[PublicationsOf]) -> dict[str
     rows = Publication.objects.select_related("tree")
     if asked.tree is not None:
         rows = rows.filter(tree__name=asked.tree)
+        if not rows.exists():
+            ReleaseTree.named(asked.tree)  # raises where there is none; a retired one keeps its own
     return newest_first(rows, asked, show_publication)
 
 

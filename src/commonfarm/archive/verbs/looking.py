@@ -80,6 +80,9 @@ def history(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
+    if not rows:
+        typer.echo(f"nothing was published in {tree} yet")
+        return
     names = ("revision", "state", "published_at", "why", "problem")
     table({key.removesuffix("_at"): key for key in names}, rows)
 
