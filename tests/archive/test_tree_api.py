@@ -343,6 +343,11 @@ def test_a_wrong_name_comes_with_the_right_one(releases: Releases, anna: Caller)
     assert "did you mean `sugar`?" in answer["lifted_by"]
 
 
+def test_one_difference_is_asked_for_at_a_time(releases: Releases, anna: Caller) -> None:
+    for asked in ("release=1&tree=sugar", "old=1&release=1", "new=1&tree=sugar"):
+        assert "not of several" in str(anna.get(f"/sugar/diff?{asked}", 422)), asked
+
+
 def test_an_adopted_tree_is_looked_at_when_asked(
     releases: Releases, anna: Caller, bert: Caller, rita: Caller, tmp_path: Path
 ) -> None:

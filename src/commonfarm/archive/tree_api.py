@@ -28,7 +28,7 @@ from commonfarm.archive.showing import show_adoption, show_difference, show_rele
 from commonfarm.archive.trees import current_revision, files_of
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.http.interface import Page, Paging, newest_first, require
-from commonfarm.lib.errors import NotFoundError, Reason
+from commonfarm.lib.errors import BadInputError, NotFoundError, Problem, Reason
 
 router = Router(tags=["trees"])
 
@@ -157,6 +157,10 @@ def diff(request: HttpRequest, name: Name, asked: Query[Between]) -> dict[str, A
     """Say what is new, gone and changed: between revisions, by a release, or against a tree."""
     user = require(request, Role.READER)
     found = ReleaseTree.named(name)
+    ways = asked.release is not None, bool(asked.tree), (asked.old, asked.new) != (None, None)
+    if sum(ways) > 1:
+        what = "a difference is of revisions, of a release or to another tree, not of several"
+        raise BadInputError(Problem("diff", 0, 0, what, "ask for one"))
     if asked.release is not None:
         changes = history.of_release(release_for(user, found, asked.release))
     elif asked.tree:
