@@ -456,7 +456,7 @@ def test_the_command_says_how_it_went(
     assert run(tree.folder, key, "--at-least=10")[0] == 1
     (tree.folder / manifest.STATEMENT_PATH).unlink()
     code, said = run(tree.folder, key)
-    assert code == 1 and "is missing; an adopted tree has none" in said
+    assert code == 1 and "is missing; name the address of one tree" in said
     for odd in (
         "ftp://h/",
         "http://",

@@ -119,7 +119,10 @@ def read_statement(copy: Copy, key: Ed25519PublicKey) -> manifest.Statement:
         what = f"{manifest.STATEMENT_PATH} {error}"
         raise UnreachableError(Reason("copy-unreachable", what, "try again later")) from None
     except DiffersError as error:
-        what = f"{manifest.STATEMENT_PATH} {error}; an adopted tree has none to be verified by"
+        what = (
+            f"{manifest.STATEMENT_PATH} {error}; name the address of one tree, of which something"
+            " is published (one that is adopted has none)"
+        )
         raise manifest.NoManifestError(what) from None
     try:
         return manifest.unseal(envelope, key)
