@@ -15,6 +15,7 @@ from commonfarm.lib.errors import BadInputError, NotFoundError, RefusedError, Un
 from commonfarm.mirrors.cli import app
 from commonfarm.mirrors.models import Mirror, State
 from commonfarm.mirrors.verbs.registry import STATES
+from commonfarm.redirector.reasons import NOT_IN_MAP
 from tests.mirrors.registered import FILES, published, registered
 from tests.redirector.world import file_of, mirror, public_pem, tree_of, write_map
 
@@ -214,6 +215,8 @@ def test_explain_answers_no_when_we_serve_it_ourselves(files: list[str]) -> None
     said = run("explain", PAINT, *files, code=1)
     assert "is served by ourselves: no mirror may serve this" in said
     assert "not de (DE): its last scan did not see this file; its next scan" in said
+    said = run("explain", "demo/none", *files, code=1)
+    assert said.startswith(f"demo/none is served by ourselves: {NOT_IN_MAP}\n")
 
 
 @pytest.mark.parametrize(

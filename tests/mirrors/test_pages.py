@@ -23,6 +23,7 @@ from commonfarm.mirrors import arriving, sharing
 from commonfarm.mirrors.coverage import coverage, of_tree, thin
 from commonfarm.mirrors.models import Arrival, FileCount, Holdings, Mirror, MirrorCount
 from commonfarm.mirrors.wording import percent
+from commonfarm.redirector.reasons import NOT_IN_MAP
 from commonfarm.store.interface import put_bytes
 from tests.mirrors.registered import FILES, NOW, Browser, published, registered, scanned
 from tests.redirector.world import file_of, public_pem, write_map
@@ -307,7 +308,9 @@ def test_where_a_client_would_be_sent_and_why(anna: Browser, the_map: None) -> N
     assert f"http://us.example.org/demo/{TURTLE}" in page
     assert "down: 404" in page
     assert "it has no https" in anna.see(f"{asked}&from=8.8.8.8&https=1")
-    assert "By ourselves" in anna.see("/mirrors/explain/?path=demo/none")
+    said = anna.see("/mirrors/explain/?path=demo/none")
+    assert f"<strong>By ourselves</strong>: {NOT_IN_MAP.text}." in said
+    assert f"What would help: {NOT_IN_MAP.lifted_by}." in said
     for wrong in ("from=nowhere", "country=<x>", "as=99999999999999999999"):
         anna.see(f"{asked}&{wrong}")
     assert "'nowhere' is not an address" in anna.see(f"{asked}&from=nowhere")

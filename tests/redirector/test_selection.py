@@ -329,10 +329,11 @@ def test_without_any_mirror_we_serve_and_say_why() -> None:
 
 
 @pytest.mark.parametrize("path", ["demo/pool/new.deb", "no-such-tree/x", "demo", "", "demo/"])
-def test_what_no_scan_knows_is_served_by_ourselves(path: str) -> None:
+def test_what_the_map_has_not_is_served_by_ourselves(path: str) -> None:
     selector = Selector(world([mirror("one")]))
     for choice in (selector.explain(path, GERMAN, NOON, {}), selector.choose(path, GERMAN, 0, {})):
         assert (choice.mirror, choice.reason.code) == (None, Why.NOT_IN_MAP)
+        assert {reason for _, reason in choice.excluded} <= {choice.reason}, "no scan is at fault"
     assert not selector.rank("no-such-tree", GERMAN).order
 
 

@@ -73,7 +73,11 @@ class Reason:
         return f"{self.text}; {self.lifted_by}" if self.lifted_by else self.text
 
 
-NOT_IN_MAP = Reason(Why.NOT_IN_MAP, "no scan knows this file yet", "the next mirror map")
+NOT_IN_MAP = Reason(
+    Why.NOT_IN_MAP,
+    "the mirror map has no file of this path, so we look for it ourselves",
+    "the path of a published file, or the next map if that was just now",
+)
 CHANGES_IN_PLACE = Reason(
     Why.CHANGES_IN_PLACE,
     "this file changes in place: we serve it, as a mirror may hold an older one",

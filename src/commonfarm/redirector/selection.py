@@ -234,7 +234,9 @@ class Selector:
                 return unfit
             if not carries(mirror, inside):
                 return reasons.not_carried(mirror)
-            if file is None or not having >> number & 1:
+            if file is None:
+                return refused
+            if not having >> number & 1:
                 return reasons.MISSING
             if refused is None and not self.takes(number, file.size, now, spent):
                 return reasons.over_budget(mirror, spent.get(mirror.name, 0), file.size, now)
