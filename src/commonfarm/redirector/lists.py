@@ -124,7 +124,7 @@ body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; p
 h1 { font-size: 1.25rem; overflow-wrap: anywhere }
 h2 { font-size: 1.05rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% }
-th { text-align: left }
+th { text-align: left; white-space: nowrap }
 td, th { padding: .35rem .6rem .35rem 0; vertical-align: top; border-bottom: 1px solid #8886;
   overflow-wrap: anywhere }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem }
