@@ -128,7 +128,7 @@ def draw_days(rows: Sequence[Day]) -> str:
     carried = sum(one.mirrors for one in rows)
     served = sum(one.ours for one in rows)
     return plot(
-        [Line("mirrors", "has", mirrors), Line("ourselves", "out", ours)],
+        [Line("mirrors", "has", mirrors), Line("ourselves", "ours", ours)],
         heading=f"Downloads a day ({unit})",
         title="Downloads a day",
         description=f"Mirrors carried {format_bytes(carried)}, we ourselves {format_bytes(served)}",

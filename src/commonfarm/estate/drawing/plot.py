@@ -19,10 +19,10 @@ _FONT = 'system-ui, "Noto Sans", "DejaVu Sans", "Liberation Sans", Arial, sans-s
 
 _STYLE = """
 #chart-curve { --paper: #ffffff; --ink: #1d2420; --faint: #57625b; --line: #d9dacf;
-  --use: #1f5a99; --has: #2f6b46; --out: #a32218; background: var(--paper); }
+  --use: #1f5a99; --has: #2f6b46; --out: #a32218; --ours: #c97a2b; background: var(--paper); }
 @media (prefers-color-scheme: dark) {
   #chart-curve { --paper: #1a211d; --ink: #e3e9e4; --faint: #a0aca4; --line: #323c36;
-    --use: #9ccaff; --has: #7fc79a; --out: #ffa69a; } }
+    --use: #9ccaff; --has: #7fc79a; --out: #ffa69a; --ours: #e5a763; } }
 #chart-curve .background { fill: none; }
 #chart-curve text { fill: var(--ink); }
 #chart-curve .axis text { fill: var(--faint); }
@@ -38,7 +38,7 @@ _STYLE = """
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its name in the legend, its colour (`use`, `has` or `out`), its points.
+    """One line: its name in the legend, its colour (`use`, `has`, `out`, `ours`), its points.
 
     `dashes` is as in SVG. A point whose second number is None interrupts the line.
     """
