@@ -9,6 +9,7 @@ is measured by `publish.py`.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import http.client
 import json
@@ -102,6 +103,7 @@ def maps(signer: int, changed: int) -> dict[str, float]:
     from commonfarm.mirrors.models import Holdings
     from commonfarm.mirrors.steps import mapping
 
+    gc.freeze()  # as the worker does
     found: dict[str, float] = {}
 
     def timed(name: str, write: Callable[[datetime], object]) -> None:

@@ -5,6 +5,7 @@ the signer, who checks these. A million rows pass in seconds, a bounded number a
 from __future__ import annotations
 
 import re
+from binascii import unhexlify
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -119,8 +120,9 @@ def file_hashes(
         "SELECT f.id,"  # noqa: S608 - of constant parts
         " CASE WHEN f.changes THEN f.path END, CASE WHEN f.changes THEN f.sha256 END,"
         " coalesce(extract(epoch FROM coalesce(f.modified_at, p.published_at)), 0)::bigint,"
-        " encode(h.sha1, 'hex'), encode(h.md5, 'hex'), coalesce(h.piece_bytes, 0),"
-        " encode(h.pieces, 'hex') FROM archive_treefile f"
+        " coalesce(encode(h.sha1, 'hex'), ''), coalesce(encode(h.md5, 'hex'), ''),"
+        " coalesce(h.piece_bytes, 0), coalesce(encode(h.pieces, 'hex'), '')"
+        " FROM archive_treefile f"
         " LEFT JOIN archive_filehashes h ON h.sha256 = f.sha256"
         " LEFT JOIN archive_publication p"
         "  ON p.tree_id = f.tree_id AND p.revision = f.since_revision"
@@ -133,15 +135,15 @@ def file_hashes(
         ):
             alternates: tuple[Revision, ...] = ()
             if changing != _NULL:
-                alternates = _alternates(older.get(_unescaped(changing), ()), _hex(sha256))
-            joined = _hex(pieces)
+                alternates = _alternates(older.get(_unescaped(changing), ()), unhexlify(sha256))
+            digests = unhexlify(pieces)
             yield (
                 int(number),
                 Hashes(
-                    sha1=_hex(sha1),
-                    md5=_hex(md5),
+                    sha1=unhexlify(sha1),
+                    md5=unhexlify(md5),
                     piece_bytes=int(piece_bytes),
-                    pieces=tuple(joined[at : at + 32] for at in range(0, len(joined), 32)),
+                    pieces=tuple([digests[at : at + 32] for at in range(0, len(digests), 32)]),
                     modified_at=int(modified_at),
                     alternates=alternates,
                 ),
@@ -226,10 +228,6 @@ def _split(rows: bytes) -> list[bytes]:
 
 def _integers(texts: list[bytes]) -> Numbers:
     return np.fromiter(map(int, texts), np.int64, len(texts))
-
-
-def _hex(text: bytes) -> bytes:
-    return b"" if text == _NULL else bytes.fromhex(text.decode("ascii"))
 
 
 def _unescaped(path: bytes) -> bytes:

@@ -8,6 +8,7 @@ harmless.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -77,6 +78,8 @@ async def _work(concurrency: Mapping[str, int], name: str) -> None:
     threads = ThreadPoolExecutor(sum(concurrency.values()))
     asyncio.get_running_loop().set_default_executor(threads)
     async with app.open_async():
+        # What was imported stays; the collector would look at it again and again in large jobs.
+        gc.freeze()
         running = [asyncio.create_task(one) for one in (_sweep(), _beat(name), _watch_clock())]
         running += [
             asyncio.create_task(

@@ -6,6 +6,7 @@ any point, the same request is answered again.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -45,6 +46,7 @@ def run(config: Config) -> None:
     keys.prepare()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     path.unlink(missing_ok=True)
+    gc.freeze()  # what was imported stays: the collector need not look at it for each map
     with Server(path, keys) as server:
         _log.info("signer of %s listens, key %s", config.name, keys.fingerprint())
         server.serve_forever(poll_interval=1.0)
