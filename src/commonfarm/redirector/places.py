@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import iptocc
 
+from commonfarm.redirector.mirror_map import mark_of
 from commonfarm.redirector.networks import Address
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Places:
         problems = []
         fresh = []
         for source in self._sources:
-            seen = _seen(source.file)
+            seen = mark_of(source.file)
             if seen != source.seen:
                 try:
                     source = _open(source.file)
@@ -101,18 +102,10 @@ class Places:
         return tuple(problems)
 
 
-def _seen(file: Path) -> tuple[int, ...]:
-    try:
-        status = file.stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
 def _open(file: Path) -> _Source:
     import maxminddb  # 3 MB, which most redirectors never need
 
-    seen = _seen(file)
+    seen = mark_of(file)
     try:
         reader = maxminddb.open_database(file, maxminddb.MODE_FILE)
         known = any(_known(record) for _, record in islice(reader, SAMPLED))

@@ -77,8 +77,8 @@ class _Seen:
     """Which files were last looked at, and what was wrong with them."""
 
     problem: str = ""
-    map: tuple[int, ...] = ()
-    key: tuple[int, int] = (0, 0)
+    map: tuple[tuple[int, ...], ...] = ()
+    key: tuple[int, ...] = ()
     flushed: float = 0.0
     waiting: int = 0
     spent: dict[str, int] = field(default_factory=dict)
@@ -199,15 +199,11 @@ class Redirector:
 
     async def reload(self) -> None:
         """Take up a new map; a bad one is refused and the map in force stays."""
-        try:
-            key = self.settings.public_key.stat()
-        except OSError:
-            return
+        key = mirror_map.mark_of(self.settings.public_key)
         seen = mirror_map.seen(self.settings.mirror_map)
-        marks = (key.st_ino, key.st_mtime_ns)
-        if not any(seen) or (seen, marks) == (self._seen.map, self._seen.key):
+        if not key or not any(seen) or (seen, key) == (self._seen.map, self._seen.key):
             return
-        self._seen.map, self._seen.key = seen, marks
+        self._seen.map, self._seen.key = seen, key
         try:
             fresh = await asyncio.to_thread(self._load)
             if fresh.generation < self.map.generation:

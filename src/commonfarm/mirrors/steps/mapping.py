@@ -32,7 +32,7 @@ from commonfarm.mirrors import events, mapwriter
 from commonfarm.mirrors.bitmaps import Bitmap
 from commonfarm.mirrors.models import Holdings, MapWritten, Mirror, MirrorCount, Override, Scan
 from commonfarm.redirector import mirror_map
-from commonfarm.redirector.mirror_map import DELTA, FULL, MapError, load, read_key
+from commonfarm.redirector.mirror_map import DELTA, FULL, MapError, load, mark_of, read_key
 from commonfarm.redirector.mirror_map.layout import HEADER_AT
 from commonfarm.redirector.mirror_map.reading import read_header
 from commonfarm.redirector.mirror_map.source import FileSource
@@ -53,8 +53,8 @@ STALE_AFTER = timedelta(days=1)
 """A mirror whose scans fail for so long is sent nobody, whatever it was seen to have before."""
 
 log = logging.getLogger(__name__)
-_base: tuple[tuple[int, ...], mapwriter.Base] | None = None
-"""The full map that deltas are made upon, as this process read it last, and what file it was."""
+_base: mapwriter.Base | None = None
+"""The full map that deltas are made upon, as this process read it last."""
 
 
 def write_map(now: datetime) -> bool:
@@ -239,14 +239,12 @@ def _base_in_force() -> mapwriter.Base | None:
     """Return the full map that lies there, None when there is none that may be used."""
     global _base
     try:
-        status = (_folder() / FULL).stat()
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if _base is None or _base[0] != identity:
+        if _base is None or _base.map.full.source.mark != mark_of(_folder() / FULL):
             _base = None
-            _base = identity, mapwriter.Base(_folder(), load(_folder(), _key()))
+            _base = mapwriter.Base(_folder(), load(_folder(), _key()))
     except (MapError, OSError):
         return None
-    return _base[1]
+    return _base
 
 
 def _next_generation() -> int:

@@ -36,6 +36,7 @@ from commonfarm.redirector.mirror_map.reading import (
     read_key,
     seen,
 )
+from commonfarm.redirector.mirror_map.source import mark_of
 
 __all__ = [
     "CHANGES",
@@ -57,6 +58,7 @@ __all__ = [
     "Revision",
     "Tree",
     "load",
+    "mark_of",
     "parse",
     "read_key",
     "seal",

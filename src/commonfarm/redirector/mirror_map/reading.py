@@ -42,7 +42,7 @@ from commonfarm.redirector.mirror_map.model import (
     Override,
     Tree,
 )
-from commonfarm.redirector.mirror_map.source import BytesSource, FileSource, Source
+from commonfarm.redirector.mirror_map.source import BytesSource, FileSource, Source, mark_of
 
 _NO_DIGEST = bytes(32)
 MOST_ATTEMPTS = 5
@@ -237,20 +237,12 @@ def parse(data: bytes) -> MirrorMap:
     return MirrorMap(_part(source, 0, read_header(source, 0)))
 
 
-def seen(folder: Path) -> tuple[int, ...]:
+def seen(folder: Path) -> tuple[tuple[int, ...], ...]:
     """Return what tells the files that lie in `folder` from others, cheaply.
 
     Ask before `load`: when it answers something else later, there is something new to load.
     """
-    found: list[int] = []
-    for name in (FULL, DELTA):
-        try:
-            status = (folder / name).stat()
-        except OSError:
-            found += (0, 0, 0)
-        else:
-            found += (status.st_ino, status.st_mtime_ns, status.st_size)
-    return tuple(found)
+    return mark_of(folder / FULL), mark_of(folder / DELTA)
 
 
 def read_key(file: Path) -> Ed25519PublicKey:

@@ -36,7 +36,7 @@ class FileSource:
         if not stat.S_ISREG(status.st_mode):
             raise MapError("it is not a regular file")
         self.size = status.st_size
-        self.mark = mark_of(status)
+        self.mark = _mark(status)
 
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`: fewer only at the end."""
@@ -110,8 +110,15 @@ class BytesSource:
 Source = FileSource | BytesSource
 
 
-def mark_of(status: os.stat_result) -> tuple[int, ...]:
-    """Return what tells one state of a file from others."""
+def mark_of(file: Path) -> tuple[int, ...]:
+    """Return what tells this state of a file from others, empty when it is not there."""
+    try:
+        return _mark(file.stat())
+    except OSError:
+        return ()
+
+
+def _mark(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
