@@ -12,7 +12,8 @@ from django.urls import path
 from django.utils import timezone
 
 from commonfarm.accounts.interface import Role, User
-from commonfarm.archive.models import Publication, PublicationState
+from commonfarm.archive.models import Adoption, Publication, PublicationState, Release
+from commonfarm.estate.interface import ReleaseTree
 from commonfarm.farm.models import Job, JobState
 from commonfarm.fleet.models import Builder
 from commonfarm.http.interface import page
@@ -94,6 +95,7 @@ def test_a_failed_job_is_named_until_it_was_built_or_a_week_went_by() -> None:
 def test_a_failed_publication_is_named_until_the_next_one() -> None:
     world.fill(1)
     Scan.objects.update(ok=True)
+    Release.objects.update(state="public")
     assert whats() == []
     tree = Publication.objects.get().tree
     Publication.objects.create(
@@ -108,6 +110,7 @@ def test_a_failed_publication_is_named_until_the_next_one() -> None:
 def test_a_publication_that_waits_says_for_what() -> None:
     world.fill(1)
     Scan.objects.update(ok=True)
+    Release.objects.update(state="public")
     tree = Publication.objects.get().tree
     waits = Publication.objects.create(tree=tree, revision=2, state=PublicationState.ASSEMBLED)
     Publication.objects.create(tree=tree, revision=3)
@@ -115,6 +118,27 @@ def test_a_publication_that_waits_says_for_what() -> None:
     waits.waits("the signer failed; see its log")
     (need,) = needs(timezone.now())
     assert (need.what, need.why) == ("Revision 2 of first waits", "the signer failed; see its log")
+
+
+def test_releases_that_wait_for_a_coordinator_are_counted_by_tree() -> None:
+    tree = ReleaseTree.objects.create(name="pub")
+    for number, state in enumerate(("open", "rejected", "embargoed", "public", "reviewed"), 1):
+        Release.objects.create(tree=tree, number=number, title="secret", state=state)
+    assert whats() == ["1 release of pub waits"]
+    Release.objects.create(tree=tree, number=9, title="secret", state="unlisted")
+    assert whats() == ["2 releases of pub wait"]
+    taken = Publication.objects.create(tree=tree, revision=1)
+    Release.objects.update(publication=taken)
+    assert whats() == []
+
+
+def test_an_adopted_folder_that_was_not_taken_over_is_named() -> None:
+    tree = ReleaseTree.objects.create(name="old", adopts="/srv/old")
+    Adoption.objects.create(tree=tree, folder="/srv/old", stopped="it is empty")
+    (need,) = needs(timezone.now())
+    assert (need.what, need.why) == ("The folder of old is not taken over", "it is empty")
+    ReleaseTree.objects.update(retired_at=timezone.now())
+    assert whats() == []
 
 
 def test_many_of_a_kind_are_counted() -> None:

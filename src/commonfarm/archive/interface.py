@@ -17,6 +17,7 @@ from commonfarm.archive.columns import (
     older_versions,
 )
 from commonfarm.archive.models import (
+    Adoption,
     Artifact,
     Entry,
     FileHashes,
@@ -31,6 +32,7 @@ from commonfarm.archive.signing import sign_mirror_map, sign_push, sign_statemen
 from commonfarm.archive.trees import aliases_of, current_files, current_revision, files_of
 
 __all__ = [
+    "Adoption",
     "Artifact",
     "Entry",
     "FileColumns",

@@ -8,18 +8,25 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Count, Min, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
-from commonfarm.archive.interface import Publication, PublicationState
+from commonfarm.archive.interface import (
+    Adoption,
+    Publication,
+    PublicationState,
+    Release,
+    ReleaseState,
+)
 from commonfarm.estate.interface import Following, Repository
 from commonfarm.farm.interface import Build, Job, JobState, Lease
 from commonfarm.fleet.interface import SILENT_AFTER, Builder
 from commonfarm.http.interface import page
 from commonfarm.lib.errors import Problem
+from commonfarm.lib.units import counted
 from commonfarm.mirrors.interface import Mirror, standings
 
 RECENT = timedelta(days=7)
@@ -73,10 +80,12 @@ def needs(now: datetime) -> Iterator[Need]:
     kinds = (
         ("jobs that wait", "builds", idle_queue(now)),
         ("release trees", "repositories", unpublished()),
+        ("adopted trees", "trees", stopped_adoptions()),
         ("builders", "builders", silent_builders(now)),
         ("failed jobs", "builds", failed_jobs(now)),
         ("mirrors", "mirrors", lost_mirrors()),
         ("commits of the estate", "estate", refused_estate()),
+        ("trees with releases that wait", "trees", waiting_releases()),
     )
     for kind, page_name, found in kinds:
         yield from islice(found, NEEDS_OF_A_KIND)
@@ -114,6 +123,29 @@ def unpublished() -> Iterator[Need]:
 def _unpublished(one: Publication, what: str) -> Need:
     name = f"Revision {one.revision} of {one.tree} {what}"
     return Need(name, reverse("repositories"), one.problem, one.created_at)
+
+
+def stopped_adoptions() -> Iterator[Need]:
+    """Adopted trees whose folder was not taken over when it was looked at last."""
+    rows = Adoption.objects.exclude(Q(stopped="") | Q(tree__adopts="")).select_related("tree")
+    for one in rows.filter(tree__retired_at=None).order_by("tree__name"):
+        url = reverse("tree", args=[one.tree.name])
+        yield Need(f"The folder of {one.tree} is not taken over", url, one.stopped, one.looked_at)
+
+
+def waiting_releases() -> Iterator[Need]:
+    """Trees with releases that a coordinator looks at or publishes next.
+
+    Which, the tree's page tells, to those who may know of them.
+    """
+    states = (ReleaseState.UNLISTED, ReleaseState.REVIEWED)
+    rows = Release.objects.filter(state__in=states, publication=None, tree__retired_at=None)
+    for name, count, since in (
+        rows.values_list("tree__name").annotate(Count("pk"), Min("put_at")).order_by("tree__name")
+    ):
+        what = f"{counted(count, 'release')} of {name} {'waits' if count == 1 else 'wait'}"
+        why = "A coordinator looks at what is unlisted, and publishes what is reviewed."
+        yield Need(what, reverse("tree", args=[name]), why, since, "wait")
 
 
 def silent_builders(now: datetime) -> Iterator[Need]:
