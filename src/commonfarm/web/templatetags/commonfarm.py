@@ -19,12 +19,13 @@ register = template.Library()
 TONES = {
     "good": (
         "succeeded published ready clean ok up added identical verified signed enabled current"
+        " public"
     ),
     "bad": "failed silent broken missing down expired refused differs rejected quarantined",
     "busy": "leased building running pending assembled scanning publishing renewing",
     "wait": (
         "waiting cordoned dirty cleaning behind stale partial disabled unproved unprobed unscanned"
-        " unaudited"
+        " unaudited unlisted reviewed embargoed"
     ),
 }
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})")
