@@ -10,9 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
-from commonfarm.archive import folders, publishing, renewal, signing
+from commonfarm.archive import assembling, folders, publishing, renewal, signing
 from commonfarm.archive import interface as archive
 from commonfarm.archive.models import Artifact, Publication, TreeFile
 from commonfarm.lib.config import Config
@@ -195,6 +196,24 @@ def test_without_a_signer_a_publication_waits_and_says_so(
     assert "the signer does not answer" in publication.problem
     with pytest.raises(UnreachableError):
         signing.sign_publication(publication.pk)
+
+
+def test_a_full_disk_of_the_database_is_waited_for(
+    world: World, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DO $$ BEGIN RAISE disk_full; END $$")
+
+    world.add("job:1", make_deb(pool, "hello", "1", "amd64"))
+    with monkeypatch.context() as full:
+        full.setattr(assembling, "new_files", fill)
+        publishing.publish(world.tree)
+    publication = Publication.objects.get()
+    said = "the disk of the database is full; free space there and go on"
+    assert (publication.state, publication.problem) == ("pending", said)
+    publishing.publish(world.tree)
+    assert Publication.objects.get().state == "assembled"
 
 
 def assembled(world: World, pool: Path) -> Publication:

@@ -16,10 +16,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Max
 from django.utils import timezone
 from procrastinate.contrib.django import app
+from psycopg.errors import DiskFull
 
 from commonfarm.archive import (
     assembling,
@@ -42,6 +43,9 @@ from commonfarm.store.interface import Blob, StoreFullError, put_all
 WHO = "process:worker"
 AGAIN_SECONDS = 5
 MOST_CLOCK_SECONDS = 10
+DATABASE_FULL = Reason(
+    "database-full", "the disk of the database is full", "free space there and go on"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -101,9 +105,16 @@ def publish(tree: ReleaseTree) -> None:
                     hashing.hash_ahead(publication)
                 advance(publication)
         except (UnreachableError, StoreFullError) as error:
-            publication.waits(str(error))
-            publish_soon(tree, in_seconds=AGAIN_SECONDS)
-            return
+            why = str(error)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DiskFull):
+                raise
+            why = str(DATABASE_FULL)
+        else:
+            continue
+        publication.waits(why)
+        publish_soon(tree, in_seconds=AGAIN_SECONDS)
+        return
 
 
 def advance(publication: Publication) -> None:
