@@ -16,7 +16,7 @@ from commonfarm.mirrors.cli import app
 from commonfarm.mirrors.models import Mirror, State
 from commonfarm.mirrors.verbs.registry import STATES
 from commonfarm.redirector.reasons import NOT_IN_MAP
-from tests.mirrors.registered import FILES, published, registered
+from tests.mirrors.registered import FILES, published, registered, scanned
 from tests.redirector.world import file_of, mirror, public_pem, tree_of, write_map
 
 
@@ -96,6 +96,8 @@ def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None
     shown = run("show", "south")
     assert "budget:     500 GB a day" in shown
     assert "run by:     anna" in shown
+    scanned(made, 2, files_expected=14, missing=[f"{number}.xo" for number in range(12)])
+    assert "8.xo, 9.xo, and 2 more\n" in run("show", "south")
     run(
         *("edit", "south", "--prefix", "", "--only-country", "", "--budget", "none"),
         *("--push", "none", "--subtree", ""),

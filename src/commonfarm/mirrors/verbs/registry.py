@@ -57,6 +57,7 @@ Logo = Annotated[
 ]
 Vouch = Annotated[bool, typer.Option("--vouch", help="Needs no proof of control. Coordinators.")]
 Why = Annotated[str, typer.Option(help="Why; it stands in the journal.")]
+MOST_NAMED = 10
 STATES = ("quarantined", "down", "unproved", "unprobed", "unscanned", "disabled", "up")
 _URGENT = {"quarantined": 0, "down": 1, "unproved": 2, "up": 4}
 _MOST_LOGO = 1 << 20
@@ -262,7 +263,7 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
         "last scan": _time(last.get("finished_at")) or ("never" if details else ""),
         "files": f"{files}, of revision {last['revision']}" if (files := _files(found)) else "",
         "problem": last.get("problem", ""),
-        "missing": ", ".join(last.get("missing", [])[:10]),
+        "missing": _missing(last),
     }
     for key, value in lines.items():
         if value:
@@ -315,6 +316,13 @@ def _files(row: dict[str, Any]) -> str:
     if not last or not last["files_expected"]:
         return ""
     return f"{last['files_found']} of {last['files_expected']}"
+
+
+def _missing(last: dict[str, Any]) -> str:
+    """Name the first files that the last scan missed, and say how many there are besides."""
+    named = last.get("missing", [])[:MOST_NAMED]
+    more = last["files_expected"] - last["files_found"] - len(named) if named else 0
+    return ", ".join(named) + (f", and {more} more" if more > 0 else "")
 
 
 def _time(text: str | None) -> str:
