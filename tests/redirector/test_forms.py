@@ -110,7 +110,9 @@ def test_where_a_client_says_it_is_counts_for_the_choice_alone(shared: Redirecto
     own = get(shared, "/-/metrics?country=ZZ", f"{FROM}{GERMAN}\r\n")
     assert own[0] == 403
     told = get(shared, "/demo/pool/a.deb?mirrorlist", f"{FROM}{GERMAN}\r\nAccept: text/plain\r\n")
-    assert b"in DE" in told[2]
+    assert b"for a client in DE: " in told[2]
+    told = get(shared, "/demo/pool/a.deb?mirrorlist", "Accept: text/plain\r\n")
+    assert b"for a client somewhere unknown: " in told[2]
 
 
 def test_a_network_that_the_operator_serves_himself_gets_no_redirect(shared: Redirector) -> None:

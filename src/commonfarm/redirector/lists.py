@@ -48,7 +48,7 @@ class Listing:
 
 def as_text(listing: Listing) -> str:
     """Return one address a line, as dnf and zypper read it; the rest are comments."""
-    lines = [f"# {_line(listing.path)} for a client in {listing.client.country}: {listing.reason}"]
+    lines = [f"# {_line(listing.path)} for a client {_where(listing.client)}: {listing.reason}"]
     lines += [place.url for place in listing.places]
     if listing.ours:
         lines.append(listing.ours)
@@ -66,7 +66,7 @@ def as_apt(listing: Listing) -> str:
     from mirrors in our order, since lines of one priority would be taken at random; and all of it
     from us where no mirror answers.
     """
-    lines = [f"# {_line(listing.path)} for a client in {listing.client.country}"]
+    lines = [f"# {_line(listing.path)} for a client {_where(listing.client)}"]
     if listing.ours:
         lines.append(f"{listing.ours}\tpriority:1 type:index")
     lines += [
@@ -190,9 +190,12 @@ def _sponsor(mirror: Mirror) -> str:
 
 
 def _you(client: Client) -> str:
-    where = "somewhere unknown" if client.country == "ZZ" else f"in {client.country}"
     number = f", AS {client.as_number}" if client.as_number else ""
-    return escape(f"{where}{number}, by {client.scheme} and IPv{client.address.version}")
+    return escape(f"{_where(client)}{number}, by {client.scheme} and IPv{client.address.version}")
+
+
+def _where(client: Client) -> str:
+    return "somewhere unknown" if client.country == "ZZ" else f"in {client.country}"
 
 
 def _line(text: str) -> str:
