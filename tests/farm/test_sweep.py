@@ -53,7 +53,7 @@ def test_a_lease_that_cannot_be_freed_holds_up_no_other(project: Project, tmp_pa
             [Agent.enrol("b1"), Agent.enrol("b2")],
             [make_job(project), make_job(project)],
         )
-        held = [agent.poll(running.port, wait=5)[1]["id"] for agent in agents]
+        held = [agent.poll(running.port, wait=20)[1]["id"] for agent in agents]
         epoch = running.health()["epoch"]
         with never_freed(held[0]):
             late = now() - timedelta(seconds=1)
