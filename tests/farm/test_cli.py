@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from commonfarm.farm.bringing import find_dsc
 from commonfarm.farm.models import Job, JobState
 from tests.farm.packages import make_source
 from tests.farm.test_agent_api import give
+from tests.farm.test_dispatch import eventually
 from tests.farm.world import Agent, make_job, make_project, make_target, now
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,6 +45,15 @@ def run(environment: dict[str, str], *arguments: object) -> subprocess.Completed
         capture_output=True,
         text=True,
         timeout=60,
+    )
+
+
+def started(environment: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "commonfarm.cli.main", *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -132,25 +140,21 @@ def test_a_log_is_followed_over_a_second_attempt_to_its_end(
 ) -> None:
     job, first, second = make_job(project), Agent.enrol("b1"), Agent.enrol("b2")
 
-    def build() -> None:
-        lease = give(first, job)
-        log.add_piece(lease, 0, b"first\n")
-        time.sleep(2)
+    lease = give(first, job)
+    log.add_piece(lease, 0, b"first\n")
+    with started(environment, "build", "log", job.pk, "-f") as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "first\n"
         leases.free(lease.pk, "expired", "gone", who="test", now=now())
         lease = give(second, job)
         log.add_piece(lease, 0, "zweite Zeile: é\n".encode())
-        time.sleep(1.5)
+        assert following.stdout.readline().startswith("--- tried again under lease")
+        assert following.stdout.readline() == "zweite Zeile: é\n"
         log.add_piece(lease, 17, b"end\n")
         _fail(lease.pk)
         log.join(lease.pk)
-
-    building = threading.Thread(target=build)
-    building.start()
-    done = run(environment, "build", "log", job.pk, "-f")
-    building.join()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("first\n--- tried again under lease")
-    assert done.stdout.endswith("zweite Zeile: é\nend\n")
+        assert following.communicate(timeout=60)[0] == "end\n"
+    assert following.returncode == 0
 
 
 def _fail(lease_id: int) -> None:
@@ -167,18 +171,11 @@ def test_waiting_for_a_build_that_fails_is_code_1(
     environment: dict[str, str], project: Project, tmp_path: Path
 ) -> None:
     dsc, agent = make_source(tmp_path), Agent.enrol()
-
-    def build() -> None:
-        while not (job := Job.objects.first()):
-            time.sleep(0.1)
-        _fail(give(agent, job).pk)
-
-    building = threading.Thread(target=build)
-    building.start()
-    done = run(environment, "build", dsc, "--project", "demo", "--wait")
-    building.join()
-    assert done.returncode == 1
-    assert "failed: x" in done.stdout
+    with started(environment, "build", dsc, "--project", "demo", "--wait") as waiting:
+        eventually(Job.objects.exists)
+        _fail(give(agent, Job.objects.get()).pk)
+        assert "failed: x" in waiting.communicate(timeout=60)[0]
+    assert waiting.returncode == 1
 
 
 def test_the_command_line_loads_no_django() -> None:
