@@ -89,7 +89,7 @@ def started(home: Path, command: list[str], port: int) -> Iterator[subprocess.Po
     environment = os.environ | {"TZ": "UTC", "HOME": str(home)}
     process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while True:
             with socket.socket() as tried:
                 if tried.connect_ex(("127.0.0.1", port)) == 0:

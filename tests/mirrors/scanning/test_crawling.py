@@ -143,8 +143,10 @@ def test_a_server_that_makes_no_index_is_named(said: bytes, code: Code) -> None:
     def say(_: Asked) -> bytes | Iterable[bytes]:
         return said or [b""]
 
+    # Only who is to be silent is left soon: all others have the time that a busy machine takes.
+    limits = replace(SHORT, silence_seconds=0.3) if code == Code.TOO_SLOW else SHORT
     with saying(say) as server:
-        error = ended(server.url, replace(SHORT, silence_seconds=0.3))
+        error = ended(server.url, limits)
     assert error.reason.code == code, error
     assert error.reason.text
 
