@@ -18,7 +18,7 @@ from commonfarm.mirrors.models import Mirror
 from commonfarm.mirrors.steps import check, mapping, probe, scan
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
 from tests.redirector.conftest import edge  # noqa: F401 - a fixture
-from tests.redirector.world import Edge, public_pem
+from tests.redirector.world import Edge, public_pem, settle
 
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {home}/pid; error_log {home}/error;
@@ -46,6 +46,7 @@ class Nginx:
         subprocess.run(["rsync", "-rt", f"{tree}/", f"{self.home}/files/"], check=True)
 
     def served(self) -> str:
+        settle(self.port)
         return (self.home / "access").read_text()
 
     @contextmanager
@@ -57,7 +58,7 @@ class Nginx:
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + 30
                 while True:
                     try:
                         socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -101,7 +102,7 @@ def test_from_a_published_tree_to_a_download_from_a_mirror(
 
     def fetched_from(path: str, wanted: tuple[str, ...]) -> str:
         """Fetch until it comes from where it should: a new map is taken up within a second."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             body, url = fetch(path)
             if url.startswith(wanted):

@@ -20,7 +20,7 @@ import pytest
 
 from commonfarm.redirector.mirror_map import File, Hashes, Mirror
 from commonfarm.redirector.selection import changes_in_place
-from tests.redirector.world import Edge, file_of, mirror, tree_of
+from tests.redirector.world import Edge, file_of, mirror, settle, tree_of
 
 PIECE = 64 * 1024
 DATA = os.urandom(5 * PIECE + 17)
@@ -57,6 +57,7 @@ class Mirrors:
 
     def served(self, number: int) -> list[str]:
         """Return what was fetched from a mirror: the targets answered 200 or 206."""
+        settle(self.ports[number])
         lines = (self.home / f"{self.ports[number]}.log").read_text().splitlines()
         fields = [line.split('"') for line in lines]
         return [one[1].split()[1] for one in fields if one[2].split()[0] in ("200", "206")]
@@ -86,10 +87,11 @@ def mirrors(tmp_path: Path) -> Iterator[Mirrors]:
         command, stderr=subprocess.DEVNULL, env=os.environ | {"PATH": path}
     ) as process:
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while True:
                 try:
-                    socket.create_connection(("127.0.0.1", ports[0]), 1).close()
+                    for port in ports:
+                        socket.create_connection(("127.0.0.1", port), 1).close()
                     break
                 except OSError:
                     assert time.monotonic() < deadline

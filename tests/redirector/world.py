@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def settings_of(home: Path, **changes: object) -> Settings:
 
 def public_pem(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def settle(port: int) -> None:
+    """Return when nginx has logged all that it answered: it does one thing after the other."""
+    client = HTTPConnection("127.0.0.1", port, timeout=20)
+    client.request("HEAD", "/none")
+    client.getresponse().read()
+    client.close()
 
 
 @dataclass
