@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import stat
@@ -207,12 +208,13 @@ def test_who_has_the_old_map_open_keeps_all_of_it(tmp_path: Path) -> None:
 
 def test_a_map_that_is_used_no_more_is_closed(tmp_path: Path) -> None:
     in_place(tmp_path, full())
+    gc.collect()  # what other tests left open is closed now, or later
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         load(tmp_path, PUBLIC).find("demo/pool/1.deb")
         with pytest.raises(MapError):
             load(tmp_path, Ed25519PrivateKey.generate().public_key())
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_everybody_may_read_it_whatever_the_mask(tmp_path: Path) -> None:
