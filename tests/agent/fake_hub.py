@@ -1,8 +1,8 @@
 """A hub of one builder for the agent's tests: speaks the protocol over HTTP, remembers all it got.
 
 It checks what it is told as the real one does (credential, generation, lease, gaps, hashes), and
-can be made to misbehave: be away, answer 500 for a while, forget the end of a log, cancel, end a
-lease, refuse reports.
+can be made to misbehave: be away, at once or once a log says something, answer 500 for a while,
+forget the end of a log, cancel, end a lease, refuse reports.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class FakeHub:
         self.polls: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
         self.failing = 0
+        self.away_after = b""
         self.redirect_to = ""
         self.lock = threading.RLock()
         hub = self
@@ -190,6 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
         if offset > len(given.log):
             return self._problem(409, "there is a gap", received=len(given.log))
         given.log = given.log[:offset] + body
+        hub = self.server_hub
+        if hub.away_after and hub.away_after in given.log:
+            hub.failing = 10**6
         return self._answer(200, {"received": len(given.log)})
 
     def _uploads(self, given: Given, sha256: str | None, offset: int, body: bytes) -> None:
