@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -27,6 +27,7 @@ OF_ONE_INSTALLATION = {
     for name in ("bad_input", "documents", "faults", "first", "hostile_builds", "pages")
 }
 CHROMIUM = shutil.which("chromium")
+expect.set_options(timeout=20_000)  # milliseconds: what lives on a page goes through processes
 FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",

@@ -163,7 +163,7 @@ def test_an_installation_lives_through_kills_and_ends_without_a_trace(machine: M
 
     assert machine.run("down").stdout == "production is stopped\n"
     # It gave its token to the hub, which it knows by its user, and was told about the estate.
-    assert "no pool named local" in third.communicate(timeout=10)[0]
+    assert "no pool named local" in third.communicate(timeout=SECONDS)[0]
     assert third.returncode == 0
     assert leftovers.pids(machine.ours()) == []
     assert leftovers.pids(leftovers.works_in(machine.home / "state/production/postgres")) == []
@@ -210,7 +210,7 @@ def test_the_database_and_store_of_another_are_refused(machine: Machine) -> None
     first = machine.up()
     machine.wait()
     machine.run("down")
-    first.wait(10)
+    first.wait(SECONDS)
     production = machine.home / "etc/production.toml"
     text = production.read_text()
 
