@@ -60,7 +60,9 @@ def test_nobody_is_let_in_without_credentials() -> None:
         assert is_problem(answer, 401, "not-signed-in")
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         for wrong in ("Bearer nonsense", "Bearer ", "Basic YTph", "Bearer \x00"):
-            assert ask("get", path, {"Authorization": wrong}).status_code == 401
+            answer = ask("get", path, {"Authorization": wrong})
+            assert is_problem(answer, 401, "not-signed-in")
+            assert "unknown here" in answer.json()["detail"]
 
 
 def test_a_revoked_token_and_one_of_an_inactive_user_end_at_once() -> None:

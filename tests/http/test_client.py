@@ -14,7 +14,7 @@ import pytest
 
 from commonfarm.http.client import HubClient
 from commonfarm.http.session import hub
-from commonfarm.lib.errors import BadInputError, ExitCode, UnreachableError
+from commonfarm.lib.errors import BadInputError, ExitCode, NotFoundError, UnreachableError
 from commonfarm.lib.secret import Secret
 
 
@@ -78,6 +78,9 @@ def test_what_is_no_json_comes_from_no_hub(server: Misbehaving, body: bytes) -> 
     for call in calls:
         with pytest.raises(UnreachableError, match="is no hub"):
             call()
+    server.answer = b"HTTP/1.1 404 Gone\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with pytest.raises(NotFoundError, match=r"/x answers 404 Gone; see that .* of a hub"):
+        client.get("/x")
 
 
 @pytest.mark.parametrize("reset", [False, True])

@@ -56,10 +56,14 @@ def build_api(routers: dict[str, Router]) -> NinjaAPI:
     api.exception_handler(CommonfarmError)(answer)
 
     @api.exception_handler(AuthenticationError)
-    def _unauthenticated(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+    def _unauthenticated(request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+        what, to_do = "nobody is signed in", "sign in, or send an API token"
+        if "Authorization" in request.headers:
+            what += ": the API token that was sent is unknown here, or has ended"
+            to_do = "make one on the page Account of this hub, and send that"
         return problem(
             HTTPStatus.UNAUTHORIZED,
-            Reason("not-signed-in", "nobody is signed in", "sign in, or send an API token"),
+            Reason("not-signed-in", what, to_do),
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -142,11 +142,14 @@ class HubClient:
         except HTTPError as error:
             raise _as_error(error) from None
         except (OSError, HTTPException) as error:
+            here = self.url.startswith("http:")  # plain HTTP is spoken on loopback only
             raise UnreachableError(
                 Reason(
                     "hub-unreachable",
                     f"the hub at {self.url} does not answer: {getattr(error, 'reason', error)}",
-                    "start it with `commonfarm up`, or look at `commonfarm status`",
+                    "start it with `commonfarm up`, or look at `commonfarm status`"
+                    if here
+                    else "look at the address, or ask who runs it",
                 )
             ) from None
 
@@ -158,7 +161,8 @@ def _as_error(error: HTTPError) -> Exception:
     except (ValueError, OSError, HTTPException):
         body = None
     if not isinstance(body, dict):  # something between us and the hub answered
-        body = {}
+        what = f"{error.url} answers {error.code} {error.reason}"
+        body = {"detail": what, "lifted_by": "see that this is the address of a hub"}
     code = str(body.get("type", "")).rpartition(":")[2] or f"http-{error.code}"
     reason = Reason(code, body.get("detail") or str(error), body.get("lifted_by", ""))
     if body.get("problems"):
