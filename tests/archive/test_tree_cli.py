@@ -112,9 +112,10 @@ def test_from_a_folder_to_the_public_and_back(hub: Releases, worker: None, folde
     assert "sugar release 1 is unlisted: Sugar 4" in said
     assert "2 files, 11 B, 1 alias, put by user:anna" in said
     assert "look at it: http://" in said
-    assert "next: a coordinator (any) looks at it: commonfarm tree review sugar 1" in said
-    first = run("show", "sugar").splitlines()[0]
-    assert first.startswith("release 1 (Sugar 4): a coordinator (any) looks at it")
+    assert "next: a coordinator looks at it: commonfarm tree review sugar 1" in said
+    shown = run("show", "sugar").splitlines()
+    assert shown[0].startswith("release 1 (Sugar 4): a coordinator looks at it")
+    assert shown[-1] == "  review: any; new files for 30 min 00 s only from ourselves"
     assert "  + activities/4/Turtle Art.xo" in run("diff", "sugar", "--release", "1")
     assert "publishes it: commonfarm tree publish sugar 1" in run("review", "sugar", "1")
     said = run("publish", "sugar", "1", "--wait")
@@ -194,7 +195,7 @@ def test_mistakes_come_with_what_to_do(
     assert set(Release.objects.values_list("state", flat=True)) == {
         *("rejected", "reviewed", "public")
     }
-    assert Release.objects.latest("pk").why == "put came to no end: 1 faults in what was put"
+    assert Release.objects.latest("pk").why == "put came to no end: 1 fault in what was put"
     told = json.dumps(list(Entry.objects.values("subject", "details", "why")))
     assert "Write.xo" not in told
 

@@ -147,8 +147,8 @@ def next_step(release: Release) -> str:
         case ReleaseState.OPEN:
             return f"{release.put_by} is putting it; cut off, put it again: commonfarm tree put"
         case ReleaseState.UNLISTED:
-            by = f"not {release.put_by}" if release.tree.review == "other" else "any"
-            return f"a coordinator ({by}) looks at it: commonfarm tree review {name} {number}"
+            by = f" other than {release.put_by}" if release.tree.review == "other" else ""
+            return f"a coordinator{by} looks at it: commonfarm tree review {name} {number}"
         case ReleaseState.REVIEWED:
             return f"a coordinator publishes it: commonfarm tree publish {name} {number}"
         case ReleaseState.EMBARGOED:

@@ -104,10 +104,13 @@ def _tree_lines(tree: dict[str, Any]) -> Iterable[str]:
     since = f", public since {when(tree['published_at'])} UTC" if tree["published_at"] else ""
     yield f"{tree['name']}: revision {tree['revision']}{since}"
     yield f"  {content(tree)}, at {tree['address']}"
-    alone = format_seconds(tree["origin_only_seconds"])
+    alone = tree["origin_only_seconds"]
     if not tree["adopts"]:
+        new = (
+            f"for {format_seconds(alone)} only from ourselves" if alone else "from mirrors at once"
+        )
         to = f"; promoted to {tree['promotes_to']}" if tree["promotes_to"] else ""
-        yield f"  review: {tree['review']}; {alone} from ourselves alone{to}"
+        yield f"  review: {tree['review']}; new files {new}{to}"
 
 
 def _diff_lines(changes: dict[str, Any]) -> Iterable[str]:

@@ -24,6 +24,7 @@ from commonfarm.archive.verbs.hub import (
     tree_path,
 )
 from commonfarm.lib.errors import BadInputError, CommonfarmError, Problem, Reason, RefusedError
+from commonfarm.lib.units import counted
 
 AT_ONCE = 4
 BATCH = 1000
@@ -93,7 +94,7 @@ def _opened(client: Any, tree: str, title: str, origin: str) -> Iterator[int]:
 def _why(error: BaseException) -> str:
     """Say why a put ended, without names of files: the journal is read by who may not know them."""
     if isinstance(error, BadInputError):
-        return f"{len(error.problems)} faults in what was put"
+        return f"{counted(len(error.problems), 'fault')} in what was put"
     return error.reason.text if isinstance(error, CommonfarmError) else "it was cut off"
 
 
@@ -157,7 +158,7 @@ def _promote_elsewhere(
     try:
         other = HubClient(checked_url(url), Secret(token))
     except (BadAddressError, ValueError) as error:
-        raise BadInputError(Problem("--hub", 0, 0, str(error), "write https://HOST")) from None
+        raise BadInputError(Problem("--hub", 0, 0, str(error), "")) from None
     found = client.get(release_path(tree, release))
     target = to or client.get(tree_path(tree))["promotes_to"] or tree
     origin = f"{client.url} {tree} release {release}"
