@@ -98,14 +98,25 @@ def mirror(tree: ReleaseTree, name: str, **fields: object) -> Mirror:
     )
 
 
+def test_what_mirrors_are_told_of_they_can_pull(
+    daemon: Daemon, releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(tree: ReleaseTree, revision: int) -> None:
+        assert daemon.pull(tree.name, tmp_path / f"r{revision}") == ""
+
+    monkeypatch.setattr(ports.tree_published, "_filled_by", told)
+    for number in (1, 2):
+        releases.published({f"{number}": "new"})
+        assert (tmp_path / f"r{number}/{number}").read_text() == "new"
+
+
 def test_everybody_pulls_a_tree_and_nobody_writes(
     daemon: Daemon, releases: Releases, tmp_path: Path
 ) -> None:
     assert rsync_modules.write()
     assert "sugar" not in daemon.run(f"{daemon.config.rsync_url}/").stdout
     releases.published({"v1/a": "a", "v1/b": "b"}, {"latest": "v1"})
-    assert rsync_modules.write()
-    assert not rsync_modules.write()
+    assert not rsync_modules.write(), "it was told before"
     listed = daemon.run(f"{daemon.config.rsync_url}/").stdout
     assert listed.split() == ["sugar", "release", "tree", "sugar"]
     copy = tmp_path / "copy"
@@ -113,7 +124,6 @@ def test_everybody_pulls_a_tree_and_nobody_writes(
     assert content(copy) == content(releases.seen)
     assert (copy / "latest/a").read_text() == "a"
     releases.published({"v2/c": "c"}, {"latest": "v2"})
-    assert rsync_modules.write()
     assert daemon.pull("sugar", copy, "--delete", "--checksum-seed=1") == ""
     assert content(copy) == content(releases.seen)
     url = f"{daemon.config.rsync_url}/sugar/"
@@ -243,6 +253,8 @@ def test_an_adopted_tree_is_served_where_it_lies_and_odd_names_are_no_users(
 ) -> None:
     ReleaseTree.objects.create(name="old", adopts=str(tmp_path))
     ReleaseTree.objects.create(name="sugar-embargoed", adopts=str(tmp_path))
+    (tmp_path / "Bücher").mkdir()  # such a folder is no reason not to serve the others
+    ReleaseTree.objects.create(name="unsaid", adopts=str(tmp_path / "Bücher"))
     releases.published({"a": "a"})
     release = releases.reviewed({"b": "b"})
     now = timezone.now()

@@ -86,14 +86,14 @@ def switch(publication: Publication) -> int:
 
 
 @contextlib.contextmanager
-def alone(published: Path) -> Iterator[None]:
-    """Let one process or thread at a time write below `published`.
+def alone(folder: Path) -> Iterator[None]:
+    """Let one process or thread at a time write below `folder`.
 
     The lock of the publication's row is not enough: PostgreSQL frees it when it is killed, while
     who held it is still writing.
     """
-    _make_folders(published, set())
-    descriptor = os.open(published, os.O_RDONLY | os.O_DIRECTORY)
+    _make_folders(folder, set())
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -230,6 +230,7 @@ def _switch(publication: Publication) -> None:
     if publication.manifest_id is not None:
         manifest_rows.place(publication, signing.sign_manifest(publication.pk))
     count = folders.switch(publication)
+    rsync_modules.write()  # before mirrors are told: they pull at once
     now = timezone.now()
     publication.reached(
         PublicationState.PUBLISHED, Published(publication.label, count), who=WHO, now=now
@@ -240,7 +241,6 @@ def _switch(publication: Publication) -> None:
         staging.stage_soon(publication.tree)
     if publication.revision % WHOLE_EVERY == 0:
         defer_once(mend_folder, f"mend-{publication.tree_id}", tree_id=publication.tree_id)
-    transaction.on_commit(rsync_modules.write)
     keep = 0 if joining.leaves_at_once(publication) else folders.KEEP_FOLDERS
     transaction.on_commit(lambda: folders.prune(publication.tree, keep=keep))
 

@@ -16,9 +16,11 @@ rsyncd.conf(5), with the options of rsync 3.2.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +28,12 @@ from django.conf import settings
 from procrastinate.contrib.django import app
 
 from commonfarm.archive import ports
-from commonfarm.archive.folders import staging_folder
+from commonfarm.archive.folders import alone, staging_folder
 from commonfarm.archive.releases.application_tree import SEEN_HIDDEN
 from commonfarm.estate.interface import ReleaseTree
 from commonfarm.guard.interface import defer_once
 from commonfarm.lib.secret import Secret
+from commonfarm.store.interface import full_disk_is_said
 
 EMBARGOED = "-embargoed"
 MOST_CONNECTIONS = 40
@@ -42,6 +45,7 @@ FOLLOWING = ("copy-links", "copy-unsafe-links", "copy-dirlinks")
 """Besides, where others make the links: options that have us read what they lead to."""
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PATH = re.compile(r"/[\x20-\x24\x26-\x7e]*[\x21-\x24\x26-\x7e]")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,9 @@ def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
         path = Path(tree.adopts) if tree.adopts else published / tree.name
         if not path.is_dir():
             continue
+        if _PATH.fullmatch(str(path.resolve())) is None:
+            _log.error("rsync cannot serve %s from %s: name it in plain ASCII", tree.name, path)
+            continue
         comment, adopted = f"release tree {tree.name}", bool(tree.adopts)
         found.append(Module(tree.name, path.resolve(), comment, adopted=adopted))
         name = embargoed_module(tree)
@@ -149,17 +156,24 @@ def write() -> bool:
     config = settings.COMMONFARM
     if not config.listen.rsync:
         return False
-    users = ports.rsync_users.get()()
-    secrets = {user: word for words in users.values() for user, word in words.items()}
-    words = "".join(
-        f"{user}:{word.reveal()}\n"
-        for user, word in sorted(secrets.items())
-        if _USER.fullmatch(user)
-    )
-    said = text(modules(users), locks=config.rsyncd_locks, secrets=config.rsyncd_secrets)
-    # The passwords first: a module must not ask for one that is not there.
-    new = _write(config.rsyncd_secrets, words)
-    return _write(config.rsyncd_config, said) or new
+    folder = config.rsyncd_config.parent
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with full_disk_is_said(), alone(folder):
+        users = ports.rsync_users.get()()
+        secrets = {user: word for words in users.values() for user, word in words.items()}
+        words = "".join(
+            f"{user}:{word.reveal()}\n"
+            for user, word in sorted(secrets.items())
+            if _USER.fullmatch(user)
+        )
+        try:
+            said = text(modules(users), locks=config.rsyncd_locks, secrets=config.rsyncd_secrets)
+        except ValueError as error:  # by other ways than rsync users get it all the same
+            _log.error("rsync serves what it did: %s", error)
+            return False
+        # The passwords first: a module must not ask for one that is not there.
+        new = _write(config.rsyncd_secrets, words)
+        return _write(config.rsyncd_config, said) or new
 
 
 def _write(file: Path, said: str) -> bool:
@@ -168,11 +182,9 @@ def _write(file: Path, said: str) -> bool:
     The daemon refuses passwords that others may read. Where it has a user of its own, the folder is
     of its group, and so is what is made there.
     """
-    try:
+    with suppress(OSError):
         if file.read_text(encoding="utf-8") == said:
             return False
-    except OSError:
-        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     own_group = file.parent.stat().st_gid == os.getgid()
     partial = file.with_name(f".{file.name}.new")
     partial.unlink(missing_ok=True)
