@@ -139,9 +139,9 @@ def test_a_webhook_that_fails_is_told_again_later_and_later(
     told: Mirror, hook: Webhook, status: int
 ) -> None:
     hook.status = status
-    pauses = [push(told, attempt) for attempt in range(6)]
-    assert pauses == [10, 60, 300, 1800, 7200, None]
-    assert len(hook.taken) == 6, "a redirect is not followed"
+    pauses = [push(told, attempt) for attempt in range(7)]
+    assert pauses == [2, 10, 60, 300, 1800, 7200, None]
+    assert len(hook.taken) == 7, "a redirect is not followed"
     problems = set(PushAttempt.objects.values_list("ok", "problem"))
     assert problems == {(False, f"its webhook answers {status}")}
     [entry] = Entry.objects.filter(what="mirror push failed")
@@ -151,7 +151,7 @@ def test_a_webhook_that_fails_is_told_again_later_and_later(
 def test_our_own_network_is_never_told(told: Mirror, hook: Webhook) -> None:
     for address in ("http://10.0.0.1/", "http://[fd00::1]/", "http://127.0.0.1:1/"):
         Mirror.objects.update(push_to=address)
-        assert push(told) == 10
+        assert push(told) == 2
     problems = list(PushAttempt.objects.order_by("id").values_list("problem", flat=True))
     assert ["not a public address" in problem for problem in problems] == [True, True, False]
     assert hook.taken == []

@@ -31,8 +31,11 @@ from commonfarm.mirrors.scanning.asking import asking, bounded
 from commonfarm.mirrors.scanning.values import Code, failure
 from commonfarm.mirrors.steps.scan import find, looked_at
 
-AGAIN_SECONDS = (10, 60, 300, 1800, 7200)
-"""How long after each failure it is tried again; after the last no more."""
+AGAIN_SECONDS = (2, 10, 60, 300, 1800, 7200)
+"""How long after each failure it is tried again, soon at first: what listens there may just be
+started. After the last no more."""
+UNSIGNED_AGAIN_SECONDS = 10
+"""The same where it was the signer that was away, which all pushes ask."""
 LIMITS = Limits(
     at_once=1, connect_seconds=10, silence_seconds=20, request_seconds=20, total_seconds=30
 )

@@ -79,7 +79,7 @@ def push_to_mirror(mirror_id: int, number: int, staged: bool, attempt: int = 0) 
     try:
         again = pushing.push(mirror_id, number, timezone.now(), staged=staged, attempt=attempt)
     except UnreachableError:  # of the signer, which is no fault of the mirror's
-        again, attempt = pushing.AGAIN_SECONDS[0], attempt - 1
+        again, attempt = pushing.UNSIGNED_AGAIN_SECONDS, attempt - 1
     if again is not None:
         mirror = Mirror.objects.get(pk=mirror_id)
         _push(mirror, number, again, staged=staged, attempt=attempt + 1)
