@@ -70,15 +70,15 @@ def test_every_fault_is_told_at_once_with_what_mends_it(tree: Path) -> None:
         f"chmod o+r {tree}/4/write.xo",
         f"{tree}/4: is a folder with mode 0750 of {me}",
         f"chmod o+rx {tree}/4",
-        "out: is a link to ../../etc, which leaves the tree",
-        f"absolute: is a link to {tree}/4, which leaves the tree",
-        "dangling: is a link to 5, where there is nothing",
-        "around: is a link to around, and the links lead around in a circle",
+        f"{tree}/out: is a link to ../../etc, which leaves the tree",
+        f"{tree}/absolute: is a link to {tree}/4, which leaves the tree",
+        f"{tree}/dangling: is a link to 5, where there is nothing",
+        f"{tree}/around: is a link to around, and the links lead around in a circle",
         f"{tree}/pipe: is a pipe, which cannot be published",
         f"{tree}/socket: is a socket, which cannot be published",
         "latin\\xe9: has control characters, or is not UTF-8",
         "line\\nend: has control characters",
-        "text: is a link to ",
+        f"{tree}/text: is a link to ",
     ):
         assert fault in said, said
     assert said.isprintable() or "\n" in said

@@ -85,7 +85,10 @@ def check_folder(root: Path) -> Listing:
         what = f"has more than {rules.MOST_FILES} files"
         problems.append(Problem(str(root), 0, 0, what, "make it several releases"))
     else:
-        problems += link_problems(files, texts)
+        problems += [
+            replace(one, file=shown_path(str(root / one.file)))
+            for one in link_problems(files, texts)
+        ]
     if not problems and not files and not texts:
         what, to_do = "is an empty folder", "name one with the files of a release"
         problems.append(Problem(str(root), 0, 0, what, to_do))
