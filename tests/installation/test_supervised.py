@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_a_full_disk_ends_neither_a_process_nor_the_supervisor(config: Config) -
         supervisor._turn()
     assert speaker.last_error == "ended with code 3: error: no luck"
     supervisor.stop()
+
+
+def test_what_one_answered_is_no_answer_of_the_next(config: Config) -> None:
+    """It was asked, ended, and another runs by the time that its answer is heard."""
+    first, second = (subprocess.Popen(["true"]) for _ in range(2))
+
+    def answers() -> bool:
+        one.running, supervisor.stopping = second, True
+        return True
+
+    one = Supervised(Process("agent", ["true"], answers), config)
+    one.running = first
+    supervisor = Supervisor(config, [one], print)
+    supervisor._probe()
+    assert one.state == "starting"
+    for process in (first, second):
+        process.wait()
 
 
 def test_what_cannot_be_logged_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ class Supervisor:
         due: dict[str, float] = {}
         while not self.stopping:
             for one in self.processes:
-                now = time.monotonic()
-                if one.running is None or now < due.get(one.process.name, 0):
+                asked, now = one.running, time.monotonic()
+                if asked is None or now < due.get(one.process.name, 0):
                     continue
                 answers = one.process.answers()
-                if one.running is not None:
+                if one.running is asked:  # and not another by now, which has yet to answer
                     one.heard(answers)
                 wait = PROBE_SETTLED_SECONDS if answers else PROBE_SECONDS
                 due[one.process.name] = time.monotonic() + wait
