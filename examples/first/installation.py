@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -122,11 +123,26 @@ class Installation:
                 raise StoryError(f"not ready after {seconds:.0f} seconds: {self.status()}")
             time.sleep(0.3)
 
-    def pid_of(self, process: str) -> int:
-        """Return the process id of one of the processes that `up` started."""
+    def pid_of(self, process: str) -> int | None:
+        """Return the process id of one of the processes that `up` started, None while it is not
+        running.
+        """
         shown = self.status_or_fail()["processes"]
-        (pid,) = [int(one["pid"]) for one in shown if one["name"] == process]
+        (pid,) = [one["pid"] for one in shown if one["name"] == process]
         return pid
+
+    def kill_one(self, process: str) -> None:
+        """Kill one of the processes that `up` started, and return when `up` has noticed."""
+        deadline = time.monotonic() + START_SECONDS
+        while (pid := self.pid_of(process)) is None:
+            if time.monotonic() > deadline:
+                raise StoryError(f"{process} does not run after {START_SECONDS:.0f} seconds")
+            time.sleep(0.1)
+        os.kill(pid, signal.SIGKILL)
+        while self.pid_of(process) == pid:
+            if time.monotonic() > deadline:
+                raise StoryError(f"`up` has not noticed that {process} was killed")
+            time.sleep(0.1)
 
 
 def _listen(process: subprocess.Popen[str], said: list[str], say: Callable[[str], None]) -> None:
