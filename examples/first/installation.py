@@ -129,7 +129,7 @@ class Installation:
         """
         shown = self.status_or_fail()["processes"]
         (pid,) = [one["pid"] for one in shown if one["name"] == process]
-        return pid
+        return None if pid is None else int(pid)
 
     def kill_one(self, process: str) -> None:
         """Kill one of the processes that `up` started, and return when `up` has noticed."""

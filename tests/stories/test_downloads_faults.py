@@ -72,11 +72,11 @@ def kept_away(project: SmallProject, process: str) -> Iterator[None]:
     ended = threading.Event()
 
     def kill() -> None:
-        last = 0
+        last = None
         while not ended.is_set():
             with suppress(Exception):  # there may be none now
                 pid = project.installation.pid_of(process)
-                if pid != last:
+                if pid is not None and pid != last:
                     os.kill(pid, signal.SIGKILL)
                     last = pid
             ended.wait(0.05)
