@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,11 +13,28 @@ from examples.first.command import as_root
 from examples.first.installation import Installation
 from examples.first.story import ESTATE
 
+from commonfarm.installation import leftovers
+
+
+def remove_left(top: Path) -> None:
+    """Remove what runs that were killed left in `top`, unless something lives or is mounted there:
+    an `up` whose tests were killed needs a moment to end.
+    """
+    mounted = Path("/proc/self/mounts").read_text()
+    for left in top.glob("cf-story-*-*"):
+        maker = left.name.split("-")[2]
+        lives = Path("/proc", maker).exists() or leftovers.pids(
+            leftovers.carries(left / "farm/state/story")
+        )
+        if not lives and f" {left}/" not in mounted:
+            subprocess.run(as_root("rm", "-rf", "--one-file-system", left), check=False)
+
 
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """A folder that the processes of every user may pass through."""
-    path = Path(tempfile.mkdtemp(prefix="cf-story-"))
+    remove_left(Path(tempfile.gettempdir()))
+    path = Path(tempfile.mkdtemp(prefix=f"cf-story-{os.getpid()}-"))
     path.chmod(0o755)
     yield path
     subprocess.run(as_root("rm", "-rf", "--one-file-system", path), check=False)
