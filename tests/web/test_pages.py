@@ -185,6 +185,12 @@ def test_a_refusal_is_a_page_with_its_reason(client: Client) -> None:
     answer = client.get("/refuses/")
     assert answer.status_code == 404
     assert b"there is no &lt;thing&gt;" in answer.content and b"make one" in answer.content
+    for form, back in (
+        ("http://testserver/builds/", "http://testserver/builds/"),
+        ("//e.org/", "/"),
+    ):
+        answer = client.post("/refuses/", headers={"Referer": form})
+        assert f'<a href="{back}">Back' in answer.content.decode()
 
 
 @override_settings(ROOT_URLCONF=Broken)

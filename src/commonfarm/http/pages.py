@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from commonfarm.accounts.interface import Role, User
 from commonfarm.http.permissions import require
@@ -48,4 +49,11 @@ def refusal(
 ) -> HttpResponse:
     """Return the page that says why a request is refused; `text` may list more than the reason."""
     shown = {"status": int(status), "phrase": status.phrase, "reason": reason, "text": text}
-    return render(request, "web/refused.html", shown, status=status)
+    return render(request, "web/refused.html", shown | {"back": _form(request)}, status=status)
+
+
+def _form(request: HttpRequest) -> str:
+    """Return the page with the form that was sent, empty where none was or it is not ours."""
+    told = request.headers.get("Referer", "")
+    ours = url_has_allowed_host_and_scheme(told, {request.get_host()})
+    return told if request.method == "POST" and ours else ""

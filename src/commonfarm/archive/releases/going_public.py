@@ -106,7 +106,7 @@ def withdraw(release: Release, *, who: str, why: str, at_once: bool = False) -> 
     later. One under embargo is taken back without a publication, and None is returned.
     """
     if not why.strip():
-        what = "is withdrawn without a word why"
+        what = "it is withdrawn without a word why"
         raise BadInputError(Problem(release.label, 0, 0, what, "say why"))
     with transaction.atomic():
         ReleaseTree.locked(release.tree_id)
@@ -135,7 +135,7 @@ def rollback(tree: ReleaseTree, to: int, *, who: str, why: str) -> Publication:
     """
     refuse_foreign(tree)
     if not why.strip():
-        what = "is rolled back without a word why"
+        what = "it is rolled back without a word why"
         raise BadInputError(Problem(tree.name, 0, 0, what, "say why"))
     with transaction.atomic():
         ReleaseTree.locked(tree.pk)

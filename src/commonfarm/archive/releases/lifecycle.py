@@ -224,7 +224,7 @@ def reject(release: Release, *, who: str, now: datetime, why: str) -> None:
 
 def _reject(release: Release, *, who: str, now: datetime, why: str) -> None:
     if not why.strip():
-        what = "is rejected without a word why"
+        what = "it is rejected without a word why"
         raise BadInputError(Problem(release.label, 0, 0, what, "say what is wrong with it"))
     release.reject(now, who=who, why=why)
 
