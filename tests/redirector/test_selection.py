@@ -224,7 +224,7 @@ def test_who_is_chosen(
 def test_two_that_are_nowhere_are_not_in_one_country() -> None:
     choice = Selector(world([mirror("lost", "ZZ")])).choose(DEB, client("ZZ"), NOON, {})
     assert (choice.ranked[0].tier, choice.ranked[0].distance_km) == (Tier.ANYWHERE, None)
-    assert choice.ranked[0].text == "where it is from the client is not known"
+    assert choice.ranked[0].text == "how far it is from the client is not known"
 
 
 def test_coordinates_count_also_where_the_country_is_not_known() -> None:

@@ -57,7 +57,7 @@ _TIERS = {
     Tier.COUNTRY: "in the same country",
     Tier.REGION: "on the same continent",
     Tier.DISTANCE: "elsewhere",
-    Tier.ANYWHERE: "where it is from the client is not known",
+    Tier.ANYWHERE: "how far it is from the client is not known",
 }
 
 
