@@ -150,8 +150,10 @@ def test_mirrors_come_from_a_file(listed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[]", "at least 1"),
-        ("mirrors: 5", "valid list"),
+        ("[]", "yaml: lists no mirror; write each mirror as - {name"),
+        ("- {nme: x, country: DE}", "mirror 1.name: is missing; write each"),
+        ("- x", "mirror 1: is no mirror"),
+        ("mirrors: 5", "is no list of mirrors"),
         ("- {name: x, country: Germany, http: 'http://x/'}", "mirror x.country: .* mean DE"),
         ("- {name: x, country: DE}", "address"),
         ("- {name: x, country: DE, http: 'ftp://x/'}", "http"),

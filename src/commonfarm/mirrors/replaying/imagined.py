@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +50,13 @@ class Imagined(BaseModel):
     budget_bytes: int = 0
 
 
+_EXAMPLE = "- {name: north, country: DE, http: 'http://HOST/PATH/'}"
+_FAULTS = {
+    "missing": "is missing",
+    "list_type": "is no list of mirrors",
+    "too_short": "lists no mirror",
+    "model_type": "is no mirror",
+}
 _LIST = TypeAdapter(Annotated[list[Imagined], Field(min_length=1, max_length=MOST_MIRRORS)])
 
 
@@ -71,10 +79,7 @@ def load(file: Path, tree: str) -> MirrorMap:
         mirrors = [_mirror(one, tree) for one in rows]
     except ValidationError as error:
         raise BadInputError(
-            *(
-                bad(_place(found, one["loc"]), one["msg"].removeprefix("Value error, "))
-                for one in error.errors()[:20]
-            )
+            *(bad(_place(found, one["loc"]), *_fault(one)) for one in error.errors()[:20])
         ) from None
     except ValueError as error:
         raise BadInputError(bad("budget", str(error))) from None
@@ -129,10 +134,19 @@ def _map(mirrors: list[Mirror], tree: str, bad: Any) -> MirrorMap:
         raise BadInputError(bad("", str(error)[:300])) from None
 
 
+def _fault(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Say what is wrong, and what to do where the message does not."""
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, "), ""
+    return _FAULTS.get(error["type"], error["msg"]), f"write each mirror as {_EXAMPLE}"
+
+
 def _place(found: Any, where: tuple[int | str, ...]) -> str:
-    number, *rest = where or ("",)
+    if not where:
+        return ""
+    number, *rest = where
     named = ""
     if isinstance(number, int) and isinstance(found[number], dict):
         named = str(found[number].get("name", ""))[:60]
-    text = f"mirror {named or number}" if isinstance(number, int) else str(number)
+    text = f"mirror {named or number + 1}" if isinstance(number, int) else str(number)
     return ".".join([text, *map(str, rest)])

@@ -48,14 +48,14 @@ def lines(found: Replayed) -> Iterator[str]:
     size, carried = found.all.size, found.carried
     origin = size - carried.size
     yield (
-        f"{_count(found.all.requests)} requests from {_time(found.first)} to {_time(found.last)}:"
+        f"{_count(found.all.requests, ' request')} from {_time(found.first)} to {_time(found.last)}:"
         f" {format_bytes(size)}"
     )
     if found.odd:
-        yield f"{_count(found.odd)} lines are of no format that is known"
+        yield f"{_count(found.odd, ' line')} of no format that is known"
     yield (
         f"Mirrors would have carried {format_bytes(carried.size)} ({_percent(carried.size, size)})"
-        f" in {_count(carried.requests)} requests"
+        f" in {_count(carried.requests, ' request')}"
     )
     yield (
         f"We would have served {format_bytes(origin)} ({_percent(origin, size)}), and about"
@@ -124,8 +124,8 @@ def _percent(part: int, whole: int) -> str:
     return percent(part / whole if whole else 0.0)
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
+def _count(number: int, noun: str = "") -> str:
+    return f"{number:,}{noun}{'s' if noun and number != 1 else ''}"
 
 
 def _country(code: str) -> str:
