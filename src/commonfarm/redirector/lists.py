@@ -127,6 +127,7 @@ table { border-collapse: collapse; width: 100% }
 th { text-align: left; white-space: nowrap }
 td, th { padding: .35rem .6rem .35rem 0; vertical-align: top; border-bottom: 1px solid #8886;
   overflow-wrap: anywhere }
+td.number { overflow-wrap: normal }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem }
 dd { margin: 0; overflow-wrap: anywhere }
 @media (max-width: 40rem) {
@@ -141,7 +142,7 @@ def as_page(listing: Listing) -> str:
     """Return a page that needs nothing else, and is read on a phone as well."""
     name = escape(listing.path)
     rows = [
-        f'<tr><td>{number}</td><td><a href="{escape(place.url)}">{escape(place.mirror.name)}</a>'
+        f'<tr><td class="number">{number}</td><td><a href="{escape(place.url)}">{escape(place.mirror.name)}</a>'
         f"{_sponsor(place.mirror)}</td><td>{escape(place.mirror.country)}</td>"
         f"<td>{escape(place.near.text) if place.near else ''}</td></tr>"
         for number, place in enumerate(listing.places, 1)
