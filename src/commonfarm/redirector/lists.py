@@ -142,7 +142,8 @@ def as_page(listing: Listing) -> str:
     """Return a page that needs nothing else, and is read on a phone as well."""
     name = escape(listing.path)
     rows = [
-        f'<tr><td class="number">{number}</td><td><a href="{escape(place.url)}">{escape(place.mirror.name)}</a>'
+        f'<tr><td class="number">{number}</td>'
+        f'<td><a href="{escape(place.url)}">{escape(place.mirror.name)}</a>'
         f"{_sponsor(place.mirror)}</td><td>{escape(place.mirror.country)}</td>"
         f"<td>{escape(place.near.text) if place.near else ''}</td></tr>"
         for number, place in enumerate(listing.places, 1)

@@ -48,8 +48,8 @@ def lines(found: Replayed) -> Iterator[str]:
     size, carried = found.all.size, found.carried
     origin = size - carried.size
     yield (
-        f"{_count(found.all.requests, ' request')} from {_time(found.first)} to {_time(found.last)}:"
-        f" {format_bytes(size)}"
+        f"{_count(found.all.requests, ' request')} from {_time(found.first)}"
+        f" to {_time(found.last)}: {format_bytes(size)}"
     )
     if found.odd:
         yield f"{_count(found.odd, ' line')} of no format that is known"
