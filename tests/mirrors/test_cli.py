@@ -96,6 +96,7 @@ def test_every_field_can_be_given_and_emptied(hub: None, tmp_path: Path) -> None
     shown = run("show", "south")
     assert "budget:     500 GB a day" in shown
     assert "run by:     anna" in shown
+    assert "push:       webhook to https://south.example.org/pull" in shown
     scanned(made, 2, files_expected=14, missing=[f"{number}.xo" for number in range(12)])
     assert "8.xo, 9.xo, and 2 more\n" in run("show", "south")
     run(

@@ -30,8 +30,8 @@ def push_key() -> None:
 def trust_host_key(name: str, fingerprint: str, as_json: bool = AS_JSON) -> None:
     """Say that a mirror's SSH host key is the right one. Coordinators.
 
-    Compare FINGERPRINT with what the mirror's administrator tells you; the last push says which
-    the machine showed.
+    Compare FINGERPRINT with what the mirror's administrator tells you; the mirror's page has
+    the one that its machine showed.
     """
     shown = hub().post(f"{path(name)}/trust-host-key", {"fingerprint": fingerprint})
     tell(shown, f"{name} is known by {fingerprint}", as_json)

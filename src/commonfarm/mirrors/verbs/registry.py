@@ -260,6 +260,7 @@ def show(name: str, as_json: bool = AS_JSON) -> None:
         "answers by": ", ".join(details.get("answers", [])),
         "weight": str(details.get("weight", "")),
         "budget": _size(details.get("budget_bytes")),
+        "push": " to ".join(filter(None, (details.get("push"), details.get("push_to")))),
         "last scan": _time(last.get("finished_at")) or ("never" if details else ""),
         "files": f"{files}, of revision {last['revision']}" if (files := _files(found)) else "",
         "problem": last.get("problem", ""),
