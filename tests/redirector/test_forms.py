@@ -282,6 +282,12 @@ def test_a_repository_that_there_is_not(shared: Redirector) -> None:
     assert get(shared, "/metalink")[0] == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/demo/", "/demo/pool/", "/none/"])
+def test_a_folder_is_not_listed_and_that_is_said(shared: Redirector, path: str) -> None:
+    status, _, body = get(shared, path)
+    assert (status, b"folders are not listed here" in body) == (404, True)
+
+
 def test_the_list_that_apt_reads(shared: Redirector) -> None:
     for target in ("/demo.mirrorlist", "/demo/?mirrorlist", "/demo/.mirrorlist"):
         status, headers, body = get(shared, target, f"{FROM}{FRENCH}\r\n")

@@ -162,7 +162,9 @@ def _serve(asked: Asked, path: bytes, file: bytes | None, method: bytes) -> Answ
     except OSError as error:
         return unreadable(shown(path), error)
     if opened is None:
-        return refusal(HTTPStatus.NOT_FOUND, "there is no such file")
+        folder = not path or path.endswith(b"/")
+        text = "folders are not listed here; ask for a file" if folder else "there is no such file"
+        return refusal(HTTPStatus.NOT_FOUND, text)
     size, sha256, changes = asked.facts(file) if file is not None else (0, b"", False)
     if changes or size != opened.size:
         # What lies here may already be another state than the one that the map knows.
