@@ -49,6 +49,14 @@ def test_probes_say_who_answers_and_flapping_is_damped(
     assert keeping.prune(at + timedelta(days=3)) == 6
 
 
+def test_a_mirror_that_comes_back_is_asked_for_what_is_new(mirror: Mirror, web: Web) -> None:
+    Mirror.objects.update(answers=0, probed_at=None)
+    for _ in range(2):
+        tasks.probe_mirror.func(mirror.pk)
+        found = ProcrastinateJob.objects.filter(task_name="mirrors.check")
+        assert [job.scheduled_at for job in found] == [None]
+
+
 @pytest.mark.parametrize(
     ("problems", "told"),
     [

@@ -58,10 +58,11 @@ def check_mirror(mirror_id: int, whole: bool = False) -> None:
 
 @app.task(name="mirrors.probe", queue="probes")
 def probe_mirror(mirror_id: int) -> None:
-    """Probe a mirror."""
+    """Probe a mirror; one that came back is asked for what is new."""
     with suppress(BusyError):  # what is under way is as good
         if probe.probe(mirror_id, timezone.now()):
             want_map()
+            _soon(check_mirror, mirror_id)
 
 
 @app.task(name="mirrors.audit", queue="scans")
