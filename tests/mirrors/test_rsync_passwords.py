@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 from typer.testing import CliRunner
 
@@ -90,6 +91,13 @@ def test_one_that_nobody_has_shown_to_run_gets_none(
     answer = Caller("anna", Role.COORDINATOR)("POST", PATH)
     assert answer.status_code == 409
     assert "nobody has shown" in answer.json()["detail"]
+
+
+def test_one_in_quarantine_gets_none_that_would_be_good_for_nothing(north: Mirror) -> None:
+    north.quarantine_for("it served other bytes", timezone.now(), who="test")
+    answer = Caller("anna", Role.COORDINATOR)("POST", PATH)
+    assert (answer.status_code, RsyncPassword.objects.count()) == (409, 0)
+    assert "is in quarantine" in answer.json()["detail"]
 
 
 def test_where_no_rsync_is_offered_it_says_so(north: Mirror, rsync: Callable[..., None]) -> None:

@@ -142,6 +142,14 @@ def logo_kind(data: bytes) -> str | None:
 def renew_rsync_password(mirror: Mirror, user: User) -> rsync_users.Access:
     """Give a mirror a new password by which it reads by rsync what is under embargo."""
     require_proof(mirror)
+    if mirror.quarantine:
+        raise RefusedError(
+            Reason(
+                "mirror-quarantined",
+                f"{mirror} is in quarantine, and is given nothing that is under embargo",
+                "ask a coordinator to lift the quarantine first",
+            )
+        )
     return rsync_users.renew_access(mirror, timezone.now(), who=user.label)
 
 
