@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -44,12 +45,16 @@ def put(
     inside become aliases. Cut off, call it again: what was brought is not brought twice.
     """
     from commonfarm.archive.releases.application_tree import check_file, check_folder
+    from commonfarm.archive.releases.rules import path_problem
     from commonfarm.http.progress import Progress
 
     source = Path(os.path.normpath(source.absolute()))
     single = source.is_file() and not source.is_symlink()
     listing = check_file(source) if single else check_folder(source)
-    root, prefix = (source.parent if single else source), f"{at.strip('/')}/" if at else ""
+    root, at = (source.parent if single else source), at.strip("/")
+    if at and (problem := path_problem(at)) is not None:
+        raise BadInputError(replace(problem, file="--at"))
+    prefix = f"{at}/" if at else ""
     client = hub()
     origin = f"{os.uname().nodename}:{source}"[:1000]
     _end_cut_off(client, tree, origin)
