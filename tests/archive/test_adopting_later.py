@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from commonfarm.lib.errors import Reason, RefusedError
 from commonfarm.redirector.mirror_map import Tree
 from commonfarm.redirector.mirror_map.writing import Columns, Head, Payload, build, stage
 from tests.archive.adopted import HOUR, Adopted
+from tests.locks import wait_until_free
 
 # Hashes ------------------------------------------------------------------------------------------
 
@@ -276,14 +276,8 @@ def test_killed_while_it_looks_the_next_look_does_it_all(
         with pytest.raises(BusyError):
             adopted.look()
         process.kill()
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            adopted.look()
-            break
-        except BusyError:  # PostgreSQL has not seen yet that it is gone
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    wait_until_free()
+    adopted.look()
     assert adopted.seen() == {"a": 1, "b": 1}
     assert current_revision(adopted.tree) == 2
     assert Publication.objects.count() == 2

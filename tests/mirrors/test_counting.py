@@ -26,6 +26,7 @@ from commonfarm.mirrors import counting
 from commonfarm.mirrors.counting import BadBatchError, parse
 from commonfarm.mirrors.models import CountBatch, FileCount, MirrorCount, Redirector
 from commonfarm.redirector.counts import Counts, Spool, key_end, lines_of
+from tests.locks import wait_until_free
 from tests.mirrors.registered import FILES, NOW, Caller, published, registered
 
 TODAY = NOW.date()
@@ -134,6 +135,7 @@ def test_a_kill_between_any_steps_counts_once(tmp_path: Path) -> None:
         name = connection.settings_dict["NAME"]
         command = [sys.executable, "-c", KILLED, name, step, str(tmp_path)]
         assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL, step
+        wait_until_free()
         assert len(by_mirror()) == counted, step
         counting.take_up(tmp_path, now)
         assert by_mirror() == [("north", "DE", 1, 1)], step
@@ -254,7 +256,7 @@ def test_a_redirector_elsewhere_sends_its_batches(demo: ReleaseTree) -> None:
     made = admin("POST", "/redirectors", {"name": "edge"})
     assert made.status_code == 201
     assert made["Cache-Control"] == "no-store"
-    token, data = made.json()["token"], batch(ROW)
+    token, data = made.json()["token"], batch(ROW, day=timezone.now().date())
     assert post(token, data).json() == {"counted": True}
     assert post(token, data).json() == {"counted": False}
     assert by_mirror() == [("north", "DE", 1, 1)]

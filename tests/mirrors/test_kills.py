@@ -20,6 +20,7 @@ from commonfarm.mirrors.models import Mirror
 from commonfarm.mirrors.scanning import Listed, list_http
 from commonfarm.mirrors.steps import mapping, scan
 from commonfarm.redirector.mirror_map import FULL
+from tests.locks import wait_until_free
 from tests.mirrors.conftest import DEB, NOW, Signer, Tree
 
 KILLED = """
@@ -67,6 +68,7 @@ def kill(step: str, mirror: Mirror, signer: Signer) -> None:
         timeout=60,
     )
     assert (done.stdout, done.returncode) == ("ready\n", -signal.SIGKILL), done.stderr
+    wait_until_free()
 
 
 def go_on(mirror: Mirror) -> None:

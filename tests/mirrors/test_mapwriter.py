@@ -22,6 +22,7 @@ from commonfarm.mirrors.holdings import record_check, start_scan
 from commonfarm.mirrors.models import MapWritten, Mirror, MirrorCount, Scan, ScanKind
 from commonfarm.mirrors.steps import mapping
 from commonfarm.redirector.mirror_map import DELTA, FULL, File
+from tests.locks import wait_until_free
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
 
 pytestmark = pytest.mark.django_db
@@ -287,6 +288,7 @@ def test_one_full_map_at_a_time(tree: Tree, north: Mirror, signer: Signer) -> No
         other.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [mapping.FULL_LOCK])
         with pytest.raises(BusyError):
             mapping.write_full_map(NOW)
+    wait_until_free()
     assert signer.asked == []
 
 

@@ -22,6 +22,7 @@ from commonfarm.lib.errors import NotFoundError, Reason, RefusedError, Unreachab
 from commonfarm.store.interface import read
 from tests.estate.following.helpers import NOKIA, ONE, WHO, Clock, current, events, refused, start
 from tests.estate.repositories import Repository
+from tests.locks import wait_until_free
 
 pytestmark = pytest.mark.django_db
 
@@ -174,7 +175,9 @@ def killed(step: str, act: Callable[[], object]) -> int:
                 act()
         finally:
             os._exit(1)
-    return os.waitpid(child, 0)[1]
+    ended = os.waitpid(child, 0)[1]
+    wait_until_free()
+    return ended
 
 
 @pytest.mark.django_db(transaction=True)
