@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, expect, sync_playwright
 from pytest_django import DjangoDbBlocker
 from xdist.remote import Producer
@@ -18,6 +19,12 @@ from xdist.scheduler import LoadFileScheduling
 # Playwright's synchronous API keeps a loop in this thread; Django would take our queries for
 # asynchronous ones.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+# A busy machine may take any time for an example, and that says nothing of what is tested.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 # Passwords are hashed as always, in fewer rounds: half a second for each is for who guesses them.
 PBKDF2PasswordHasher.iterations = 1000

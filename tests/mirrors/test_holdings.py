@@ -202,7 +202,9 @@ def test_scans_that_were_cut_off_are_closed_by_the_next(mirror: Mirror, tree: Tr
 
 
 @settings(
-    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 9))), max_size=6))
 def test_holdings_are_what_was_seen_last(

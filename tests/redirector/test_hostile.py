@@ -222,7 +222,9 @@ def test_whatever_comes_is_a_request_or_is_refused(data: bytes) -> None:
 
 
 @settings(
-    deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.text(st.characters(max_codepoint=255), max_size=40), st.sampled_from(["", "demo/"]))
 def test_whatever_is_asked_has_an_answer(shared: Redirector, text: str, start: str) -> None:

@@ -59,7 +59,9 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(CLIENTS, st.integers(0, 6000), st.lists(st.integers(0, len(SETS) - 1), max_size=4))
 def test_it_finds_what_selection_chooses(
