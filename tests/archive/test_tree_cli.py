@@ -128,7 +128,8 @@ def test_from_a_folder_to_the_public_and_back(hub: Releases, worker: None, folde
     assert "Take back 2 files of sugar release 1" in run(
         *("withdraw", "sugar", "1", "--why", "broken", "--at-once"), answer="n\n", code=1
     )
-    run("withdraw", "sugar", "1", "--why", "broken", "--at-once", "--yes")
+    said = run("withdraw", "sugar", "1", "--why", "broken", "--at-once", "--yes")
+    assert "next: wait: revision 2 takes it back" in said
     wait_for(lambda: not (hub.seen / "activities").exists())
     assert "back" in run("rollback", "sugar", "1", "--why", "it was fine", answer="y\n")
     wait_for(lambda: (hub.seen / "activities/4/Write.xo").exists())

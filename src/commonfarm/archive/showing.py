@@ -153,6 +153,8 @@ def next_step(release: Release) -> str:
             return f"a coordinator publishes it: commonfarm tree publish {name} {number}"
         case ReleaseState.EMBARGOED:
             return f"wait: it is public from {release.visible_from:%Y-%m-%d %H:%M:%S} UTC on"
+        case ReleaseState.PUBLIC if release.withdrawn_by_publication is not None:
+            return f"wait: revision {release.withdrawn_by_publication.revision} takes it back"
     return ""
 
 
