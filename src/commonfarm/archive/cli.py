@@ -139,8 +139,8 @@ def public_key(key: Path | None) -> Any:
         return read_key(file.read_bytes())
     except OSError as error:
         bad(file, f"cannot be read: {error.strerror}", "give the public key by --key")
-    except ValueError as error:
-        bad(file, f"is no public key: {error}", "give the farm's statements.pub by --key")
+    except ValueError:
+        bad(file, "is no public key of ed25519 in PEM", "give the farm's statements.pub by --key")
 
 
 def _envelope(file: Path, given: Path | None, sha256: str) -> tuple[bytes, str]:
