@@ -39,7 +39,6 @@ from commonfarm.store.interface import put_bytes
 from tests.archive.world import World, make_deb
 
 MIRROR = Mirror("m", "main", http="http://m.example.org/", country="DE")
-HERE = timezone.now()
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def tree(world: World, installation: Config) -> World:
             tree=world.tree,
             revision=revision,
             state=PublicationState.PUBLISHED,
-            published_at=HERE,
+            published_at=timezone.now(),
         )
         add(world, "Release", f"Release {revision}".encode(), revision, changes=True)
         add(world, f"pool/{revision}", f"file {revision}".encode(), revision)
@@ -187,7 +186,7 @@ def test_trees_must_be_what_the_database_says(tree: World, installation: Config)
 def test_a_map_may_be_of_the_revision_before_for_a_while(tree: World, installation: Config) -> None:
     before = Tree("main", 1, {}, {})
     approved(installation, head(before), columns(tree, 1))
-    Publication.objects.filter(revision=2).update(published_at=HERE - timedelta(hours=1))
+    Publication.objects.filter(revision=2).update(published_at=timezone.now() - timedelta(hours=1))
     with pytest.raises(RefusedError, match="main@1, which is outdated"):
         approved(installation, head(before), columns(tree, 1))
 
