@@ -153,6 +153,8 @@ def test_a_single_file_under_embargo(hub: Releases, worker: None, folder: Path) 
     assert f"wait: it is public from {later} 12:00:00 UTC on" in said
     with pytest.raises(BadInputError, match="is no time"):
         run("publish", "sugar", "1", "--at", "tomorrow")
+    asked = run("withdraw", "sugar", "1", "--why", "late", answer="n\n", code=1)
+    assert "1 file of sugar release 1, which users have not seen yet?" in asked
     run("publish", "sugar", "1", "--wait")
     assert hub.listed() == ["new/Write.xo"]
     assert "+ new/Write.xo" in run("diff", "sugar")

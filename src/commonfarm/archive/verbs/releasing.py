@@ -92,9 +92,11 @@ def withdraw(
     client = hub()
     if not yes:
         found = client.get(release_path(tree, release))
-        when = "at once" if at_once else "after the tree's grace period"
+        when = "gone at once" if at_once else "gone after the tree's grace period"
+        if found["state"] == "embargoed":
+            when = "which users have not seen yet"
         what = f"{counted(found['files'], 'file')} of {tree} release {release}"
-        typer.confirm(f"Take back {what}, gone {when}?", abort=True)
+        typer.confirm(f"Take back {what}, {when}?", abort=True)
     body = {"why": why, "at_once": at_once}
     tell(client.post(release_path(tree, release, "withdraw"), body), as_json, release_lines)
 
