@@ -94,7 +94,8 @@ def test_nginx_before_the_redirector_passes_on_who_asks_and_takes_indexes(edge: 
     subprocess.run(make.split(), check=True, capture_output=True)
     [served] = blocks("Behind nginx, with TLS", "nginx")
     [indexes] = blocks("Who sends our own bytes", "nginx")
-    config = served.rstrip().removesuffix("}") + indexes + "}\n"
+    [folders] = blocks("Let people look through folders", "nginx")
+    config = served.rstrip().removesuffix("}") + folders + indexes + "}\n"
     for shown, ours in (
         ("127.0.0.1:8423", f"127.0.0.1:{edge.port}"),
         ("listen 443", f"listen 127.0.0.1:{port}"),
@@ -129,6 +130,11 @@ def test_nginx_before_the_redirector_passes_on_who_asks_and_takes_indexes(edge: 
         assert get("/soas/debian/dists/stable/InRelease")[::2] == (200, b"now")
         assert get("/soas/debian/dists/stable/InRelease.meta4")[0] == 200
         assert get("/soas/debian/dists/stable/no-such-file")[0] == 404
+        for folder, name in (("/soas/", b"own.iso"), ("/soas/debian/dists/", b"stable/")):
+            status, _, page = get(folder)
+            assert status == 200
+            assert b'<a href="' + name + b'">' in page
+        assert get("/")[0] == get("/other/")[0] == get("/soas.r1/")[0] == 404
         edge.port = plain
     # The indexes came from nginx: the redirector served the other files alone.
     body = edge.get("/-/metrics")[2].decode()
