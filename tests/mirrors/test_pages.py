@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
-from django.utils import timezone
 from hypothesis import given
 from hypothesis import settings as how
 from hypothesis import strategies as st
@@ -139,8 +138,11 @@ def test_three_hundred_mirrors_take_few_queries(
 # Downloads -----------------------------------------------------------------------------------
 
 
-def test_shares_of_mirrors_and_of_ourselves(anna: Browser, demo: ReleaseTree) -> None:
-    today = timezone.now().date()
+def test_shares_of_mirrors_and_of_ourselves(
+    anna: Browser, demo: ReleaseTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commonfarm.mirrors.views.today", lambda: NOW)
+    today = NOW.date()
     registered(demo, "north")
     counted("north", 970, today)
     counted("", 30, today, "FR")
