@@ -21,7 +21,7 @@ from commonfarm.mirrors import mapwriter
 from commonfarm.mirrors.holdings import record_check, start_scan
 from commonfarm.mirrors.models import MapWritten, Mirror, MirrorCount, Scan, ScanKind
 from commonfarm.mirrors.steps import mapping
-from commonfarm.redirector.mirror_map import DELTA, FULL, File
+from commonfarm.redirector.mirror_map import DELTA, FULL, File, mark_of
 from tests.locks import wait_until_free
 from tests.mirrors.conftest import BY_HASH, DEB, IN_RELEASE, NOW, Signer, Tree, register
 
@@ -96,10 +96,10 @@ def test_what_changed_is_a_delta_and_the_same_is_not_written_twice(
     give(north, tree, DEB)
     write()
     assert (files(), signer.asked) == ([FULL, DELTA], [1, 2])
-    before = (settings.COMMONFARM.mirror_map.parent / DELTA).stat()
+    before = mark_of(settings.COMMONFARM.mirror_map.parent / DELTA)
     write()
     assert signer.asked == [1, 2]
-    assert (settings.COMMONFARM.mirror_map.parent / DELTA).stat() == before
+    assert mark_of(settings.COMMONFARM.mirror_map.parent / DELTA) == before
     assert signer.map().find(f"demo/{DEB}").mirrors == 1  # type: ignore[union-attr]
     give(north, tree, taken=(DEB,))
     write()
