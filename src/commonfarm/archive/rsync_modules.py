@@ -119,11 +119,12 @@ def modules(users: Mapping[str, Mapping[str, Secret]]) -> list[Module]:
         path = Path(tree.adopts) if tree.adopts else published / tree.name
         if not path.is_dir():
             continue
-        if _PATH.fullmatch(str(path.resolve())) is None:
+        folder = path.resolve()
+        if _PATH.fullmatch(str(folder)) is None:
             _log.error("rsync cannot serve %s from %s: name it in plain ASCII", tree.name, path)
             continue
         comment, adopted = f"release tree {tree.name}", bool(tree.adopts)
-        found.append(Module(tree.name, path.resolve(), comment, adopted=adopted))
+        found.append(Module(tree.name, folder, comment, adopted=adopted))
         name = embargoed_module(tree)
         names = tuple(user for user in sorted(users.get(tree.name, {})) if _USER.fullmatch(user))
         if names and name not in taken and staging_folder(tree).is_dir():
